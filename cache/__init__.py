@@ -1,0 +1,1 @@
+"""How sets of images and features lie on disk."""

@@ -1,0 +1,73 @@
+"""The file format, version 1: one HDF5 file per set or part.
+
+    user block   512 bytes of JSON: format, kind, version, file length, where the rows lie, seal
+    /rows        [n, ...]  contiguous, in order: images or features
+    /digests     [n, 32]   SHA-256 of each row (`row_digest`)
+    /<columns>   what `COLUMNS` names for the kind
+    /meta        UTF-8 JSON, keys sorted: classes, variant, recipe and the like
+
+The seal is the SHA-256 of the header and of every byte outside `/rows`. It is checked before the HDF5 library
+parses anything, and each row is checked against its digest when it is read, so no byte is trusted unseen.
+Rows lie in one extent, so their place is known and they are read without HDF5's global lock.
+Equal content gives equal bytes: no timestamps, fixed order, fixed library version bounds.
+"""
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FORMAT = "augcache"
+VERSION = 1
+USER_BLOCK = 512
+HDF5_BOUNDS = ("v108", "v108")
+BLOCK_BYTES = 8 << 20  # rows are read and written in blocks of about this size, so memory stays flat
+
+COLUMNS: dict[str, dict[str, str]] = {
+    "images": {"labels": "<i8", "ids": "|S64"},
+    "features": {"labels": "<i8", "ids": "|S64"},
+    "part": {"keys": "|S64"},
+}
+ROW_TYPES: dict[str, tuple[str, ...]] = {
+    "images": ("|u1",),
+    "features": ("<f2", "<f4"),
+    "part": ("|u1", "<f2", "<f4"),
+}
+
+Array = npt.NDArray[Any]
+
+
+def row_digest(row: Array) -> bytes:
+    """SHA-256 of one row's type, shape and bytes: 32 bytes, the same on every machine."""
+    digest = hashlib.sha256(f"{row.dtype.str}{row.shape}".encode())
+    digest.update(np.ascontiguousarray(row).data)
+    return digest.digest()
+
+
+def row_digests(rows: Array) -> Array:
+    """Digests of rows [n, ...] as uint8 [n, 32]."""
+    joined = b"".join(row_digest(row) for row in rows)
+    return np.frombuffer(joined, dtype=np.uint8).reshape(len(rows), 32)
+
+
+def hex_keys(digests: Array) -> Array:
+    """Digests uint8 [n, 32] as hexadecimal text, dtype S64 [n]: safe in numpy, which strips trailing NULs."""
+    return np.array([digest.tobytes().hex().encode() for digest in digests], dtype="S64")
+
+
+def canonical(value: object) -> bytes:
+    """JSON bytes that are equal when the values are: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def recipe_key(recipe: dict[str, Any]) -> str:
+    """A recipe's name: SHA-256 of its canonical JSON, 64 hexadecimal digits."""
+    return hashlib.sha256(canonical(recipe)).hexdigest()
+
+
+def rows_per_block(row_shape: tuple[int, ...], dtype: Any) -> int:
+    """How many rows of this shape make a block of about `BLOCK_BYTES`."""
+    row_bytes = int(np.prod(row_shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    return max(1, BLOCK_BYTES // max(1, row_bytes))

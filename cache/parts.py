@@ -1,0 +1,156 @@
+"""The part store: computed rows kept in append-only part files, found again by the content they came from.
+
+A row is keyed by the digest of its source pixels; a folder is keyed by the recipe, everything else that made it.
+Each part is complete or absent, named by its keys, and written by whoever computes it, so any number of processes
+may fill one store: the worst that two at once can do is to write the same bytes twice.
+"""
+
+import hashlib
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+
+from cache.errors import DamagedFile, ForeignFile
+from cache.layout import Array, canonical, recipe_key
+from cache.reader import REMAKE, StoredRows, read_file
+from cache.records import Rows
+from cache.writer import write_file
+
+STORE_VARIABLE = "AUGCACHE_STORE"
+
+
+def store_folder() -> Path:
+    """Where parts are kept: `AUGCACHE_STORE`, else the user's cache folder."""
+    chosen = os.environ.get(STORE_VARIABLE)
+    return Path(chosen).expanduser().absolute() if chosen else Path(platformdirs.user_cache_dir("augcache"))
+
+
+@dataclass(frozen=True)
+class PartStore:
+    """Rows of one recipe. `folder` holds one subfolder a recipe, so any number of recipes share it."""
+
+    folder: Path
+    recipe: dict[str, Any]
+
+    @property
+    def path(self) -> Path:
+        """The folder of this recipe's parts."""
+        return self.folder / recipe_key(self.recipe)[:32]
+
+    def write(self, keys: Array, rows: Array) -> Path:
+        """Add rows [k, ...] under their keys S64 [k] as one part; return its path."""
+        name = hashlib.sha256(b"".join(keys.tolist())).hexdigest()[:32]
+        path = self.path / f"{name}.h5"
+        write_file(path, "part", rows, {"keys": keys}, {"recipe": self.recipe})
+        return path
+
+    def open(self) -> "StoreIndex":
+        """Index every complete part. Raises FileError for a part that cannot be trusted."""
+        remove_stale(self.path)
+        index = StoreIndex()
+        for path in sorted(self.path.glob("*.h5")):
+            part = read_file(path, "part")
+            if canonical(part.meta.get("recipe")) != canonical(self.recipe):
+                raise ForeignFile("part belongs to another recipe", where=path, remedy=REMAKE)
+            index = index.joined(part.columns["keys"], part.rows)
+        return index
+
+
+@dataclass(frozen=True)
+class StoreIndex:
+    """Which key lies in which row of which file, as it was when the store was opened."""
+
+    keys: tuple[Array, ...] = ()
+    sources: tuple[StoredRows, ...] = ()
+
+    def joined(self, keys: Array, rows: StoredRows) -> "StoreIndex":
+        """This index with one more source of rows: keys S64 [k] for rows [k, ...]."""
+        return StoreIndex((*self.keys, keys), (*self.sources, rows))
+
+    def missing(self, keys: Array) -> Array:
+        """Positions int [m] of the keys that no source holds, each key once, in order."""
+        _, first = np.unique(keys, return_index=True)
+        positions = np.sort(first)
+        return positions[~np.isin(keys[positions], self._sorted[0])]
+
+    def rows(self, keys: Array) -> Rows:
+        """Lazy rows for the keys, in their order. Raises DamagedFile for a key that no source holds."""
+        known, order = self._sorted
+        places = np.minimum(np.searchsorted(known, keys), max(0, len(known) - 1))
+        if len(keys) and (not len(known) or (known[places] != keys).any()):
+            raise DamagedFile("rows are missing from the part store", remedy="Run the same command again.")
+        sizes = np.array([len(source) for source in self.sources], dtype=np.int64)
+        starts = np.concatenate([[0], np.cumsum(sizes)])
+        flat = order[places]
+        owner = np.searchsorted(starts, flat, side="right") - 1
+        return GatheredRows(self.sources, owner, flat - starts[owner] if len(flat) else flat)
+
+    @cached_property
+    def _sorted(self) -> tuple[Array, Array]:
+        """All keys sorted, and where each stands when the sources are laid end to end; the first source wins."""
+        everything = np.concatenate(self.keys) if self.keys else np.empty(0, dtype="S64")
+        order = np.argsort(everything, kind="stable")
+        return everything[order], order
+
+
+@dataclass(frozen=True)
+class GatheredRows:
+    """Rows from several files seen as one array; reads only what is asked for."""
+
+    sources: tuple[StoredRows, ...]
+    owner: Array  # int [n]: which source
+    number: Array  # int [n]: which row of it
+    shape: tuple[int, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        shapes = {source.shape[1:] for source in self.sources} or {(0,)}
+        if len(shapes) > 1:
+            raise DamagedFile("parts of one recipe differ in shape", found=sorted(shapes), remedy=REMAKE)
+        object.__setattr__(self, "shape", (len(self.owner), *shapes.pop()))
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the rows."""
+        return self.sources[0].dtype if self.sources else np.dtype(np.float16)
+
+    def __len__(self) -> int:
+        return len(self.owner)
+
+    def __getitem__(self, index: Any) -> Array:
+        owner, number = self.owner[index], self.number[index]
+        rows = np.empty((len(owner), *self.shape[1:]), dtype=self.dtype)
+        for source in np.unique(owner):
+            here = np.flatnonzero(owner == source)
+            rows[here] = self.sources[source][number[here]]
+        return rows
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove `.partial` files of this machine's dead processes; another machine's are left to it."""
+    for partial in folder.glob(f"*.{socket.gethostname()}.*.partial"):
+        owner = int(partial.name.split(".")[-2])
+        if not _alive(owner):
+            partial.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def blocks(positions: Array, size: int) -> Iterator[Array]:
+    """Positions cut into runs of at most `size`."""
+    for start in range(0, len(positions), size):
+        yield positions[start : start + size]

@@ -1,0 +1,151 @@
+"""Read sets and parts, trusting nothing: the seal before the HDF5 library parses, each row's digest as it is read."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from cache.errors import DamagedFile, ForeignFile, NewerFile, StorageError
+from cache.layout import COLUMNS, FORMAT, ROW_TYPES, USER_BLOCK, VERSION, Array, row_digests
+from cache.records import FeatureSet, ImageSet
+from cache.writer import seal_of
+
+REMAKE = "Delete it and run the stage that makes it again."
+HEADER_KEYS = {"format", "kind", "version", "bytes", "rows", "seal"}
+
+
+@dataclass(frozen=True)
+class StoredRows:
+    """Rows [n, ...] of a file, read on demand and checked against their digests.
+
+    Holds no open handle, so it can be pickled to another process.
+    """
+
+    path: Path
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    digests: Array  # uint8 [n, 32]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> Array:
+        """Rows by slice or by an array of row numbers. Raises DamagedFile where a digest does not match."""
+        if isinstance(index, slice):
+            numbers = np.arange(*index.indices(len(self)))
+        else:
+            numbers = np.atleast_1d(np.arange(len(self))[index])
+        rows = self._read(numbers)
+        wrong = np.flatnonzero((row_digests(rows) != self.digests[numbers]).any(axis=1))
+        if len(wrong):
+            number = int(numbers[wrong[0]])
+            raise DamagedFile("row does not match its checksum", where=f"{self.path} row {number}", remedy=REMAKE)
+        if rows.dtype.kind == "f" and not np.isfinite(rows).all():
+            raise DamagedFile("features hold NaN or infinity", where=self.path, remedy=REMAKE)
+        return rows
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return self[:] if dtype is None else self[:].astype(dtype)
+
+    def _read(self, numbers: Array) -> Array:
+        """Read runs of neighbouring rows, one system call each."""
+        rows = np.empty((len(numbers), *self.shape[1:]), dtype=self.dtype)
+        row_bytes = rows[:1].nbytes if len(rows) else 0
+        breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
+        with open_raw(self.path) as raw:
+            for begin, end in zip([0, *breaks], [*breaks, len(numbers)], strict=True):
+                if begin == end:
+                    continue
+                raw.seek(self.offset + int(numbers[begin]) * row_bytes)
+                if raw.readinto(rows[begin:end].view(np.uint8).reshape(-1).data) != (end - begin) * row_bytes:
+                    raise DamagedFile("file is shorter than when it was opened", where=self.path, remedy=REMAKE)
+        return rows
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """An opened file whose seal holds: lazy rows, columns in memory, metadata."""
+
+    rows: StoredRows
+    columns: dict[str, Array]
+    meta: dict[str, Any]
+
+
+def read_images(path: Path) -> ImageSet:
+    """An ImageSet with lazy rows. Raises FileError or RecordError."""
+    stored = read_file(path, "images")
+    meta = stored.meta
+    return ImageSet(stored.rows, **stored.columns, **{**meta, "classes": tuple(meta["classes"])})
+
+
+def read_features(path: Path) -> FeatureSet:
+    """A FeatureSet with lazy rows. Raises FileError or RecordError."""
+    stored = read_file(path, "features")
+    meta = stored.meta
+    return FeatureSet(stored.rows, **stored.columns, **{**meta, "classes": tuple(meta["classes"])})
+
+
+def read_file(path: Path, kind: str) -> StoredFile:
+    """Open a file of this kind. Raises ForeignFile, NewerFile or DamagedFile with the remedy."""
+    with open_raw(path) as raw:
+        header = _checked_header(path, raw)
+    if header["kind"] != kind:
+        raise ForeignFile("wrong kind of file", where=path, expected=repr(kind), found=repr(header["kind"]))
+    with h5py.File(path, "r") as file:
+        dataset, digests = file["rows"], file["digests"][...]
+        columns = {name: file[name][...] for name in COLUMNS[kind]}
+        meta = json.loads(file["meta"][...].tobytes())
+        shape, dtype = tuple(int(size) for size in dataset.shape), dataset.dtype
+    if dtype.str not in ROW_TYPES[kind]:
+        raise ForeignFile("rows have the wrong type", where=path, expected=" or ".join(ROW_TYPES[kind]), found=dtype.str)
+    return StoredFile(StoredRows(path, header["rows"][0], shape, dtype, digests), columns, meta)
+
+
+def read_kind(path: Path) -> str:
+    """What kind of set a file holds, its seal checked."""
+    with open_raw(path) as raw:
+        return str(_checked_header(path, raw)["kind"])
+
+
+def _checked_header(path: Path, raw: Any) -> dict[str, Any]:
+    size = raw.seek(0, os.SEEK_END)
+    raw.seek(0)
+    try:
+        header = json.loads(raw.read(USER_BLOCK))
+    except (ValueError, RecursionError):
+        header = None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise ForeignFile("not an augcache file, or its first bytes are damaged", where=path, remedy=REMAKE)
+    if not isinstance(header.get("version"), int) or header["version"] > VERSION:
+        found, remedy = f"version {header.get('version')}", "Update augcache, or make the file again."
+        raise NewerFile("format is newer than this code", where=path, expected=f"version {VERSION}", found=found, remedy=remedy)
+    if header.get("bytes") != size:
+        found = f"{size:,} bytes"
+        raise DamagedFile("wrong length", where=path, expected=f"{header.get('bytes')} bytes", found=found, remedy=REMAKE)
+    if not _plausible(header, size) or seal_of(raw, header, size) != header["seal"]:
+        raise DamagedFile("checksum does not match", where=path, remedy=REMAKE)
+    return header
+
+
+def _plausible(header: dict[str, Any], size: int) -> bool:
+    """Whether the header's fields can be used at all; the seal decides whether they are right."""
+    extent = header.get("rows")
+    if set(header) != HEADER_KEYS or not isinstance(extent, list) or len(extent) != 2 or header["kind"] not in COLUMNS:
+        return False
+    whole = all(isinstance(part, int) and not isinstance(part, bool) for part in extent)
+    return whole and 0 <= extent[0] and 0 <= extent[1] and extent[0] + extent[1] <= size
+
+
+def open_raw(path: Path) -> Any:
+    """Open for reading bytes, with one clear line where that fails."""
+    try:
+        return path.open("rb")
+    except FileNotFoundError as error:
+        raise StorageError("no such file", where=path, remedy="Run the stage that makes it.") from error
+    except OSError as error:
+        raise StorageError(f"cannot read: {error.strerror}", where=path) from error

@@ -1,0 +1,1 @@
+"""Images, networks and learning: records in, records out."""

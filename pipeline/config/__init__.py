@@ -1,0 +1,1 @@
+"""One validated section of params.yaml per module."""

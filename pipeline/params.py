@@ -1,0 +1,45 @@
+"""Values in params.yaml become frozen, checked configurations; unknown keys are refused with the right names."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cache.errors import ParamsError
+
+
+class Section(BaseModel):
+    """Base of every section. params.yaml is the one home of values, so no field has a default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+S = TypeVar("S", bound=Section)
+
+
+def parse(kind: type[S], values: object, name: str) -> S:
+    """One section from plain values. Raises ParamsError naming the key, what was expected and what was found."""
+    if not isinstance(values, Mapping):
+        raise ParamsError("section is missing or not a mapping", where=f"params.yaml {name}")
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        raise _params_error(kind, name, error.errors()[0]) from error
+
+
+def _params_error(kind: type[Section], name: str, first: Any) -> ParamsError:
+    key = ".".join([name, *map(str, first["loc"])])
+    if first["type"] == "extra_forbidden":
+        return unknown_name(f"params.yaml {key}", str(first["loc"][-1]), list(kind.model_fields))
+    if first["type"] == "missing":
+        return ParamsError("key is missing", where=f"params.yaml {key}", remedy=f"Add {key} to params.yaml.")
+    message = str(first["msg"]).removeprefix("Value error, ")
+    return ParamsError(message[0].lower() + message[1:], where=f"params.yaml {key}", found=repr(first["input"]))
+
+
+def unknown_name(where: str, found: str, known: list[str]) -> ParamsError:
+    """The error for a name that does not exist; it lists the right ones, the nearest first."""
+    near = difflib.get_close_matches(found, known, n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else ""
+    return ParamsError("unknown name", where=where, expected="one of " + ", ".join(known), found=repr(found), remedy=hint)
