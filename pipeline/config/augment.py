@@ -1,0 +1,53 @@
+"""Section `augment` of params.yaml."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from pipeline.params import Section
+
+VARIANT = re.compile(r"(?P<policy>[a-z][a-z_]*)_(?P<draw>[1-9][0-9]*)")
+
+Step = dict[str, dict[str, Any]]
+Workers = Annotated[int, Field(ge=1)] | Literal["auto"]
+
+
+def policy_and_draw(variant: str) -> tuple[str, int]:
+    """`spatial_2` is the policy `spatial` in its second draw."""
+    match = VARIANT.fullmatch(variant)
+    if match is None:
+        raise ValueError(f"variant {variant!r} is not of the form <policy>_<draw>, such as spatial_1")
+    return match["policy"], int(match["draw"])
+
+
+def _well_formed(variants: list[str]) -> list[str]:
+    for variant in variants:
+        policy_and_draw(variant)
+    if len(set(variants)) != len(variants):
+        raise ValueError("variants are repeated")
+    return variants
+
+
+class AugmentConfig(Section):
+    """Which augmented variants to build, and the policies that they draw from."""
+
+    variants: Annotated[list[str], AfterValidator(_well_formed)] = Field(description="variants to build, `<policy>_<draw>`")
+    size: int = Field(ge=8, le=1024, description="stored side of augmented images in pixels")
+    seed: int = Field(ge=0, description="seed of every draw")
+    workers: Workers = Field(description="processes, or `auto` for one a core")
+    rows_per_task: int = Field(ge=1, description="images a task; a killed run loses at most the tasks in flight")
+    scheduler: str | None = Field(description="address of a running dask scheduler, tcp://host:port, or null")
+    policies: dict[str, list[Step]] = Field(description="policies by name: imgaug steps in order, `Name: {arguments}`")
+
+    @model_validator(mode="after")
+    def _policies_exist(self) -> "AugmentConfig":
+        for variant in self.variants:
+            policy, _ = policy_and_draw(variant)
+            if policy not in self.policies:
+                known = ", ".join(sorted(self.policies))
+                raise ValueError(f"variant {variant!r} names no policy; expected one of {known}, found {policy!r}")
+        for policy, steps in self.policies.items():
+            if any(len(step) != 1 for step in steps):
+                raise ValueError(f"each step of policy {policy!r} must be one `Name: {{arguments}}`")
+        return self

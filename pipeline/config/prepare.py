@@ -1,0 +1,24 @@
+"""Section `prepare` of params.yaml."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.params import Section
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+CountPerClass = Annotated[int, Field(ge=1)]
+HoldOut = CountPerClass | Fraction | Literal["official", "none"]
+
+
+class PrepareConfig(Section):
+    """What to read, the stored size, and how to split."""
+
+    source: str = Field(description="`digits` (embedded), or the path of a folder or archive of labelled images")
+    size: int = Field(ge=8, le=1024, description="stored side in pixels: shorter side resized, centre crop")
+    val: HoldOut = Field(description="validation images: a fraction, a count per class, `official` or `none`")
+    test: HoldOut = Field(description="test images: a fraction, a count per class, `official` or `none`")
+    limit_per_class: CountPerClass | None = Field(description="keep at most this many training images a class")
+    duplicates: Literal["remove", "refuse"] = Field(description="what to do with images of the same pixels")
+    unreadable: Literal["refuse", "allow"] = Field(description="whether files that cannot be read stop the stage")
+    seed: int = Field(ge=0, description="seed of the split and of `limit_per_class`")

@@ -1,0 +1,75 @@
+"""The whole of params.yaml: every section, and what they say of each other. Only command lines import this."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cache.errors import ParamsError
+from pipeline.config.augment import AugmentConfig
+from pipeline.config.evaluate import EvaluateConfig
+from pipeline.config.featurize import FeaturizeConfig
+from pipeline.config.prepare import PrepareConfig
+from pipeline.config.report import ReportConfig
+from pipeline.config.train_head import TrainHeadConfig
+from pipeline.params import Section, parse, unknown_name
+
+SECTIONS: dict[str, type[Section]] = {
+    "prepare": PrepareConfig,
+    "augment": AugmentConfig,
+    "featurize": FeaturizeConfig,
+    "train_head": TrainHeadConfig,
+    "evaluate": EvaluateConfig,
+    "report": ReportConfig,
+}
+
+
+def read_params(path: Path, overrides: list[str]) -> dict[str, Section]:
+    """Every section by name, with overrides `section.key=value` put in. Raises ParamsError before any work."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ParamsError("no such file", where=path, remedy="Run from the clone, or give --params.") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ParamsError(f"cannot be read: {error}", where=path) from error
+    if not isinstance(values, dict):
+        raise ParamsError("is not a mapping of sections", where=path)
+    for override in overrides:
+        _put_in(values, override)
+    for name in values:
+        if name not in SECTIONS:
+            raise unknown_name(str(path), str(name), list(SECTIONS))
+    sections = {name: parse(kind, values.get(name), name) for name, kind in SECTIONS.items()}
+    _check_references(sections)
+    return sections
+
+
+def _put_in(values: dict[str, Any], override: str) -> None:
+    """Put one `section.key=value` in; the value is YAML, as on DVC's command line."""
+    path, equals, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or len(keys) < 2:
+        raise ParamsError("override is not section.key=value", where="--set", found=repr(override))
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ParamsError("override is not YAML", where=f"--set {path}", found=repr(text)) from error
+    target: Any = values
+    for depth, key in enumerate(keys[:-1]):
+        if not isinstance(target, dict) or not isinstance(target.get(key), dict):
+            known = list(target) if isinstance(target, Mapping) else []
+            raise unknown_name(f"--set {'.'.join(keys[: depth + 1])}", key, [str(name) for name in known])
+        target = target[key]
+    if keys[-1] not in target and len(keys) == 2:
+        raise unknown_name(f"--set {path}", keys[-1], [str(name) for name in target])
+    target[keys[-1]] = value
+
+
+def _check_references(sections: dict[str, Section]) -> None:
+    augment, head = sections["augment"], sections["train_head"]
+    assert isinstance(augment, AugmentConfig) and isinstance(head, TrainHeadConfig)  # for the type checker
+    built = ["unaugmented", *augment.variants]
+    for phase in head.schedule:
+        if phase.variant not in built:
+            raise unknown_name("params.yaml train_head.schedule", phase.variant, built)

@@ -1,0 +1,120 @@
+"""What every command line shares: flags, help, the lock, progress, the summary, and errors as one line."""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, cast
+
+import typer
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from cache.errors import AugcacheError, StorageError
+from pipeline.config.whole import SECTIONS, read_params
+from pipeline.params import Section
+
+S = TypeVar("S", bound=Section)
+DATA = Path("data")
+LOCK_SECONDS = 1.0
+
+
+@dataclass
+class Job:
+    """One run of one stage: its configuration, where it reads and writes, and what it has to say."""
+
+    stage: str
+    sections: dict[str, Section]
+    data: Path
+    out: Path
+    quiet: bool
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def section(self, kind: type[S]) -> S:
+        """The section of this kind."""
+        return cast(S, next(section for section in self.sections.values() if type(section) is kind))
+
+    @contextmanager
+    def progress(self, total: int, unit: str, label: str = "") -> Iterator[Callable[[int], object]]:
+        """A progress bar with rate and time left; yields the function that advances it. Quiet off a terminal."""
+        hidden = self.quiet or not sys.stderr.isatty()
+        with tqdm(total=total, unit=unit, desc=label or self.stage, disable=hidden, leave=False) as bar:
+            yield bar.update
+
+
+def run_stage(stage: str, run: Callable[[Job], str], needs_section: bool = True) -> None:
+    """Parse the command line, run, print one line; a user's error is one line and exit code 2."""
+    description = sys.modules["__main__"].__doc__ or ""
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+    @app.command(help=description, epilog=_describe_section(stage) if needs_section else None)
+    def command(
+        params: Annotated[Path, typer.Option(help="file of values")] = Path("params.yaml"),
+        override: Annotated[list[str] | None, typer.Option("--set", "-S", help="section.key=value, repeatable")] = None,
+        data: Annotated[Path, typer.Option(help="folder that holds one folder a stage")] = DATA,
+        out: Annotated[Path | None, typer.Option(help=f"where to write, instead of data/{stage}")] = None,
+        quiet: Annotated[bool, typer.Option(help="no progress bar")] = False,
+        debug: Annotated[bool, typer.Option(help="show the traceback of an error")] = False,
+    ) -> None:
+        signal.signal(signal.SIGTERM, _interrupt)
+        try:
+            job = Job(stage, read_params(params, override or []), data, out or data / stage, quiet)
+            _run_locked(job, run)
+        except AugcacheError as error:
+            if debug:
+                raise
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            typer.echo(f"{stage}: interrupted; finished work is kept, run the same command to go on", err=True)
+            raise typer.Exit(130) from error
+
+    app()
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _run_locked(job: Job, run: Callable[[Job], str]) -> None:
+    """Run under a lock on the output folder: DVC's orphaned stage and its rerun must not write at once."""
+    from cache.parts import store_folder
+
+    name = sha256(str(job.out.absolute()).encode()).hexdigest()[:32]
+    path = store_folder() / "locks" / f"{name}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=LOCK_SECONDS)
+        except Timeout:
+            typer.echo(f"{job.stage}: waiting for another run that writes {job.out}", err=True)
+            lock.acquire()
+        with lock:
+            started = time.perf_counter()
+            summary = run(job)
+            _record(job, summary, time.perf_counter() - started)
+    except OSError as error:
+        raise StorageError(error.strerror or str(error), where=error.filename or path) from error
+
+
+def _record(job: Job, summary: str, seconds: float) -> None:
+    """Print the summary and keep it beside the outputs, where it changes no output's bytes."""
+    typer.echo(f"{job.stage}: {summary} ({seconds:.1f} s)")
+    folder = job.data / "runs"
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {"stage": job.stage, "summary": summary, "seconds": round(seconds, 2), **job.facts}
+    (folder / f"{job.stage}.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _describe_section(stage: str) -> str:
+    """The section's keys and their meaning, for --help."""
+    fields = SECTIONS[stage].model_fields
+    width = max(map(len, fields)) + 2
+    rows = [f"  {name:<{width}}{info.description}" for name, info in fields.items()]
+    return "\b\n" + "\n".join([f"Section `{stage}` of params.yaml:", *rows])
