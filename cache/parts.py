@@ -8,7 +8,6 @@ may fill one store: the worst that two at once can do is to write the same bytes
 import hashlib
 import os
 import socket
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -149,8 +148,3 @@ def _alive(process: int) -> bool:
         return True
     return True
 
-
-def blocks(positions: Array, size: int) -> Iterator[Array]:
-    """Positions cut into runs of at most `size`."""
-    for start in range(0, len(positions), size):
-        yield positions[start : start + size]

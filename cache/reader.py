@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +30,23 @@ class StoredRows:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     digests: Array  # uint8 [n, 32]
+    numbers: Array | None = None  # int [n], which rows of the file, where these are not all of them
+
+    def select(self, positions: Array) -> "StoredRows":
+        """The rows at these positions, still on disk; small to send to another process."""
+        numbers = positions if self.numbers is None else self.numbers[positions]
+        shape = (len(positions), *self.shape[1:])
+        return replace(self, shape=shape, digests=self.digests[positions], numbers=numbers)
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> Array:
         """Rows by slice or by an array of row numbers. Raises DamagedFile where a digest does not match."""
-        if isinstance(index, slice):
-            numbers = np.arange(*index.indices(len(self)))
-        else:
-            numbers = np.atleast_1d(np.arange(len(self))[index])
+        positions = np.atleast_1d(np.arange(len(self))[index])
+        numbers = positions if self.numbers is None else self.numbers[positions]
         rows = self._read(numbers)
-        wrong = np.flatnonzero((row_digests(rows) != self.digests[numbers]).any(axis=1))
+        wrong = np.flatnonzero((row_digests(rows) != self.digests[positions]).any(axis=1))
         if len(wrong):
             number = int(numbers[wrong[0]])
             raise DamagedFile("row does not match its checksum", where=f"{self.path} row {number}", remedy=REMAKE)

@@ -13,6 +13,9 @@ class FeaturizeConfig(Section):
 
     backbone: str = Field(description="`efficientnet-mini`, `efficientnet-b0` … `b8`, or `timm:<name>`")
     weights: str = Field(description="`random` (seeded), or the path of a .safetensors or pickle-free .pth file")
+    preprocessing: Literal["auto", "imagenet", "advprop"] = Field(
+        description="what the weights expect: `imagenet` mean and std, `advprop` 2x-1; `auto` where it is known"
+    )
     size: int = Field(ge=16, le=1024, description="side in pixels that images are resized to for the backbone")
     interpolation: Literal["bilinear", "bicubic"] = Field(description="how they are resized")
     engine: Literal["eager", "compile"] = Field(description="`eager`, or `compile`: torch.compile with frozen weights")

@@ -1,0 +1,48 @@
+"""Augmented variants of an ImageSet, row by row, taking over what an earlier file already holds."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from cache.errors import RecordError
+from cache.parts import PartStore, StoreIndex
+from cache.reader import StoredRows
+from cache.records import ImageSet
+from pipeline.config.augment import AugmentConfig
+from pipeline.derive import Derivation, derive
+from pipeline.policy import Augmentation
+from pipeline.workers import Pool
+
+
+def augment(
+    images: ImageSet,
+    augmentation: Augmentation,
+    config: AugmentConfig,
+    parts: Path,
+    old: ImageSet | None = None,
+    advance: Callable[[int], object] = lambda count: None,
+) -> tuple[ImageSet, int]:
+    """The augmented set with lazy rows, and how many of them had to be computed.
+
+    parts is the folder for finished parts of a run that is killed. Rows of `old` that the same recipe made from the
+    same source images are taken over. Raises RecordError where ids are not the digests of the images.
+    """
+    if (images.keys() != images.ids).any():
+        raise RecordError("ids are not the digests of the images", remedy="Run prepare again.")
+    known = None
+    if old is not None and old.recipe == augmentation.recipe and isinstance(old.images, StoredRows):
+        known = StoreIndex().joined(old.ids, old.images)
+    store = PartStore(parts, augmentation.recipe)
+    pool = Pool(config.workers, config.scheduler)
+    derivation = Derivation(store, augmentation, config.rows_per_task, pool)
+    rows, computed = derive(images, images.ids, derivation, known, advance)
+    made = replace(images, images=rows, variant=augmentation.variant, recipe=augmentation.recipe)
+    return made, computed
+
+
+def is_current(old: ImageSet, images: ImageSet, augmentation: Augmentation) -> bool:
+    """Whether a file already holds exactly what would be made."""
+    same_rows = np.array_equal(old.ids, images.ids) and np.array_equal(old.labels, images.labels)
+    return same_rows and old.classes == images.classes and old.recipe == augmentation.recipe

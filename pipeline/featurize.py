@@ -1,0 +1,128 @@
+"""Pooled features of a frozen backbone for the rows of an ImageSet, through the part store."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from cache.errors import InputError, ParamsError
+from cache.layout import Array
+from cache.parts import PartStore, store_folder
+from cache.records import FeatureSet, ImageSet
+from pipeline.backbone import Backbone, make_backbone
+from pipeline.config.featurize import FeaturizeConfig
+from pipeline.derive import Derivation, derive
+from pipeline.workers import Pool
+
+CODE_VERSION = 1  # raise it whenever the same recipe gives other features
+COMPILE_OPTIONS: dict[str, str | int | bool] = {"freezing": True}
+
+
+@dataclass(frozen=True)
+class Featurizer:
+    """uint8 images [k, h, w, 3] to features [k, d]. Can be pickled: each process builds its network once."""
+
+    config: FeaturizeConfig
+
+    @property
+    def backbone(self) -> Backbone:
+        """The network with its preprocessing."""
+        return _backbone(self.config)
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """Everything but the pixels that decides the bytes of a feature row."""
+        config, backbone = self.config, self.backbone
+        return {
+            "stage": "featurize",
+            "code": CODE_VERSION,
+            "backbone": backbone.name,
+            "weights": backbone.weights_sha256,
+            "mean": list(backbone.mean),
+            "std": list(backbone.std),
+            "size": config.size,
+            "interpolation": config.interpolation,
+            "engine": config.engine,
+            "precision": config.precision,
+            "dtype": config.dtype,
+            "batch": config.batch,
+            "device": device_kind(config.device),
+            "libraries": {name: version(name) for name in ("torch", backbone.library)},
+        }
+
+    def __call__(self, images: Array, keys: Array) -> Array:
+        network, config = _network(config=self.config), self.config
+        rows = [
+            network(images[start : start + config.batch])[: len(images) - start]
+            for start in range(0, len(images), config.batch)
+        ]
+        return np.concatenate(rows).astype(config.dtype)
+
+
+def featurize(
+    images: ImageSet, featurizer: Featurizer, advance: Callable[[int], object] = lambda count: None
+) -> tuple[FeatureSet, int]:
+    """The FeatureSet with lazy rows, and how many rows had to be computed."""
+    config, recipe = featurizer.config, featurizer.recipe
+    store = PartStore(store_folder() / "features", recipe)
+    derivation = Derivation(store, featurizer, config.rows_per_task, Pool(config.workers, config.scheduler))
+    rows, computed = derive(images, images.keys(), derivation, advance=advance)
+    identity = (images.labels, images.ids, images.classes, images.variant)
+    return FeatureSet(rows, *identity, backbone=config.backbone, recipe=recipe), computed
+
+
+def choose_device(device: str) -> torch.device:
+    """The device of this name, `auto` being a GPU where there is one. Raises ParamsError."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ParamsError("no GPU is available", where="params.yaml featurize.device", found="cuda", remedy="Set auto.")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def device_kind(device: str) -> str:
+    """The device as far as it decides bytes: the GPU's model, or the processor's vector instructions."""
+    if choose_device(device).type == "cuda":
+        return torch.cuda.get_device_name()
+    return f"cpu {torch.backends.cpu.get_cpu_capability()}"
+
+
+@cache
+def _backbone(config: FeaturizeConfig) -> Backbone:
+    return make_backbone(config.backbone, config.weights, config.size, config.preprocessing)
+
+
+@cache
+def _network(config: FeaturizeConfig) -> Callable[[Array], Array]:
+    """A function of up to one compute batch of images; short batches are padded, so the shape never changes."""
+    device, backbone = choose_device(config.device), _backbone(config)
+    mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) * 255 for values in (backbone.mean, backbone.std))
+    run: Callable[[Tensor], Tensor] = backbone.network.to(device, memory_format=torch.channels_last)
+    if config.engine == "compile":
+        run = torch.compile(backbone.network, options=COMPILE_OPTIONS)
+    half = config.precision == "bfloat16"
+
+    def features(images: Array) -> Array:
+        padded = torch.zeros((config.batch, *images.shape[1:]), dtype=torch.uint8)
+        padded[: len(images)] = torch.from_numpy(images)
+        pixels = padded.to(device).permute(0, 3, 1, 2).to(torch.float32)  # [k, 3, h, w], channels last
+        inputs = (resized(pixels, config.size, config.interpolation) - mean) / std
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
+            found = run(inputs.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()
+        if not np.isfinite(found[: len(images)]).all():
+            raise InputError("the backbone gives NaN or infinite features", where=config.backbone, remedy="Check its weights.")
+        return np.asarray(found)
+
+    return features
+
+
+def resized(pixels: Tensor, size: int, interpolation: str) -> Tensor:
+    """Pixels [k, 3, h, w] in 0..255 to [k, 3, size, size], antialiased, still in 0..255."""
+    if pixels.shape[2:] == (size, size):
+        return pixels
+    bigger = functional.interpolate(pixels, size=(size, size), mode=interpolation, antialias=True, align_corners=False)
+    return bigger.clamp(0, 255)

@@ -1,0 +1,196 @@
+"""An MLP head over cached features, trained on a staged schedule (report 001)."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cache.errors import InputError, RecordError
+from cache.records import UNAUGMENTED, FeatureSet
+from pipeline.config.train_head import Phase, TrainHeadConfig
+from pipeline.seeds import torch_seeded
+
+EVALUATION_ROWS = 8192
+MOMENTUM = 0.9
+
+
+class Head(nn.Module):
+    """Features [n, d] to logits [n, c]: standardised by the training set's mean and deviation, then an MLP."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, widths: list[int], dropout: float, input_dropout: float) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(widths[0]))
+        self.register_buffer("deviation", torch.ones(widths[0]))
+        layers: list[nn.Module] = [nn.Dropout(input_dropout)]
+        for depth, (inputs, outputs) in enumerate(pairwise(widths)):
+            layers += [nn.ReLU(), nn.Dropout(dropout)] if depth else []
+            layers.append(nn.Linear(inputs, outputs))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits [n, c] of float32 features [n, d]."""
+        logits: Tensor = self.layers((features - self.mean) / self.deviation)
+        return logits
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A trained head: the weights of its best epoch by val-unaugmented (the last one without val), and its curves.
+
+    curves: one row an epoch: epoch, variant, lr, train_loss, train_accuracy and, where there is a validation set,
+    val_loss, val_accuracy and val_accuracy_<variant> for its augmented siblings.
+    """
+
+    head: Head
+    curves: list[dict[str, Any]]
+    best_epoch: int
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """A FeatureSet in memory, once."""
+
+    features: Tensor  # float [n, d], as stored
+    labels: Tensor  # int64 [n]
+
+
+def fit_head(
+    train: Mapping[str, FeatureSet],
+    val: Mapping[str, FeatureSet],
+    config: TrainHeadConfig,
+    advance: Callable[[int], object] = lambda count: None,
+) -> Fit:
+    """Train a head on the phases of the schedule over the sets of `train`, by variant.
+
+    Deterministic by config.seed. Raises InputError where the schedule names a variant that is not there, RecordError
+    where the sets do not belong together.
+    """
+    check_sets(train, val, config.schedule)
+    needed = sorted({phase.variant for phase in config.schedule})
+    rows = {variant: _in_memory(train[variant]) for variant in needed}
+    held_out = {variant: _in_memory(features) for variant, features in val.items()}
+    with torch_seeded("train_head", config.seed):
+        head = _make_head(rows[needed[0]], len(train[needed[0]].classes), config)
+        return _train(head, rows, held_out, config, advance)
+
+
+def _make_head(first: _Rows, classes: int, config: TrainHeadConfig) -> Head:
+    head = Head([first.features.shape[1], *config.hidden, classes], config.dropout, config.input_dropout)
+    everything = first.features.float()
+    head.mean.copy_(everything.mean(dim=0))
+    head.deviation.copy_(everything.std(dim=0).clamp_min(1e-6))
+    return head
+
+
+def _train(
+    head: Head,
+    train: Mapping[str, _Rows],
+    val: Mapping[str, _Rows],
+    config: TrainHeadConfig,
+    advance: Callable[[int], object],
+) -> Fit:
+    steps = sum(phase.epochs * -(-len(train[phase.variant].labels) // config.batch) for phase in config.schedule)
+    optimizer = _make_optimizer(head, config)
+    scheduler = _make_scheduler(optimizer, config, steps)
+    curves: list[dict[str, Any]] = []
+    best: tuple[float, float] | None = None
+    best_epoch, weights = 0, head.state_dict()
+    for epoch, variant in enumerate(epochs_of(config.schedule), start=1):
+        rows = train[variant]
+        curve: dict[str, Any] = {"epoch": epoch, "variant": variant, "lr": optimizer.param_groups[0]["lr"]}
+        curve |= _train_epoch(head, rows, optimizer, scheduler, config)
+        for name, held_out in val.items():
+            loss, accuracy = measure(head, held_out.features, held_out.labels)
+            curve |= {"val_loss": loss, "val_accuracy": accuracy} if name == UNAUGMENTED else {f"val_accuracy_{name}": accuracy}
+        curves.append(curve)
+        score = (curve.get("val_accuracy", float(epoch)), -curve.get("val_loss", 0.0))
+        if best is None or score > best:
+            best, best_epoch = score, epoch
+            weights = {key: value.clone() for key, value in head.state_dict().items()}
+        advance(len(rows.labels))
+    head.load_state_dict(weights)
+    return Fit(head.eval(), curves, best_epoch)
+
+
+def _train_epoch(
+    head: Head, rows: _Rows, optimizer: torch.optim.Optimizer, scheduler: Any, config: TrainHeadConfig
+) -> dict[str, float]:
+    """One pass in random order; the loss and the accuracy are means over examples."""
+    head.train()
+    order = torch.randperm(len(rows.labels))
+    total, right = torch.zeros(()), torch.zeros(())
+    for index in order.split(config.batch):
+        labels = rows.labels[index]
+        logits = head(rows.features[index].float())
+        loss = functional.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        total += loss.detach() * len(index)
+        right += (logits.argmax(dim=1) == labels).sum()
+    if not torch.isfinite(total):
+        raise InputError("training diverged: the loss is not finite", where="train_head", remedy="Lower train_head.lr.")
+    return {"train_loss": float(total) / len(order), "train_accuracy": float(right) / len(order)}
+
+
+def measure(head: Head, features: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Mean cross entropy and accuracy over all examples."""
+    logits = predict_logits(head, features)
+    loss = functional.cross_entropy(logits, labels)
+    return float(loss), float((logits.argmax(dim=1) == labels).double().mean())
+
+
+def predict_logits(head: Head, features: Tensor) -> Tensor:
+    """Logits [n, c] in evaluation mode."""
+    head.eval()
+    with torch.inference_mode():
+        blocks = [head(block.float()) for block in features.split(EVALUATION_ROWS)]
+        return torch.cat(blocks) if blocks else torch.empty(0, head.layers[-1].out_features)  # type: ignore[arg-type]
+
+
+def epochs_of(schedule: list[Phase]) -> Iterator[str]:
+    """The variant of each epoch in turn."""
+    return (phase.variant for phase in schedule for _ in range(phase.epochs))
+
+
+def check_sets(train: Mapping[str, FeatureSet], val: Mapping[str, FeatureSet], schedule: list[Phase]) -> None:
+    """Refuse sets that the schedule lacks, or that differ in classes, backbone or width."""
+    for phase in schedule:
+        if phase.variant not in train:
+            known = ", ".join(sorted(train)) or "none"
+            remedy = "Run featurize, or change train_head.schedule."
+            raise InputError("schedule names a variant that is not there", expected=known, found=phase.variant, remedy=remedy)
+        if not len(train[phase.variant]):
+            raise InputError("training set is empty", where=phase.variant, remedy="Run prepare with more images.")
+    everything = [*train.values(), *val.values()]
+    for features in everything[1:]:
+        for name in ("classes", "recipe"):
+            if getattr(features, name) != getattr(everything[0], name):
+                raise RecordError(f"feature sets differ in {name}", where=features.variant, remedy="Run featurize again.")
+
+
+def _in_memory(features: FeatureSet) -> _Rows:
+    return _Rows(torch.from_numpy(features.features[:]), torch.from_numpy(np.asarray(features.labels, dtype=np.int64)))
+
+
+def _make_optimizer(head: Head, config: TrainHeadConfig) -> torch.optim.Optimizer:
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(head.parameters(), config.lr, MOMENTUM, weight_decay=config.weight_decay, nesterov=True)
+    return torch.optim.AdamW(head.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
+
+
+def _make_scheduler(optimizer: torch.optim.Optimizer, config: TrainHeadConfig, steps: int) -> Any:
+    if config.lr_schedule == "onecycle":
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps + 1)
+    if config.lr_schedule == "cosine":
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)

@@ -1,0 +1,186 @@
+"""Policies of augmentation, drawn once per image: the only module that imports imgaug.
+
+Every image has its own generator, made from (seed, variant, id), and all augmenters of a policy draw from it in
+order. So a result depends on nothing but the image and the recipe: not on order, batch, process or run before.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from cache.errors import ParamsError
+from cache.layout import Array, canonical
+from pipeline.config.augment import AugmentConfig, Step, policy_and_draw
+from pipeline.params import unknown_name
+from pipeline.seeds import make_generator
+
+CODE_VERSION = 1  # raise it whenever the same recipe gives other pixels
+LIBRARIES = ("imgaug", "numpy", "opencv-python-headless", "scipy", "scikit-image", "pillow")
+
+# What cannot run under today's numpy and OpenCV: imgaug 0.4.0 is of 2020. A test sweeps all augmenters.
+BROKEN: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """One variant: uint8 images [k, h, w, 3] and their ids S64 [k] to uint8 [k, size, size, 3]. Can be pickled."""
+
+    variant: str
+    steps: str  # canonical JSON, so that the recipe is hashable
+    size: int
+    seed: int
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """Everything but the source pixels that decides the result."""
+        return {
+            "stage": "augment",
+            "code": CODE_VERSION,
+            "variant": self.variant,
+            "policy": self.steps,
+            "size": self.size,
+            "seed": self.seed,
+            "libraries": _library_versions(self.steps),
+        }
+
+    def __call__(self, images: Array, ids: Array) -> Array:
+        policy = _compiled(self.steps)
+        rows = [policy(image, make_generator(self.seed, self.variant, key)) for image, key in zip(images, ids, strict=True)]
+        return np.stack([_resized(row, self.size) for row in rows])
+
+
+def make_augmentation(config: AugmentConfig, variant: str) -> Augmentation:
+    """The augmentation of one variant. Raises ParamsError where a step of its policy cannot be built."""
+    policy, _ = policy_and_draw(variant)
+    augmentation = Augmentation(variant, canonical(config.policies[policy]).decode(), config.size, config.seed)
+    try:
+        _compiled(augmentation.steps)
+    except ParamsError as error:
+        raise ParamsError(str(error), where=f"params.yaml augment.policies.{policy}") from error
+    return augmentation
+
+
+def _library_versions(steps: str) -> dict[str, str]:
+    names = (*LIBRARIES, "torch", "torchvision") if "AutoAugment" in steps else LIBRARIES
+    return {name: version(name) for name in names}
+
+
+@cache
+def _compiled(steps: str) -> Callable[[Array, np.random.Generator], Array]:
+    """A function of (image, generator), built once a process."""
+    iaa = _imgaug()
+    from imgaug import random as imgaug_random
+
+    sequence = iaa.Sequential([_make_step(iaa, step) for step in json.loads(steps)])
+    holders = list(_all_augmenters(iaa, sequence))
+
+    def augment(image: Array, generator: np.random.Generator) -> Array:
+        shared = imgaug_random.RNG(generator)
+        for holder in holders:
+            holder.random_state = shared
+        return np.asarray(sequence.augment_image(np.ascontiguousarray(image)))
+
+    return augment
+
+
+def _all_augmenters(iaa: Any, augmenter: Any) -> Iterator[Any]:
+    """The augmenter and all below it.
+
+    imgaug's own walk passes over lists that are augmenters themselves (the randomly ordered pair inside
+    MultiplyAndAddToBrightness), which then draw from a global generator: aleju/imgaug#804.
+    """
+    yield augmenter
+    for children in augmenter.get_children_lists():
+        own_list = children is augmenter  # a Sequential is its own list of children
+        for child in [children] if isinstance(children, iaa.Augmenter) and not own_list else children:
+            yield from _all_augmenters(iaa, child)
+
+
+def _make_step(iaa: Any, step: Step) -> Any:
+    """One `{Name: {arguments}}` as an imgaug augmenter."""
+    (name, arguments), *_ = step.items()
+    if name == "AutoAugment":
+        return _auto_augment(iaa, **arguments)
+    if name in BROKEN:
+        raise ParamsError("augmenter cannot run with the installed numpy and OpenCV", where=name, found=BROKEN[name])
+    known = augmenter_names(iaa)
+    if name not in known:
+        raise unknown_name("augmenter", name, [*known, "AutoAugment"])
+    try:
+        return getattr(iaa, name)(**{key: _argument(iaa, key, value) for key, value in arguments.items()})
+    except (TypeError, ValueError, AssertionError, AttributeError) as error:
+        raise ParamsError(f"arguments do not fit: {error}", where=name) from error
+
+
+def _argument(iaa: Any, key: str, value: Any) -> Any:
+    """A YAML value as imgaug means it: [low, high] is a range, {choice: [...]} a choice, `children` are steps."""
+    if key in ("children", "then_list", "else_list", "foreground", "background"):
+        return [_make_step(iaa, step) for step in value]
+    if isinstance(value, dict) and set(value) == {"choice"}:
+        return list(value["choice"])
+    if isinstance(value, list) and len(value) == 2 and all(isinstance(end, int | float) for end in value):
+        return tuple(value)
+    return value
+
+
+def _auto_augment(iaa: Any, policy: str) -> Any:
+    """torchvision's AutoAugment (Cubuk et al., CVPR 2019) as an imgaug step, seeded from the image's generator."""
+    from torchvision.transforms import v2
+
+    from pipeline.seeds import torch_seeded
+
+    policies = {item.value: item for item in v2.AutoAugmentPolicy}
+    if policy not in policies:
+        raise unknown_name("AutoAugment.policy", policy, list(policies))
+    transform = v2.AutoAugment(policies[policy])
+
+    def apply(images: Any, random_state: Any, *_: Any) -> Any:
+        return [_apply_seeded(image, int(random_state.integers(0, 2**31))) for image in images]
+
+    def _apply_seeded(image: Array, seed: int) -> Array:
+        from PIL import Image
+
+        with torch_seeded(seed):
+            return np.asarray(transform(Image.fromarray(image)))
+
+    return iaa.Lambda(func_images=apply)
+
+
+def augmenter_names(iaa: Any) -> list[str]:
+    """Every augmenter that a policy may name."""
+    found = (name for name in dir(iaa) if isinstance(getattr(iaa, name), type))
+    return [name for name in found if issubclass(getattr(iaa, name), iaa.Augmenter)]
+
+
+def _imgaug() -> Any:
+    """imgaug.augmenters, importable under numpy 2: it reads names that numpy has removed."""
+    if not hasattr(np, "sctypes"):
+        shim: Any = np
+        shim.sctypes = {
+            "int": [np.int8, np.int16, np.int32, np.int64],
+            "uint": [np.uint8, np.uint16, np.uint32, np.uint64],
+            "float": [np.float16, np.float32, np.float64],
+            "complex": [np.complex64, np.complex128],
+            "others": [bool, object, bytes, str, np.void],
+        }
+        shim.bool, shim.complex = np.bool_, complex
+    import cv2
+    import imgaug.augmenters as iaa
+
+    cv2.setNumThreads(1)  # one process a core: OpenCV's own threads would fight over them
+    return iaa
+
+
+def _resized(image: Array, size: int) -> Array:
+    """To [size, size, 3]: almost every output of a policy has its own size."""
+    import cv2
+
+    if image.shape[:2] == (size, size):
+        return image
+    shrinks = image.shape[0] >= size and image.shape[1] >= size
+    return np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR))

@@ -1,0 +1,55 @@
+"""Draw the augmented variants of every split, once per image.
+
+Reads data/prepare/<split>.h5, writes data/augment/<split>-<variant>.h5. A variant is a policy and a draw:
+spatial_2 is the second draw of the policy `spatial`. Each image is drawn from (seed, variant, content), so the
+result does not depend on order or on the number of workers. A file whose recipe and images still hold is kept,
+rows that did not change are taken over from the old file, and the rest is computed in parallel.
+"""
+
+import shutil
+from pathlib import Path
+
+from cache.reader import read_images
+from cache.writer import write_images
+from pipeline.augment import augment, is_current
+from pipeline.config.augment import AugmentConfig
+from pipeline.policy import make_augmentation
+from stages._cli import Job, run_stage
+
+
+def run(job: Job) -> str:
+    """Build every (split, variant) file; return the summary."""
+    config = job.section(AugmentConfig)
+    augmentations = [make_augmentation(config, variant) for variant in config.variants]
+    splits = {path.stem: read_images(path) for path in sorted((job.data / "prepare").glob("*.h5"))}
+    outputs = {
+        job.out / f"{split}-{augmentation.variant}.h5": (images, augmentation)
+        for split, images in splits.items()
+        for augmentation in augmentations
+    }
+    remove_others(job.out, set(outputs))
+    total, computed = sum(len(images) for images, _ in outputs.values()), 0
+    parts = job.out / ".parts"
+    with job.progress(total, "img") as advance:
+        for path, (images, augmentation) in outputs.items():
+            old = read_images(path) if path.exists() else None
+            if old is not None and is_current(old, images, augmentation):
+                advance(len(images))
+                continue
+            made, count = augment(images, augmentation, config, parts, old, advance)
+            write_images(path, made)
+            shutil.rmtree(parts, ignore_errors=True)
+            computed += count
+    job.facts.update(rows=total, cached=total - computed)
+    return f"{total:,} images in {len(outputs)} files, {computed:,} computed, {total - computed:,} kept"
+
+
+def remove_others(folder: Path, outputs: set[Path]) -> None:
+    """Remove the files of variants that are no longer wanted; they would still feed what reads the folder."""
+    for path in folder.glob("*.h5"):
+        if path not in outputs:
+            path.unlink()
+
+
+if __name__ == "__main__":
+    run_stage("augment", run)

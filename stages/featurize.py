@@ -1,0 +1,45 @@
+"""Turn images into pooled features of a frozen backbone.
+
+Reads data/prepare/<split>.h5 and data/augment/<split>-<variant>.h5, writes data/featurize/<split>-<variant>.h5.
+A row is keyed by its pixels and by everything that made it (weights, preprocessing, sizes, engine, precision,
+device, library versions), and kept in the part store (AUGCACHE_STORE, else the user's cache folder). Only rows
+that the store lacks are computed, so changing one photo costs one row a variant, and going back costs nothing.
+"""
+
+from pathlib import Path
+
+from cache.reader import read_images
+from cache.records import UNAUGMENTED
+from cache.writer import write_features
+from pipeline.config.featurize import FeaturizeConfig
+from stages._cli import Job, run_stage
+
+
+def run(job: Job) -> str:
+    """Featurize every (split, variant) file; return the summary."""
+    from pipeline.featurize import Featurizer, featurize
+
+    featurizer = Featurizer(job.section(FeaturizeConfig))
+    sources = find_images(job.data)
+    sets = {name: read_images(path) for name, path in sources.items()}
+    total, computed = sum(map(len, sets.values())), 0
+    with job.progress(total, "img") as advance:
+        for name, images in sets.items():
+            features, count = featurize(images, featurizer, advance)
+            write_features(job.out / f"{name}.h5", features)
+            computed += count
+    job.facts.update(rows=total, cached=total - computed)
+    random = " with RANDOM weights" if featurizer.config.weights == "random" else ""
+    made = f"{total:,} rows in {len(sets)} files, {computed:,} computed, {total - computed:,} from the cache"
+    return f"{made}, by {featurizer.config.backbone}{random}"
+
+
+def find_images(data: Path) -> dict[str, Path]:
+    """Every image file by its output name <split>-<variant>, in order."""
+    prepared = {f"{path.stem}-{UNAUGMENTED}": path for path in (data / "prepare").glob("*.h5")}
+    made = {path.stem: path for stage in ("augment", "gan") for path in (data / stage).glob("*.h5")}
+    return dict(sorted({**prepared, **made}.items()))
+
+
+if __name__ == "__main__":
+    run_stage("featurize", run)

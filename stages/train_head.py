@@ -1,0 +1,57 @@
+"""Train an MLP head over cached features, on a staged schedule.
+
+Reads data/featurize/train-<variant>.h5 and val-<variant>.h5; writes data/train_head/: head.safetensors and
+classifier.json (the epoch that is best on val-unaugmented), curves.csv and metrics.json. The schedule is a list of
+phases, such as `spatial_1 x 2`. Nothing is featurized here, so another head costs seconds:
+  python -m stages.train_head --out /tmp/wide --set train_head.hidden=[2048] --set train_head.lr=0.001
+"""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from cache.reader import read_features
+from cache.records import FeatureSet
+from pipeline.config.train_head import TrainHeadConfig
+from stages._cli import Job, run_stage
+
+
+def run(job: Job) -> str:
+    """Train, save, write curves; return the summary."""
+    from pipeline.classifier import HeadClassifier, save_classifier
+    from pipeline.head import fit_head
+
+    config = job.section(TrainHeadConfig)
+    train, val = (find_features(job.data, split) for split in ("train", "val"))
+    rows = sum(phase.epochs * len(train.get(phase.variant, ())) for phase in config.schedule)
+    with job.progress(rows, "row") as advance:
+        fit = fit_head(train, val, config, advance)
+    first = train[config.schedule[0].variant]
+    save_classifier(job.out, HeadClassifier(fit.head, first.classes, first.recipe))
+    write_curves(job.out / "curves.csv", fit.curves)
+    best = fit.curves[fit.best_epoch - 1]
+    chosen = {key: best[key] for key in ("val_accuracy", "val_loss", "train_accuracy", "train_loss") if key in best}
+    metrics = json.dumps({"best_epoch": fit.best_epoch, **chosen}, indent=2)
+    (job.out / "metrics.json").write_text(metrics + "\n", encoding="utf-8")
+    job.facts.update(rows=rows)
+    accuracy = f"val accuracy {best['val_accuracy']:.1%}" if "val_accuracy" in best else "no validation set"
+    return f"{accuracy} at epoch {fit.best_epoch} of {len(fit.curves)}, {rows:,} rows"
+
+
+def find_features(data: Path, split: str) -> dict[str, FeatureSet]:
+    """The cached sets of a split by variant."""
+    paths = sorted((data / "featurize").glob(f"{split}-*.h5"))
+    return {path.stem.removeprefix(f"{split}-"): read_features(path) for path in paths}
+
+
+def write_curves(path: Path, curves: list[dict[str, Any]]) -> None:
+    """One row an epoch, for `dvc plots`."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(curves[-1]))
+        writer.writeheader()
+        writer.writerows(curves)
+
+
+if __name__ == "__main__":
+    run_stage("train_head", run)
