@@ -1,0 +1,126 @@
+"""What a classifier says of each row: class probabilities beside the row's identity."""
+
+import io
+import json
+import struct
+import zipfile
+from dataclasses import dataclass
+
+import numpy as np
+
+from cache.errors import DamagedFile, ForeignFile, NewerFile, RecordError
+from cache.layout import Array, canonical
+from cache.records import VARIANT
+
+FORMAT = "augcache predictions"
+VERSION = 1
+SUM_TOLERANCE = 1e-4  # float32 softmax over thousands of classes stays well inside
+REMAKE = "Run the evaluate stage again."
+UNREADABLE = (ValueError, KeyError, OSError, EOFError, RuntimeError, struct.error, zipfile.BadZipFile)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions for the rows of one split and variant.
+
+    probabilities: float32 [n, c], rows sum to 1. labels: int [n], the true classes. ids: S64 [n], the content hash
+    of each source image. Raises RecordError where the columns do not belong together.
+    """
+
+    probabilities: Array
+    labels: Array
+    ids: Array
+    classes: tuple[str, ...]
+    variant: str
+
+    def __post_init__(self) -> None:
+        self._check_columns()
+        self._check_probabilities()
+
+    def __len__(self) -> int:
+        return len(self.probabilities)
+
+    @property
+    def predicted(self) -> Array:
+        """int [n]: the likeliest class of each row, the first of equals."""
+        return np.asarray(self.probabilities.argmax(axis=1))
+
+    @property
+    def correct(self) -> Array:
+        """bool [n]: whether the likeliest class is the true one."""
+        return np.asarray(self.predicted == self.labels)
+
+    @property
+    def ranks(self) -> Array:
+        """int [n]: how many classes come before the true one; equals are ordered by class, as in `predicted`."""
+        own = self.probabilities[np.arange(len(self)), self.labels][:, None]  # [n, 1]
+        earlier = np.arange(len(self.classes)) < self.labels[:, None]  # [n, c]
+        return np.asarray(((self.probabilities > own) | ((self.probabilities == own) & earlier)).sum(axis=1))
+
+    def _check_columns(self) -> None:
+        n = len(self.probabilities)
+        if len(self.labels) != n or len(self.ids) != n:
+            found = f"{n} rows, {len(self.labels)} labels, {len(self.ids)} ids"
+            raise RecordError("columns differ in length", expected="one label and one id a row", found=found)
+        if self.labels.dtype.kind not in "iu" or self.ids.dtype != "S64":
+            found = f"labels {self.labels.dtype}, ids {self.ids.dtype}"
+            raise RecordError("columns have the wrong type", expected="integer labels and S64 ids", found=found)
+        if len(set(self.classes)) != len(self.classes) or not all(self.classes):
+            raise RecordError("class names must be distinct and not empty")
+        if n and (int(self.labels.min()) < 0 or int(self.labels.max()) >= len(self.classes)):
+            found = f"{int(self.labels.min())} to {int(self.labels.max())}"
+            raise RecordError("labels do not match the classes", expected=f"0 to {len(self.classes) - 1}", found=found)
+        if not VARIANT.fullmatch(self.variant):
+            raise RecordError("bad variant name", expected="lower-case letters, digits and _", found=repr(self.variant))
+
+    def _check_probabilities(self) -> None:
+        expected = f"float32 [n, {len(self.classes)}]"
+        if self.probabilities.dtype != np.float32 or self.probabilities.shape != (len(self), len(self.classes)):
+            found = f"{self.probabilities.dtype} {self.probabilities.shape}"
+            raise RecordError("probabilities have the wrong form", expected=expected, found=found)
+        if not np.isfinite(self.probabilities).all() or (self.probabilities < 0).any():
+            raise RecordError("probabilities are negative, NaN or infinite")
+        sums = self.probabilities.sum(axis=1, dtype=np.float64)
+        wrong = np.flatnonzero(np.abs(sums - 1) > SUM_TOLERANCE)
+        if len(wrong):
+            found = f"{sums[wrong[0]]:.6g} in row {wrong[0]}"
+            raise RecordError("probabilities of a row do not sum to 1", expected="1", found=found)
+
+
+def to_npz(predictions: Predictions) -> bytes:
+    """An .npz file's bytes, equal for equal predictions: no timestamps, no pickle, a CRC on every array."""
+    meta = {
+        "format": FORMAT,
+        "version": VERSION,
+        "classes": list(predictions.classes),
+        "variant": predictions.variant,
+    }
+    target = io.BytesIO()
+    np.savez(
+        target,
+        probabilities=predictions.probabilities.astype("<f4"),
+        labels=predictions.labels.astype("<i8"),
+        ids=predictions.ids,
+        meta=np.frombuffer(canonical(meta), dtype=np.uint8),
+    )
+    return target.getvalue()
+
+
+def from_npz(content: bytes, where: object = None) -> Predictions:
+    """Predictions from the bytes that `to_npz` made. Raises ForeignFile, NewerFile, DamagedFile or RecordError."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            damaged = archive.testzip()
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            columns = {name: file[name] for name in file.files}
+        meta = json.loads(columns.pop("meta").tobytes())
+    except UNREADABLE as error:
+        raise DamagedFile("predictions cannot be read", where=where, remedy=REMAKE) from error
+    if damaged is not None:
+        raise DamagedFile(f"checksum of {damaged} does not match", where=where, remedy=REMAKE)
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT or set(columns) != {"probabilities", "labels", "ids"}:
+        raise ForeignFile("not a file of predictions", where=where, expected=repr(FORMAT), remedy=REMAKE)
+    if meta["version"] > VERSION:
+        found = f"version {meta['version']}"
+        raise NewerFile("format is newer than this code", where=where, expected=f"version {VERSION}", found=found)
+    return Predictions(**columns, classes=tuple(meta["classes"]), variant=meta["variant"])

@@ -1,0 +1,70 @@
+"""Figures as the plain CSV and JSON that DVC and spreadsheets read."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple
+from typing import Any
+
+from cache.records import UNAUGMENTED
+from pipeline.evaluate import Report, confident_mistakes, confused_pairs
+from pipeline.predictions import Predictions
+
+DIGITS = 6  # after the point: finer than any test split can tell apart
+
+
+def variant_order(variant: str) -> tuple[bool, str, int]:
+    """A sort key: unaugmented first, then by policy and draw, so that spatial_10 comes after spatial_2."""
+    draw = re.search(r"_(\d+)$", variant)
+    return variant != UNAUGMENTED, variant[: draw.start()] if draw else variant, int(draw[1]) if draw else 0
+
+
+def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """CSV text with one header line; floats are rounded to 6 digits."""
+    target = io.StringIO()
+    writer = csv.writer(target, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([round(cell, DIGITS) if isinstance(cell, float) else cell for cell in row] for row in rows)
+    return target.getvalue()
+
+
+def metrics_json(reports: Sequence[Report]) -> str:
+    """`{"test": {variant: {"top1": ..., "top1_low": ..., ...}}}`: flat names that stay the same from run to run."""
+    figures = {report.variant: _figures(report) for report in reports}
+    return json.dumps({"test": figures}, indent=2) + "\n"
+
+
+def _figures(report: Report) -> dict[str, Any]:
+    figures: dict[str, Any] = {}
+    for name in ("top1", "top5", "macro_f1"):
+        interval = getattr(report, name)
+        for suffix, value in (("", interval.value), ("_low", interval.low), ("_high", interval.high)):
+            figures[name + suffix] = round(value, DIGITS)
+    return {**figures, "n": report.n}
+
+
+def per_class_csv(reports: Sequence[Report]) -> str:
+    """One row for each variant and class."""
+    rows = [(report.variant, *astuple(scores)) for report in reports for scores in report.classes]
+    return to_csv(("variant", "class", "support", "precision", "recall", "f1"), rows)
+
+
+def error_tables(reports: Sequence[Report], predictions: Sequence[Predictions], most: int) -> dict[str, str]:
+    """CSV texts `confusion` (a row an image, as DVC's template takes it), `confused` (pairs) and `mistakes`.
+
+    Of the variants given, or headers alone where there are none; at most `most` pairs and mistakes a variant.
+    """
+    actual_predicted = [
+        (one.classes[actual], one.classes[predicted])
+        for one in predictions
+        for actual, predicted in zip(one.labels, one.predicted, strict=True)
+    ]
+    confused = [astuple(pair) for report in reports for pair in confused_pairs(report, most)]
+    mistakes = [astuple(mistake) for one in predictions for mistake in confident_mistakes(one, most)]
+    return {
+        "confusion": to_csv(("actual", "predicted"), actual_predicted),
+        "confused": to_csv(("actual", "predicted", "count", "share"), confused),
+        "mistakes": to_csv(("row", "id", "actual", "predicted", "probability"), mistakes),
+    }

@@ -1,0 +1,61 @@
+"""Judge the trained head on the test split, clean and for each augmented variant.
+
+\b
+Reads   data/featurize/test-<variant>.h5  features of the test images
+        data/train_head/                  the trained head
+Writes  data/evaluate/metrics.json        top-1, top-5 and macro F1 with their intervals, per variant
+        .../per_class.csv                 support, precision, recall and F1 of each class, per variant
+        .../confusion.csv                 actual and predicted class of each test image, unaugmented
+        .../confused.csv, mistakes.csv    the pairs confused most often, the most confident mistakes
+        .../predictions-<variant>.npz     the probabilities themselves
+
+Nothing is chosen by these figures. Intervals of accuracies are Wilson's, that of macro F1 is a bootstrap over images.
+"""
+
+from cache.reader import read_features
+from cache.records import UNAUGMENTED
+from pipeline.config.evaluate import EvaluateConfig
+from pipeline.evaluate import Report, evaluate
+from pipeline.predictions import to_npz
+from pipeline.tables import error_tables, metrics_json, per_class_csv, variant_order
+from stages._cli import Job, run_stage
+
+
+def run(job: Job) -> str:
+    """Predict and judge every test variant, write the figures, return the summary."""
+    from pipeline.classifier import load_classifier
+
+    config, features = job.section(EvaluateConfig), job.data / "featurize"
+    classifier = load_classifier(job.data / "train_head")
+    variants = {path.stem.removeprefix("test-") for path in features.glob("test-*.h5")}
+    wanted = sorted({UNAUGMENTED} | variants if variants else variants, key=variant_order)
+    job.out.mkdir(parents=True, exist_ok=True)
+    for old in job.out.glob("predictions-*.npz"):
+        old.unlink()
+    reports: list[Report] = []
+    tables = error_tables([], [], config.worst)  # headers alone, where there is no test split
+    with job.progress(len(wanted), "variants") as advance:
+        for variant in wanted:
+            predictions = classifier.predict(read_features(features / f"test-{variant}.h5"))
+            reports.append(evaluate(predictions, config.confidence))
+            (job.out / f"predictions-{variant}.npz").write_bytes(to_npz(predictions))
+            if variant == UNAUGMENTED:
+                tables = error_tables(reports, [predictions], config.worst)
+            advance(1)
+    for name, text in {**tables, "per_class": per_class_csv(reports)}.items():
+        (job.out / f"{name}.csv").write_text(text, encoding="utf-8")
+    (job.out / "metrics.json").write_text(metrics_json(reports), encoding="utf-8")
+    job.facts.update(rows=sum(report.n for report in reports))
+    return _summary(reports)
+
+
+def _summary(reports: list[Report]) -> str:
+    if not reports:
+        return "no test split (prepare.test is none), so there is nothing to judge"
+    line = f"top-1 {reports[0].top1.percent()} on {reports[0].n:,} test images"
+    worst = min(reports[1:], key=lambda report: report.top1.value, default=None)
+    return line if worst is None else f"{line}, worst variant {worst.variant} {100 * worst.top1.value:.1f} %"
+
+
+if __name__ == "__main__":
+    run_stage("evaluate", run)

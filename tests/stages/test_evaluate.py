@@ -1,0 +1,129 @@
+"""The evaluate stage reads features and a classifier and leaves figures that DVC and people can read."""
+
+import csv
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cache.errors import AugcacheError
+from cache.records import FeatureSet
+from cache.writer import write_features
+from pipeline.config.whole import read_params
+from pipeline.predictions import Predictions, from_npz
+from stages._cli import Job
+from stages.evaluate import run
+
+CLASSES = ("a", "b, c", "<d>")
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+
+
+@dataclass(frozen=True)
+class FirstColumns:
+    """A classifier whose features are the scores themselves."""
+
+    classes: tuple[str, ...] = CLASSES
+
+    def predict(self, features: FeatureSet) -> Predictions:
+        scores = np.asarray(features.features[:], dtype=np.float32)
+        probabilities = scores / scores.sum(axis=1, keepdims=True)
+        return Predictions(probabilities, features.labels, features.ids, features.classes, features.variant)
+
+
+def write_test(folder: Path, variant: str, predicted: list[int]) -> None:
+    """Ten test rows with labels 0 0 0 0 1 1 1 2 2 2."""
+    scores = np.full((10, 3), 0.25, dtype=np.float32)
+    scores[np.arange(10), predicted] = 1.5
+    ids = np.array([f"{row:064x}".encode() for row in range(10)], dtype="S64")
+    labels = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
+    write_features(folder / f"test-{variant}.h5", FeatureSet(scores, labels, ids, CLASSES, variant, "by hand"))
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    stub = SimpleNamespace(load_classifier=lambda folder: FirstColumns())
+    monkeypatch.setitem(sys.modules, "pipeline.classifier", stub)
+    data = tmp_path / "data"
+    return Job("evaluate", read_params(PARAMS, ["evaluate.worst=2"]), data, data / "evaluate", quiet=True)
+
+
+@pytest.fixture
+def judged(job: Job) -> Job:
+    write_test(job.data / "featurize", "unaugmented", [0, 0, 0, 0, 1, 1, 1, 2, 0, 0])
+    write_test(job.data / "featurize", "spatial_2", [0, 0, 0, 0, 1, 1, 0, 0, 0, 0])
+    write_test(job.data / "featurize", "color_1", [0, 0, 0, 0, 1, 1, 1, 2, 2, 0])
+    job.facts["summary"] = run(job)
+    return job
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_summary_names_the_accuracy_its_interval_and_the_worst_variant(judged: Job) -> None:
+    assert judged.facts["summary"] == ("top-1 80.0 % [49.0, 94.3] on 10 test images, worst variant spatial_2 60.0 %")
+    assert judged.facts["rows"] == 30
+
+
+def test_metrics_hold_every_variant_unaugmented_first(judged: Job) -> None:
+    metrics = json.loads((judged.out / "metrics.json").read_text())
+    assert list(metrics["test"]) == ["unaugmented", "color_1", "spatial_2"]
+    assert [figures["top1"] for figures in metrics["test"].values()] == [0.8, 0.9, 0.6]
+    assert set(metrics["test"]["color_1"]) == {
+        *("top1", "top1_low", "top1_high", "top5", "top5_low", "top5_high"),
+        *("macro_f1", "macro_f1_low", "macro_f1_high", "n"),
+    }
+
+
+def test_tables_keep_awkward_class_names(judged: Job) -> None:
+    per_class = rows(judged.out / "per_class.csv")
+    assert [row["class"] for row in per_class] == [*CLASSES] * 3
+    assert per_class[2] == {
+        "variant": "unaugmented",
+        "class": "<d>",
+        "support": "3",
+        "precision": "1.0",
+        "recall": "0.333333",
+        "f1": "0.5",
+    }
+    confusion = rows(judged.out / "confusion.csv")
+    assert len(confusion) == 10
+    assert confusion[9] == {"actual": "<d>", "predicted": "a"}
+    assert rows(judged.out / "confused.csv") == [{"actual": "<d>", "predicted": "a", "count": "2", "share": "0.666667"}]
+    assert [row["row"] for row in rows(judged.out / "mistakes.csv")] == ["8", "9"]
+
+
+def test_predictions_are_kept_per_variant_and_those_of_a_removed_variant_go(judged: Job) -> None:
+    kept = from_npz((judged.out / "predictions-spatial_2.npz").read_bytes())
+    assert (kept.variant, len(kept), kept.probabilities[0].tolist()) == ("spatial_2", 10, [0.75, 0.125, 0.125])
+    (judged.data / "featurize" / "test-spatial_2.h5").unlink()
+    run(judged)
+    assert sorted(path.name for path in judged.out.glob("*.npz")) == [
+        "predictions-color_1.npz",
+        "predictions-unaugmented.npz",
+    ]
+
+
+def test_the_same_input_gives_the_same_bytes(judged: Job) -> None:
+    before = {path.name: path.read_bytes() for path in judged.out.iterdir()}
+    run(judged)
+    assert {path.name: path.read_bytes() for path in judged.out.iterdir()} == before
+
+
+def test_without_a_test_split_it_says_so_and_the_metrics_are_empty(job: Job) -> None:
+    assert run(job) == "no test split (prepare.test is none), so there is nothing to judge"
+    assert json.loads((job.out / "metrics.json").read_text()) == {"test": {}}
+    assert (job.out / "per_class.csv").read_text() == "variant,class,support,precision,recall,f1\n"
+    assert (job.out / "confusion.csv").read_text() == "actual,predicted\n"
+
+
+def test_augmented_test_features_without_the_unaugmented_are_refused(job: Job) -> None:
+    write_test(job.data / "featurize", "spatial_1", [0] * 10)
+    with pytest.raises(AugcacheError, match=r"test-unaugmented\.h5: no such file\. Run the stage that makes it"):
+        run(job)
