@@ -100,7 +100,7 @@ def to_npz(predictions: Predictions) -> bytes:
         target,
         probabilities=predictions.probabilities.astype("<f4"),
         labels=predictions.labels.astype("<i8"),
-        ids=predictions.ids,
+        ids=predictions.ids.astype("S64"),  # sheds the marks that HDF5 leaves on the type
         meta=np.frombuffer(canonical(meta), dtype=np.uint8),
     )
     return target.getvalue()

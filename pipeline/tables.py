@@ -52,7 +52,7 @@ def per_class_csv(reports: Sequence[Report]) -> str:
 
 
 def error_tables(reports: Sequence[Report], predictions: Sequence[Predictions], most: int) -> dict[str, str]:
-    """CSV texts `confusion` (a row an image, as DVC's template takes it), `confused` (pairs) and `mistakes`.
+    """CSV texts by file name: of every image (as DVC's confusion template takes it), of pairs, and of mistakes.
 
     Of the variants given, or headers alone where there are none; at most `most` pairs and mistakes a variant.
     """
@@ -64,7 +64,7 @@ def error_tables(reports: Sequence[Report], predictions: Sequence[Predictions], 
     confused = [astuple(pair) for report in reports for pair in confused_pairs(report, most)]
     mistakes = [astuple(mistake) for one in predictions for mistake in confident_mistakes(one, most)]
     return {
-        "confusion": to_csv(("actual", "predicted"), actual_predicted),
-        "confused": to_csv(("actual", "predicted", "count", "share"), confused),
-        "mistakes": to_csv(("row", "id", "actual", "predicted", "probability"), mistakes),
+        "confusion.csv": to_csv(("actual", "predicted"), actual_predicted),
+        "confused.csv": to_csv(("actual", "predicted", "count", "share"), confused),
+        "mistakes.csv": to_csv(("row", "id", "actual", "predicted", "probability"), mistakes),
     }

@@ -42,9 +42,8 @@ def run(job: Job) -> str:
             if variant == UNAUGMENTED:
                 tables = error_tables(reports, [predictions], config.worst)
             advance(1)
-    for name, text in {**tables, "per_class": per_class_csv(reports)}.items():
-        (job.out / f"{name}.csv").write_text(text, encoding="utf-8")
-    (job.out / "metrics.json").write_text(metrics_json(reports), encoding="utf-8")
+    for name, text in {**tables, "per_class.csv": per_class_csv(reports), "metrics.json": metrics_json(reports)}.items():
+        (job.out / name).write_text(text, encoding="utf-8")
     job.facts.update(rows=sum(report.n for report in reports))
     return _summary(reports)
 

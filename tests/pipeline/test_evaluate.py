@@ -1,5 +1,6 @@
 """Every figure is one that can be worked out by hand, and intervals hold the truth as often as they claim."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -181,7 +182,10 @@ def test_metrics_have_flat_fixed_names() -> None:
     labels = [0, 1, 2] * 5
     assert metrics_json([]) == '{\n  "test": {}\n}\n'
     text = metrics_json([evaluate(predict(labels, labels), 0.95)])
-    assert '"top1": 1.0,' in text and '"top1_low": 0.796117,' in text and '"n": 15' in text
+    assert json.loads(text)["test"]["unaugmented"] == {
+        **{"top1": 1.0, "top1_low": 0.796117, "top1_high": 1.0, "top5": 1.0, "top5_low": 0.796117, "top5_high": 1.0},
+        **{"macro_f1": 1.0, "macro_f1_low": 1.0, "macro_f1_high": 1.0, "n": 15},
+    }
 
 
 def test_csv_tables_have_one_row_a_class_and_an_image() -> None:
@@ -191,10 +195,10 @@ def test_csv_tables_have_one_row_a_class_and_an_image() -> None:
         "unaugmented,a,4,0.5,0.75,0.6",
     ]
     tables = error_tables([report], [SIX_OF_TEN], 1)
-    assert tables["confusion"].splitlines()[:5] == ["actual,predicted", "a,a", "a,a", "a,a", "a,b"]
-    assert tables["confused"] == "actual,predicted,count,share\nc,a,2,0.666667\n"
-    assert tables["mistakes"].splitlines()[1] == f"3,{3:064x},a,b,0.8"
-    assert error_tables([], [], 9)["confusion"] == "actual,predicted\n"
+    assert tables["confusion.csv"].splitlines()[:5] == ["actual,predicted", "a,a", "a,a", "a,a", "a,b"]
+    assert tables["confused.csv"] == "actual,predicted,count,share\nc,a,2,0.666667\n"
+    assert tables["mistakes.csv"].splitlines()[1] == f"3,{3:064x},a,b,0.8"
+    assert error_tables([], [], 9)["confusion.csv"] == "actual,predicted\n"
 
 
 def test_class_names_with_commas_and_quotes_survive_csv() -> None:
