@@ -30,6 +30,11 @@ COLUMNS: dict[str, dict[str, str]] = {
     "features": {"labels": "<i8", "ids": "|S64"},
     "part": {"keys": "|S64"},
 }
+META: dict[str, frozenset[str]] = {
+    "images": frozenset({"classes", "variant", "recipe"}),
+    "features": frozenset({"classes", "variant", "recipe", "backbone"}),
+    "part": frozenset({"recipe"}),
+}
 ROW_TYPES: dict[str, tuple[str, ...]] = {
     "images": ("|u1",),
     "features": ("<f2", "<f4"),
@@ -70,4 +75,4 @@ def recipe_key(recipe: dict[str, Any]) -> str:
 def rows_per_block(row_shape: tuple[int, ...], dtype: Any) -> int:
     """How many rows of this shape make a block of about `BLOCK_BYTES`."""
     row_bytes = int(np.prod(row_shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-    return max(1, BLOCK_BYTES // max(1, row_bytes))
+    return int(max(1, BLOCK_BYTES // max(1, row_bytes)))

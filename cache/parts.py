@@ -147,4 +147,3 @@ def _alive(process: int) -> bool:
     except PermissionError:
         return True
     return True
-

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from cache.errors import DamagedFile, ForeignFile, NewerFile, StorageError
-from cache.layout import COLUMNS, FORMAT, ROW_TYPES, USER_BLOCK, VERSION, Array, row_digests
+from cache.layout import COLUMNS, FORMAT, META, ROW_TYPES, USER_BLOCK, VERSION, Array, row_digests
 from cache.records import FeatureSet, ImageSet
 from cache.writer import seal_of
 
@@ -83,16 +83,20 @@ class StoredFile:
 
 def read_images(path: Path) -> ImageSet:
     """An ImageSet with lazy rows. Raises FileError or RecordError."""
-    stored = read_file(path, "images")
-    meta = stored.meta
-    return ImageSet(stored.rows, **stored.columns, **{**meta, "classes": tuple(meta["classes"])})
+    rows, columns, meta = _opened(path, "images")
+    return ImageSet(rows, columns["labels"], columns["ids"], tuple(meta["classes"]), meta["variant"], meta["recipe"])
 
 
 def read_features(path: Path) -> FeatureSet:
     """A FeatureSet with lazy rows. Raises FileError or RecordError."""
-    stored = read_file(path, "features")
-    meta = stored.meta
-    return FeatureSet(stored.rows, **stored.columns, **{**meta, "classes": tuple(meta["classes"])})
+    rows, columns, meta = _opened(path, "features")
+    identity = columns["labels"], columns["ids"], tuple(meta["classes"]), meta["variant"]
+    return FeatureSet(rows, *identity, meta["backbone"], meta["recipe"])
+
+
+def _opened(path: Path, kind: str) -> tuple[StoredRows, dict[str, Array], dict[str, Any]]:
+    stored = read_file(path, kind)
+    return stored.rows, stored.columns, stored.meta
 
 
 def read_file(path: Path, kind: str) -> StoredFile:
@@ -105,9 +109,14 @@ def read_file(path: Path, kind: str) -> StoredFile:
         dataset, digests = file["rows"], file["digests"][...]
         columns = {name: file[name][...] for name in COLUMNS[kind]}
         meta = json.loads(file["meta"][...].tobytes())
+        lacking = META[kind] - set(meta)
         shape, dtype = tuple(int(size) for size in dataset.shape), dataset.dtype
+    if lacking:
+        raise ForeignFile("metadata is incomplete", where=path, expected=", ".join(sorted(lacking)), remedy=REMAKE)
     if dtype.str not in ROW_TYPES[kind]:
-        raise ForeignFile("rows have the wrong type", where=path, expected=" or ".join(ROW_TYPES[kind]), found=dtype.str)
+        raise ForeignFile(
+            "rows have the wrong type", where=path, expected=" or ".join(ROW_TYPES[kind]), found=dtype.str
+        )
     return StoredFile(StoredRows(path, header["rows"][0], shape, dtype, digests), columns, meta)
 
 
@@ -128,10 +137,14 @@ def _checked_header(path: Path, raw: Any) -> dict[str, Any]:
         raise ForeignFile("not an augcache file, or its first bytes are damaged", where=path, remedy=REMAKE)
     if not isinstance(header.get("version"), int) or header["version"] > VERSION:
         found, remedy = f"version {header.get('version')}", "Update augcache, or make the file again."
-        raise NewerFile("format is newer than this code", where=path, expected=f"version {VERSION}", found=found, remedy=remedy)
+        raise NewerFile(
+            "format is newer than this code", where=path, expected=f"version {VERSION}", found=found, remedy=remedy
+        )
     if header.get("bytes") != size:
         found = f"{size:,} bytes"
-        raise DamagedFile("wrong length", where=path, expected=f"{header.get('bytes')} bytes", found=found, remedy=REMAKE)
+        raise DamagedFile(
+            "wrong length", where=path, expected=f"{header.get('bytes')} bytes", found=found, remedy=REMAKE
+        )
     if not _plausible(header, size) or seal_of(raw, header, size) != header["seal"]:
         raise DamagedFile("checksum does not match", where=path, remedy=REMAKE)
     return header
@@ -142,8 +155,8 @@ def _plausible(header: dict[str, Any], size: int) -> bool:
     extent = header.get("rows")
     if set(header) != HEADER_KEYS or not isinstance(extent, list) or len(extent) != 2 or header["kind"] not in COLUMNS:
         return False
-    whole = all(isinstance(part, int) and not isinstance(part, bool) for part in extent)
-    return whole and 0 <= extent[0] and 0 <= extent[1] and extent[0] + extent[1] <= size
+    whole = all(type(part) is int and part >= 0 for part in extent)
+    return whole and sum(extent) <= size
 
 
 def open_raw(path: Path) -> Any:

@@ -117,14 +117,12 @@ def seal_of(raw: Any, header: Mapping[str, Any], size: int) -> str:
     """SHA-256 over the header without its seal and every byte of the file outside the rows and the user block."""
     digest = hashlib.sha256(canonical({key: value for key, value in header.items() if key != "seal"}))
     offset, length = header["rows"]
-    for begin, end in ((USER_BLOCK, offset if length else size), (offset + length if length else size, size)):
-        raw.seek(begin)
-        while begin < end:
-            chunk = raw.read(min(HASH_BYTES, end - begin))
-            if not chunk:
-                break
+    for start, end in ((USER_BLOCK, offset if length else size), (offset + length if length else size, size)):
+        raw.seek(start)
+        left = end - start
+        while left > 0 and (chunk := raw.read(min(HASH_BYTES, left))):
             digest.update(chunk)
-            begin += len(chunk)
+            left -= len(chunk)
     return digest.hexdigest()
 
 

@@ -82,7 +82,9 @@ def _make_efficientnet(name: str, weights: str, size: int) -> nn.Module:
 
     with torch_seeded(RANDOM_SEED, name):
         if name == MINI:
-            blocks, options = efficientnet(width_coefficient=0.5, depth_coefficient=0.5, image_size=size, include_top=False)
+            blocks, options = efficientnet(
+                width_coefficient=0.5, depth_coefficient=0.5, image_size=size, include_top=False
+            )
             return PooledEfficientNet(EfficientNet(blocks, options))
         return PooledEfficientNet(EfficientNet.from_name(name, image_size=size, include_top=False))
 
@@ -92,12 +94,14 @@ def _make_timm(name: str, weights: str) -> tuple[nn.Module, tuple[Any, Any], str
 
     known = timm.list_models()
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name.split(".")[0], known, n=5)
+        near = difflib.get_close_matches(name.split(".", maxsplit=1)[0], known, n=5)
         hint = f"The nearest are {', '.join(near)}." if near else ""
-        raise ParamsError("timm has no such model", where="params.yaml featurize.backbone", found=repr(name), remedy=hint)
+        raise ParamsError(
+            "timm has no such model", where="params.yaml featurize.backbone", found=repr(name), remedy=hint
+        )
     with torch_seeded(RANDOM_SEED, name):
         network = timm.create_model(name, pretrained=False, num_classes=0)
-    expected = network.pretrained_cfg
+    expected: Any = network.pretrained_cfg
     prefix = expected.get("classifier") or "classifier"
     return network, (tuple(expected["mean"]), tuple(expected["std"])), f"{prefix}."
 
@@ -115,8 +119,7 @@ def _settle(network: nn.Module, size: int) -> None:
 def _load(network: nn.Module, path: Path, classifier: str) -> None:
     """Load every tensor strictly, but for the classifier's, which a backbone does not have."""
     tensors = {key: value for key, value in read_weights(path).items() if not key.startswith(classifier)}
-    target = network.network if isinstance(network, PooledEfficientNet) else network
-    assert isinstance(target, nn.Module)  # for the type checker
+    target: Any = network.network if isinstance(network, PooledEfficientNet) else network
     expected = target.state_dict()
     lacking, foreign = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
     lacking = [key for key in lacking if not key.endswith("num_batches_tracked")]
@@ -124,7 +127,9 @@ def _load(network: nn.Module, path: Path, classifier: str) -> None:
     if lacking or foreign or wrong:
         found = f"{len(lacking)} missing, {len(foreign)} unknown, {len(wrong)} of another shape"
         first = (lacking + foreign + wrong)[0]
-        raise InputError("weights do not fit the backbone", where=path, expected="every tensor", found=f"{found}, such as {first}")
+        raise InputError(
+            "weights do not fit the backbone", where=path, expected="every tensor", found=f"{found}, such as {first}"
+        )
     target.load_state_dict(tensors, strict=False)
 
 
@@ -139,10 +144,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         remedy = "Give `random` or the path of a .safetensors or .pth file."
         raise InputError("no such weights", where="params.yaml featurize.weights", found=repr(str(path)), remedy=remedy)
     try:
-        loaded = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+        loaded = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError("weights cannot be read", where=path, found=reason, remedy="Convert them to safetensors.") from error
+        raise InputError(
+            "weights cannot be read", where=path, found=reason, remedy="Convert them to safetensors."
+        ) from error
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise InputError("weights are not a flat mapping of names to tensors", where=path)
     return loaded

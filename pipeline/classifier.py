@@ -43,7 +43,9 @@ class HeadClassifier:
         for key in BACKBONE_KEYS:
             if features.recipe.get(key) != self.recipe.get(key):
                 expected, found = self.recipe.get(key), features.recipe.get(key)
-                raise RecordError(f"features are of another backbone ({key})", expected=expected, found=found, remedy=REMEDY)
+                raise RecordError(
+                    f"features are of another backbone ({key})", expected=expected, found=found, remedy=REMEDY
+                )
         if features.classes != self.classes:
             raise RecordError("features are of other classes", where=features.variant, remedy=REMEDY)
         logits = predict_logits(self.head, torch.from_numpy(features.features[:]))

@@ -27,7 +27,7 @@ class Derivation:
     store: PartStore
     function: RowFunction
     rows_per_task: int
-    pool: Pool = Pool()
+    pool: Pool
 
 
 @dataclass(frozen=True)

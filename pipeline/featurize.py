@@ -21,7 +21,7 @@ from pipeline.derive import Derivation, derive
 from pipeline.workers import Pool
 
 CODE_VERSION = 1  # raise it whenever the same recipe gives other features
-COMPILE_OPTIONS: dict[str, str | int | bool] = {"freezing": True}
+COMPILE_OPTIONS: dict[str, Any] = {"freezing": True}
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _network(config: FeaturizeConfig) -> Callable[[Array], Array]:
     """A function of up to one compute batch of images; short batches are padded, so the shape never changes."""
     device, backbone = choose_device(config.device), _backbone(config)
     mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) * 255 for values in (backbone.mean, backbone.std))
-    run: Callable[[Tensor], Tensor] = backbone.network.to(device, memory_format=torch.channels_last)
+    run: Callable[[Tensor], Tensor] = backbone.network.to(device).to(memory_format=torch.channels_last)
     if config.engine == "compile":
         run = torch.compile(backbone.network, options=COMPILE_OPTIONS)
     half = config.precision == "bfloat16"
@@ -114,7 +114,9 @@ def _network(config: FeaturizeConfig) -> Callable[[Array], Array]:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
             found = run(inputs.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()
         if not np.isfinite(found[: len(images)]).all():
-            raise InputError("the backbone gives NaN or infinite features", where=config.backbone, remedy="Check its weights.")
+            raise InputError(
+                "the backbone gives NaN or infinite features", where=config.backbone, remedy="Check its weights."
+            )
         return np.asarray(found)
 
     return features

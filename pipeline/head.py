@@ -109,7 +109,11 @@ def _train(
         curve |= _train_epoch(head, rows, optimizer, scheduler, config)
         for name, held_out in val.items():
             loss, accuracy = measure(head, held_out.features, held_out.labels)
-            curve |= {"val_loss": loss, "val_accuracy": accuracy} if name == UNAUGMENTED else {f"val_accuracy_{name}": accuracy}
+            curve |= (
+                {"val_loss": loss, "val_accuracy": accuracy}
+                if name == UNAUGMENTED
+                else {f"val_accuracy_{name}": accuracy}
+            )
         curves.append(curve)
         score = (curve.get("val_accuracy", float(epoch)), -curve.get("val_loss", 0.0))
         if best is None or score > best:
@@ -154,7 +158,7 @@ def predict_logits(head: Head, features: Tensor) -> Tensor:
     head.eval()
     with torch.inference_mode():
         blocks = [head(block.float()) for block in features.split(EVALUATION_ROWS)]
-        return torch.cat(blocks) if blocks else torch.empty(0, head.layers[-1].out_features)  # type: ignore[arg-type]
+        return torch.cat(blocks)
 
 
 def epochs_of(schedule: list[Phase]) -> Iterator[str]:
@@ -168,14 +172,18 @@ def check_sets(train: Mapping[str, FeatureSet], val: Mapping[str, FeatureSet], s
         if phase.variant not in train:
             known = ", ".join(sorted(train)) or "none"
             remedy = "Run featurize, or change train_head.schedule."
-            raise InputError("schedule names a variant that is not there", expected=known, found=phase.variant, remedy=remedy)
+            raise InputError(
+                "schedule names a variant that is not there", expected=known, found=phase.variant, remedy=remedy
+            )
         if not len(train[phase.variant]):
             raise InputError("training set is empty", where=phase.variant, remedy="Run prepare with more images.")
     everything = [*train.values(), *val.values()]
     for features in everything[1:]:
         for name in ("classes", "recipe"):
             if getattr(features, name) != getattr(everything[0], name):
-                raise RecordError(f"feature sets differ in {name}", where=features.variant, remedy="Run featurize again.")
+                raise RecordError(
+                    f"feature sets differ in {name}", where=features.variant, remedy="Run featurize again."
+                )
 
 
 def _in_memory(features: FeatureSet) -> _Rows:

@@ -50,7 +50,9 @@ class Augmentation:
 
     def __call__(self, images: Array, ids: Array) -> Array:
         policy = _compiled(self.steps)
-        rows = [policy(image, make_generator(self.seed, self.variant, key)) for image, key in zip(images, ids, strict=True)]
+        rows = [
+            policy(image, make_generator(self.seed, self.variant, key)) for image, key in zip(images, ids, strict=True)
+        ]
         return np.stack([_resized(row, self.size) for row in rows])
 
 

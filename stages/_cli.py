@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar
 
 import typer
 from filelock import FileLock, Timeout
@@ -37,7 +37,7 @@ class Job:
 
     def section(self, kind: type[S]) -> S:
         """The section of this kind."""
-        return cast(S, next(section for section in self.sections.values() if type(section) is kind))
+        return next(section for section in self.sections.values() if isinstance(section, kind))
 
     @contextmanager
     def progress(self, total: int, unit: str, label: str = "") -> Iterator[Callable[[int], object]]:

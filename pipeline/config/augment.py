@@ -32,7 +32,9 @@ def _well_formed(variants: list[str]) -> list[str]:
 class AugmentConfig(Section):
     """Which augmented variants to build, and the policies that they draw from."""
 
-    variants: Annotated[list[str], AfterValidator(_well_formed)] = Field(description="variants to build, `<policy>_<draw>`")
+    variants: Annotated[list[str], AfterValidator(_well_formed)] = Field(
+        description="variants to build, `<policy>_<draw>`"
+    )
     size: int = Field(ge=8, le=1024, description="stored side of augmented images in pixels")
     seed: int = Field(ge=0, description="seed of every draw")
     workers: Workers = Field(description="processes, or `auto` for one a core")

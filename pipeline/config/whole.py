@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -67,8 +67,7 @@ def _put_in(values: dict[str, Any], override: str) -> None:
 
 
 def _check_references(sections: dict[str, Section]) -> None:
-    augment, head = sections["augment"], sections["train_head"]
-    assert isinstance(augment, AugmentConfig) and isinstance(head, TrainHeadConfig)  # for the type checker
+    augment, head = cast(AugmentConfig, sections["augment"]), cast(TrainHeadConfig, sections["train_head"])
     built = ["unaugmented", *augment.variants]
     for phase in head.schedule:
         if phase.variant not in built:

@@ -1,0 +1,38 @@
+# make demo   everything from a clean clone to a report on real images
+# make test   the test suite            make lint   style and types
+# make lock   pin the dependencies anew
+
+PYTHON := $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+UV := .venv/bin/uv pip
+export VIRTUAL_ENV := .venv
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: demo test lint lock clean
+
+demo: .venv/ready
+	@dvc repro
+	@python -m stages._table
+
+test: .venv/ready
+	@python -m pytest -q
+
+lint: .venv/ready
+	@ruff check .
+	@ruff format --check .
+	@mypy
+
+.venv/ready: requirements.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is needed and was not found"; exit 2; }
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet uv==0.13.8
+	$(UV) install --quiet --system-certs --no-deps -r requirements.txt
+	$(UV) install --quiet --system-certs --no-deps -e .
+	@touch $@
+
+lock:
+	$(UV) compile --quiet --system-certs --universal --no-annotate --no-header --python-version 3.11 \
+	  --extra dev pyproject.toml -o requirements.txt
+
+clean:
+	rm -rf data .venv
