@@ -1,0 +1,262 @@
+"""Walk a folder, an archive or the embedded digits as one stream of entries. Nothing is ever extracted to disk.
+
+Archives are untrusted. Names that are absolute or climb (`..`), encrypted members, two members of one name, more than
+`MEMBERS` members, more than `RATIO` times the archive's own size once unpacked, a missing end: the archive is refused.
+Links, devices and members above `MEMBER_BYTES` are entries with a reason why they cannot be read. In folders, links
+to files inside the folder are followed, links that lead out of it are such entries, linked folders are refused.
+"""
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import re
+import stat
+import tarfile
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from cache.errors import InputError
+
+MEMBERS = 20_000_000
+MEMBER_BYTES = 256 << 20
+NAME_LENGTH = 4096
+RATIO = 200  # images hardly compress; 200 is far beyond any honest archive of them
+RATIO_FREE = 1 << 30  # unpacked bytes below which no ratio is asked for
+CHUNK = 1 << 20
+UNPACKERS: dict[bytes, Callable[[Path], object]] = {b"\xfd7zXZ\0": lzma.open, b"\x1f\x8b": gzip.open, b"BZh": bz2.open}
+END_OF_TAR = b"\0" * 512
+ACCEPTED = "a folder, .zip, .tar, .tar.gz, .tar.bz2, .tar.xz, or the word digits"
+DAMAGE = (
+    *(tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError),
+    *(LookupError, ArithmeticError, RecursionError, NotImplementedError),
+)
+
+
+class Unreadable(InputError):
+    """One file cannot be read as an image; the others can go on."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file. `read` may be called until the next entry is asked for; `reason` says why it must not be."""
+
+    name: str
+    read: Callable[[], bytes]
+    reason: str = ""
+
+
+def walk(source: str) -> Iterator[Entry]:
+    """Every file of a source. Raises InputError where there is none or it cannot be trusted."""
+    if source == "digits":
+        return _walk_digits()
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _walk_folder(path)
+    if not path.is_file():
+        raise InputError("no such folder or archive", where=source, expected=ACCEPTED, remedy="Check prepare.source.")
+    with path.open("rb") as file:
+        magic = file.read(8)
+    return _walk_zip(path) if magic[:4] in (b"PK\x03\x04", b"PK\x05\x06") else _walk_tar(path, magic)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file belongs to the system rather than to the images."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+
+
+def printable(name: str) -> str:
+    """A name of any encoding as one line of text, the same from a folder and from an archive of it."""
+    text = unicodedata.normalize("NFC", name)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _walk_digits() -> Iterator[Entry]:
+    """scikit-learn's 1,797 handwritten digits, 8x8 grey 0 to 16, as PNG files in ten class folders."""
+    import numpy as np
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    for number, (image, label) in enumerate(zip(digits.images, digits.target, strict=True)):
+        png = io.BytesIO()
+        Image.fromarray(np.rint(image * (255 / 16)).astype(np.uint8)).save(png, "PNG")
+        yield Entry(f"{label}/{number:04d}.png", png.getvalue)
+
+
+def _walk_folder(folder: Path) -> Iterator[Entry]:
+    root = folder.resolve()
+    for place, subfolders, files in os.walk(root, onerror=_refuse_folder):
+        subfolders.sort()
+        for path in (Path(place, name) for name in subfolders):
+            if path.is_symlink() and not is_hidden(path.relative_to(root).as_posix()):
+                remedy = "Put the images themselves there, or name the folder that it leads to."
+                raise InputError(
+                    "is a link to a folder, which is not followed", where=printable(str(path)), remedy=remedy
+                )
+        for path in (Path(place, name) for name in sorted(files)):
+            name = printable(path.relative_to(root).as_posix())
+            yield Entry(name, partial(_read_file, path), _why_not_file(path, root))
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise InputError(f"cannot be read: {error.strerror}", where=printable(str(error.filename))) from error
+
+
+def _why_not_file(path: Path, root: Path) -> str:
+    try:
+        if path.is_symlink() and not path.resolve(strict=True).is_relative_to(root):
+            return "is a link that leads out of the folder"
+        found = path.stat()
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that lead to each other, in Python 3.11
+        return f"cannot be opened: {getattr(error, 'strerror', None) or 'links lead to each other'}"
+    return _why_not(stat.S_ISREG(found.st_mode), found.st_size)
+
+
+def _why_not(regular: bool, size: int) -> str:
+    if not regular:
+        return "is a link or a device, not a file"
+    return f"is larger than {MEMBER_BYTES >> 20} MiB" if size > MEMBER_BYTES else ""
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MEMBER_BYTES)
+    except OSError as error:
+        raise Unreadable(f"cannot be opened: {error.strerror}") from error
+
+
+def _walk_zip(path: Path) -> Iterator[Entry]:
+    with _refusing(path), zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        _check_bounds(path, len(members), sum(member.file_size for member in members))
+        for member in members:
+            if member.flag_bits & 1:
+                raise InputError("is encrypted", where=path, remedy="Pack it again without a password.")
+            regular = stat.S_IFMT(member.external_attr >> 16) in (0, stat.S_IFREG)
+            if not member.is_dir():
+                name = _safe_name(path, _zip_name(member))
+                yield Entry(name, partial(_read_zipped, archive, member), _why_not(regular, member.file_size))
+
+
+def _zip_name(member: zipfile.ZipInfo) -> str:
+    """The name's bytes as UTF-8: most programs write that, though without the flag zipfile reads code page 437."""
+    name = member.filename
+    if not member.flag_bits & 0x800:
+        with suppress(UnicodeEncodeError):  # then it came from the Unicode extra field and is right as it stands
+            name = name.encode("cp437").decode("utf-8", "surrogateescape")
+    return name.replace("\\", "/")
+
+
+def _read_zipped(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    try:
+        with archive.open(member) as file:
+            return file.read(MEMBER_BYTES)
+    except (*DAMAGE, RuntimeError) as error:
+        raise Unreadable(f"cannot be unpacked: {error}") from error
+
+
+def _walk_tar(path: Path, magic: bytes) -> Iterator[Entry]:
+    with _refusing(path), _Stream(path, magic) as stream:
+        with tarfile.open(fileobj=cast(BinaryIO, stream), mode="r:") as tar:
+            number = 0
+            while (member := tar.next()) is not None:
+                tar.members.clear()  # type: ignore[attr-defined]  # else it keeps every member that it ever saw
+                number += 1
+                _check_bounds(path, number, 0)
+                name = _safe_name(path, member.name)
+                if not member.isdir():
+                    why = _why_not(member.isreg() and not member.issparse(), member.size)
+                    yield Entry(name, partial(_read_packed, path, stream, member), why)
+        stream.finish()
+
+
+def _read_packed(path: Path, stream: "_Stream", member: tarfile.TarInfo) -> bytes:
+    with _refusing(path):
+        stream.seek(member.offset_data)
+        content = stream.read(member.size)
+        if len(content) < member.size:
+            raise EOFError("it ends inside a member")
+        return content
+
+
+class _Stream:
+    """The unpacked bytes of a tar archive, forward only and bounded: what `tarfile` reads from."""
+
+    def __init__(self, path: Path, magic: bytes) -> None:
+        self._path, self._position, self._last = path, 0, b""
+        unpack = next((unpack for start, unpack in UNPACKERS.items() if magic.startswith(start)), None)
+        self._seekable = unpack is None
+        self._file = path.open("rb") if unpack is None else cast(BinaryIO, unpack(path))
+
+    def __enter__(self) -> "_Stream":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= MEMBER_BYTES:
+            raise tarfile.ReadError(f"a header asks for {size:,} bytes")
+        self._last = self._file.read(size)
+        self._position += len(self._last)
+        _check_bounds(self._path, 0, self._position)
+        return self._last
+
+    def seek(self, position: int) -> None:
+        if position < self._position:
+            raise tarfile.ReadError("its members overlap")
+        if self._seekable:
+            self._position = self._file.seek(position)
+        while self._position < position and self.read(min(CHUNK, position - self._position)):
+            pass
+
+    def finish(self) -> None:
+        """Make sure that the archive ended where its last member did: `tarfile` stops quietly at damage."""
+        if self._last != END_OF_TAR:
+            raise EOFError(f"it ends or breaks at byte {self._position:,} of what it unpacks to")
+        while rest := self.read(CHUNK):
+            if rest.strip(b"\0"):
+                raise tarfile.ReadError("more follows after its end; was it put together from several archives?")
+
+
+def _check_bounds(path: Path, members: int, unpacked: int) -> None:
+    if members > MEMBERS:
+        raise InputError("holds too many members", where=path, expected=f"at most {MEMBERS:,}", found=f"{members:,}")
+    if unpacked > RATIO_FREE and unpacked > RATIO * path.stat().st_size:
+        remedy = "This is no archive of images."
+        raise InputError(f"unpacks to more than {RATIO} times its size", where=path, remedy=remedy)
+
+
+def _safe_name(path: Path, raw: str) -> str:
+    name = printable(raw[: NAME_LENGTH + 1])
+    parts = name.split("/")
+    if name.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:/", name) or len(raw) > NAME_LENGTH:
+        remedy = "Pack it again with relative names."
+        raise InputError("holds an unsafe name", where=path, found=repr(name[:200]), remedy=remedy)
+    return "/".join(part for part in parts if part not in ("", "."))
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """Turn what a damaged archive can raise into one line."""
+    try:
+        yield
+    except DAMAGE as error:
+        raise InputError(
+            f"is damaged, cut short, or no archive: {error}", where=path, expected=ACCEPTED, remedy="Fetch it again."
+        ) from error

@@ -1,0 +1,90 @@
+"""What prepare made of a source, for people and for the report: counts, rules, and every image that is not there."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+
+from cache.layout import Array
+from pipeline.config.prepare import PrepareConfig
+from pipeline.decode import RULE
+from pipeline.ingest import Gathered
+from pipeline.split import Duplicates
+
+LISTED = 1000  # groups of duplicates that are listed; all are counted
+PACKED = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Plain values only; equal sources give equal text.
+
+    classes: images by class and split. unreadable: images left out by `unreadable: allow`, with reasons. ignored:
+    files that are no images, by ending. left_out: images of official splits that were not asked for, or unlabelled.
+    beyond_limit: training images above `limit_per_class`.
+    """
+
+    source: str
+    size: int
+    size_rule: str
+    decoder: str
+    split: dict[str, Any]
+    images: dict[str, int]
+    classes: dict[str, dict[str, int]]
+    unreadable: dict[str, str]
+    ignored: dict[str, int]
+    left_out: dict[str, int]
+    beyond_limit: int
+    duplicates: dict[str, Any]
+
+    def text(self) -> str:
+        """JSON, one value a line."""
+        return json.dumps({"version": 1, **asdict(self)}, indent=1, ensure_ascii=False) + "\n"
+
+
+def make_manifest(
+    config: PrepareConfig, gathered: Gathered, duplicates: Duplicates, rows: dict[str, Array]
+) -> Manifest:
+    """Describe a split. gathered: all that was read; rows: the rows of each split among `duplicates.kept`."""
+    labels = gathered.labels[duplicates.kept]
+    counts = {split: np.bincount(labels[index], minlength=len(gathered.classes)) for split, index in rows.items()}
+    return Manifest(
+        source=source_name(config.source),
+        size=config.size,
+        size_rule=RULE,
+        decoder=f"pillow {PIL.__version__}",
+        split=config.model_dump(include={"val", "test", "limit_per_class", "seed"}),
+        images={split: len(index) for split, index in rows.items()},
+        classes={
+            name: {split: int(count[number]) for split, count in counts.items()}
+            for number, name in enumerate(gathered.classes)
+        },
+        unreadable=gathered.unreadable,
+        ignored=gathered.ignored,
+        left_out=gathered.left_out,
+        beyond_limit=len(labels) - sum(map(len, rows.values())),
+        duplicates=_describe(duplicates, gathered.names),
+    )
+
+
+def source_name(source: str) -> str:
+    """The source without its place, and without the ending of an archive: a folder and its archive are one source."""
+    path = Path(source).expanduser().absolute() if source != "digits" else Path(source)
+    while path.suffix.lower() in PACKED:
+        path = path.with_suffix("")
+    return path.name
+
+
+def _describe(duplicates: Duplicates, names: list[str]) -> dict[str, Any]:
+    def named(groups: list[list[int]]) -> list[list[str]]:
+        return [[names[row] for row in group] for group in groups[:LISTED]]
+
+    return {
+        "removed": duplicates.removed,
+        "removed_for_conflicting_labels": sum(map(len, duplicates.conflicting)),
+        "kept_then_removed": named(duplicates.groups),
+        "conflicting": named(duplicates.conflicting),
+    }

@@ -1,0 +1,113 @@
+"""Choose which image goes into which split. Pure: columns in, row numbers out.
+
+Duplicates are images of the same stored pixels. Of copies in one class one is kept, where it is held out if it is
+anywhere (official test before val before train). Copies in several classes contradict each other: none is kept.
+
+Every choice orders the images of a class by SHA-256 of (seed, id) and takes from the front: test first, then val,
+then training images up to the limit. So nothing depends on file names or order, one photo more or less moves at
+most one image at each boundary, and changing val does not change test.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cache.errors import InputError
+from cache.layout import Array
+from pipeline.config.prepare import HoldOut
+from pipeline.places import SPLITS
+
+TRAIN, VAL, TEST = range(len(SPLITS))
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """kept: rows int [k] that stay. groups: rows of the same pixels, the kept one first; conflicting: none kept."""
+
+    kept: Array
+    groups: list[list[int]]
+    conflicting: list[list[int]]
+
+    @property
+    def removed(self) -> int:
+        """How many images are taken out."""
+        return sum(len(group) - 1 for group in self.groups) + sum(map(len, self.conflicting))
+
+
+@dataclass(frozen=True)
+class SplitRule:
+    """How many images of each class are held out, and how many of the rest are kept."""
+
+    val: HoldOut
+    test: HoldOut
+    limit_per_class: int | None
+    seed: int
+
+
+def find_duplicates(ids: Array, labels: Array, held: Array) -> Duplicates:
+    """Groups of equal ids among rows [n] in the order of their names."""
+    order = np.lexsort((np.arange(len(ids)), -held.astype(np.int64), ids))
+    starts = np.flatnonzero(np.concatenate([[True], ids[order][1:] != ids[order][:-1]])) if len(ids) else order
+    groups = [group for group in np.split(order, starts[1:]) if len(group) > 1]
+    same: list[list[int]] = []
+    conflicting: list[list[int]] = []
+    kept = np.ones(len(ids), dtype=bool)
+    for group in groups:
+        agree = (labels[group] == labels[group[0]]).all()
+        kept[group[1:] if agree else group] = False
+        (same if agree else conflicting).append(group.tolist())
+    return Duplicates(np.flatnonzero(kept), sorted(same), sorted(conflicting))
+
+
+def refuse_duplicates(duplicates: Duplicates, names: Sequence[str]) -> None:
+    """Raise InputError where there are any."""
+    groups = duplicates.conflicting + duplicates.groups
+    if groups:
+        first = " and ".join(names[row] for row in groups[0][:2])
+        remedy = "Delete the copies, or set prepare.duplicates to remove."
+        raise InputError(f"{duplicates.removed:,} images repeat the pixels of others", found=first, remedy=remedy)
+
+
+def split_rows(ids: Array, labels: Array, held: Array, classes: Sequence[str], rule: SplitRule) -> dict[str, Array]:
+    """Rows of each split, by class and then by SHA-256 of (seed, id). A split that is `none` is absent.
+
+    ids S64 [n], all different; labels and held int [n]. Raises InputError where a class would be left without images.
+    """
+    ranks = np.array([hashlib.sha256(f"{rule.seed}:{id_.decode()}".encode()).hexdigest() for id_ in ids], dtype="S64")
+    order = np.lexsort((ranks, labels))
+    bounds = np.searchsorted(labels[order], np.arange(len(classes) + 1))
+    parts: list[list[Array]] = [[], [], []]
+    for number, name in enumerate(classes):
+        members = order[bounds[number] : bounds[number + 1]]
+        for part, rows in zip(parts, _split_class(members, held, name, rule), strict=True):
+            part.append(rows)
+    absent = {split for split in ("val", "test") if getattr(rule, split) == "none"}
+    return {split: np.concatenate(part) for split, part in zip(SPLITS, parts, strict=True) if split not in absent}
+
+
+def _split_class(members: Array, held: Array, name: str, rule: SplitRule) -> tuple[Array, Array, Array]:
+    """Train, val and test rows of one class. members: its rows in the order of choice."""
+    pool = members[held[members] == TRAIN]
+    for_test, for_val = _count(rule.test, len(pool)), _count(rule.val, len(pool))
+    if len(pool) <= for_test + for_val:
+        remedy = "Lower prepare.test or prepare.val, or add images."
+        needed = f"more than {for_test} test + {for_val} val"
+        raise InputError(
+            "too few images to split", where=f"class {name}", expected=needed, found=len(pool), remedy=remedy
+        )
+    test = members[held[members] == TEST] if rule.test == "official" else pool[:for_test]
+    val = members[held[members] == VAL] if rule.val == "official" else pool[for_test : for_test + for_val]
+    for split, rows, chosen in (("test", test, rule.test), ("val", val, rule.val)):
+        if chosen == "official" and not len(rows):
+            raise InputError(f"no official {split} image is left", where=f"class {name}", remedy="Add images to it.")
+    train = pool[for_test + for_val :]
+    return train[: rule.limit_per_class], val, test
+
+
+def _count(rule: HoldOut, available: int) -> int:
+    """How many of a class's images a rule holds out: a fraction is rounded, half up, and is at least one."""
+    if isinstance(rule, str):
+        return 0
+    return max(1, int(available * rule + 0.5)) if isinstance(rule, float) else rule
