@@ -7,7 +7,7 @@ Writes  data/evaluate/metrics.json        top-1, top-5 and macro F1 with their i
         .../per_class.csv                 support, precision, recall and F1 of each class, per variant
         .../confusion.csv                 actual and predicted class of each test image, unaugmented
         .../confused.csv, mistakes.csv    the pairs confused most often, the most confident mistakes
-        .../predictions-<variant>.npz     the probabilities themselves
+        .../predictions-<variant>.npz     probabilities
 
 Nothing is chosen by these figures. Intervals of accuracies are Wilson's, that of macro F1 is a bootstrap over images.
 """
@@ -30,10 +30,10 @@ def run(job: Job) -> str:
     variants = {path.stem.removeprefix("test-") for path in features.glob("test-*.h5")}
     wanted = sorted({UNAUGMENTED} | variants if variants else variants, key=variant_order)
     job.out.mkdir(parents=True, exist_ok=True)
-    for old in job.out.glob("predictions-*.npz"):
+    for old in job.out.glob("predictions-*.npz"):  # of variants that are gone
         old.unlink()
     reports: list[Report] = []
-    tables = error_tables([], [], config.worst)  # headers alone, where there is no test split
+    tables = error_tables([], [], config.worst)  # headers alone where there is no test split
     with job.progress(len(wanted), "variants") as advance:
         for variant in wanted:
             predictions = classifier.predict(read_features(features / f"test-{variant}.h5"))
@@ -42,18 +42,19 @@ def run(job: Job) -> str:
             if variant == UNAUGMENTED:
                 tables = error_tables(reports, [predictions], config.worst)
             advance(1)
-    for name, text in {**tables, "per_class.csv": per_class_csv(reports), "metrics.json": metrics_json(reports)}.items():
+    tables |= {"per_class.csv": per_class_csv(reports), "metrics.json": metrics_json(reports)}
+    for name, text in tables.items():
         (job.out / name).write_text(text, encoding="utf-8")
-    job.facts.update(rows=sum(report.n for report in reports))
+    job.facts["rows"] = sum(report.n for report in reports)
     return _summary(reports)
 
 
 def _summary(reports: list[Report]) -> str:
     if not reports:
-        return "no test split (prepare.test is none), so there is nothing to judge"
-    line = f"top-1 {reports[0].top1.percent()} on {reports[0].n:,} test images"
+        return "no test split (prepare.test is none), so nothing to judge"
     worst = min(reports[1:], key=lambda report: report.top1.value, default=None)
-    return line if worst is None else f"{line}, worst variant {worst.variant} {100 * worst.top1.value:.1f} %"
+    variant = f", worst variant {worst.variant} {100 * worst.top1.value:.1f} %" if worst else ""
+    return f"top-1 {reports[0].top1.percent()} on {reports[0].n:,} test images{variant}"
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def test_the_same_input_gives_the_same_bytes(judged: Job) -> None:
 
 
 def test_without_a_test_split_it_says_so_and_the_metrics_are_empty(job: Job) -> None:
-    assert run(job) == "no test split (prepare.test is none), so there is nothing to judge"
+    assert run(job) == "no test split (prepare.test is none), so nothing to judge"
     assert json.loads((job.out / "metrics.json").read_text()) == {"test": {}}
     assert (job.out / "per_class.csv").read_text() == "variant,class,support,precision,recall,f1\n"
     assert (job.out / "confusion.csv").read_text() == "actual,predicted\n"

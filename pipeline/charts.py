@@ -1,0 +1,116 @@
+"""Curves over epochs as geometry in percent of a plot's width and height; the page's template draws them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+STEPS = (1, 2, 5, 10)
+TICKS = 5
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve: an SVG path in a box of 100 x 100, y downwards, and the last value as text."""
+
+    name: str
+    path: str
+    last: str
+
+
+@dataclass(frozen=True)
+class Band:
+    """A phase: neighbouring epochs on one variant, as a stripe of the plot."""
+
+    name: str
+    epochs: int
+    left: float
+    width: float
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A label on an axis at `place` percent from its start."""
+
+    label: str
+    place: float
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Curves over the same epochs."""
+
+    title: str
+    lines: tuple[Line, ...]
+    bands: tuple[Band, ...]
+    ticks_x: tuple[Tick, ...]
+    ticks_y: tuple[Tick, ...]
+
+
+def number(text: object) -> float | None:
+    """The finite number that a table's cell holds, else None."""
+    try:
+        value = float(str(text))
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """About five round values (1, 2 or 5 times a power of ten) from at or below `low` to at or above `high`."""
+    span = (high - low) or abs(high) or 1.0
+    power = 10.0 ** math.floor(math.log10(span / TICKS))
+    step = next(factor * power for factor in STEPS if factor * power * TICKS >= span * (1 - 1e-9))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    last = max(last, first + 1)
+    return [round(place * step, 12) for place in range(first, last + 1)]
+
+
+def make_chart(
+    title: str, epochs: Sequence[Mapping[str, str]], columns: Mapping[str, str], percent: bool
+) -> Chart | None:
+    """Draw the columns (name shown by column) of the rows of curves.csv; None where they hold no number."""
+    found = {
+        shown: [
+            (place, value) for place, row in enumerate(epochs) if (value := number(row.get(column, ""))) is not None
+        ]
+        for column, shown in columns.items()
+    }
+    values = [value for points in found.values() for _, value in points]
+    if not values:
+        return None
+    axis = ticks(min(values), max(values))
+    span = axis[-1] - axis[0]
+    lines = []
+    for name, points in found.items():
+        scaled = [(100 * (place + 0.5) / len(epochs), 100 * (axis[-1] - value) / span) for place, value in points]
+        if points:
+            lines.append(Line(name, _path(scaled), _label(points[-1][1], percent)))
+    ticks_y = tuple(Tick(_label(value, percent), 100 * (value - axis[0]) / span) for value in axis)
+    return Chart(title, tuple(lines), phase_bands(epochs), _epoch_ticks(epochs), ticks_y)
+
+
+def phase_bands(epochs: Sequence[Mapping[str, str]]) -> tuple[Band, ...]:
+    """Neighbouring epochs on the same variant, joined."""
+    bands, start = [], 0
+    for variant, group in groupby(epochs, key=lambda row: row.get("variant", "")):
+        count = len(list(group))
+        bands.append(Band(variant, count, 100 * start / len(epochs), 100 * count / len(epochs)))
+        start += count
+    return tuple(bands)
+
+
+def _epoch_ticks(epochs: Sequence[Mapping[str, str]]) -> tuple[Tick, ...]:
+    step = max(1, round(len(epochs) / 12))
+    places = range(step - 1, len(epochs), step)
+    return tuple(Tick(epochs[place].get("epoch", ""), 100 * (place + 0.5) / len(epochs)) for place in places)
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    """An SVG path; a single point becomes a dot by its round ends."""
+    text = " ".join(f"{'L' if index else 'M'}{x:.2f} {y:.2f}" for index, (x, y) in enumerate(points))
+    return text if len(points) > 1 else f"{text} h0"
+
+
+def _label(value: float, percent: bool) -> str:
+    return f"{round(100 * value, 1):g} %" if percent else f"{value:.3g}"

@@ -1,0 +1,166 @@
+"""Everything that the stages found, as one self-contained HTML page."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cache.layout import canonical
+from cache.records import UNAUGMENTED, ImageSet
+from pipeline.charts import Chart, make_chart, number, phase_bands
+from pipeline.findings import Findings, Row
+from pipeline.gallery import choose_side, count_pictures, make_gallery, pictures_of
+
+TEMPLATE = Path(__file__).with_name("report.html.jinja")
+STAGES = ("prepare", "augment", "gan", "featurize", "train_head", "train_model", "evaluate")
+SPLITS = ("train", "val", "test")
+SHOWN_ELSEWHERE = ("version", "classes", "images")
+LISTED = 20  # of a long list in the manifest
+
+
+def render_report(findings: Findings) -> str:
+    """The page. Every value is escaped, and nothing is fetched from anywhere."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(percent=_percent, count=_count)
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    mistakes = findings.table("evaluate/mistakes.csv")
+    side = choose_side(count_pictures(list(findings.images), findings.report.samples, len(mistakes)))
+    return template.render(
+        found=findings,
+        random=findings.featurize.weights == "random",
+        headline=list(_headline(findings)),
+        variants=_variants(findings.metrics),
+        charts=_charts(findings.curves),
+        bands=phase_bands(findings.curves),
+        gallery=make_gallery(findings.images, findings.report.samples, side),
+        counts=_counts(findings.images),
+        manifest=list(_flat({key: value for key, value in findings.manifest.items() if key not in SHOWN_ELSEWHERE})),
+        per_class=_weakest_first(findings.table("evaluate/per_class.csv")),
+        mistakes=_mistakes(findings.images.get("test"), mistakes, side),
+        runs=_runs(findings.runs),
+        recipes=_recipes(findings),
+    )
+
+
+def _percent(value: object) -> str:
+    found = number(value)
+    return "–" if found is None else f"{100 * found:.1f} %"
+
+
+def _count(value: object) -> str:
+    found = number(value)
+    return "–" if found is None else f"{found:,.0f}"
+
+
+def _headline(findings: Findings) -> Iterator[tuple[str, str, str]]:
+    """Figure, what it is, and a remark."""
+    clean = findings.metrics.get(UNAUGMENTED)
+    if clean is not None:
+        for name, shown in (("top1", "top-1 on test"), ("top5", "top-5 on test"), ("macro_f1", "macro F1 on test")):
+            low, high = clean.get(f"{name}_low"), clean.get(f"{name}_high")
+            yield (
+                _percent(clean.get(name)),
+                shown,
+                f"{_percent(low)} to {_percent(high)} at {findings.evaluate.confidence:.0%}",
+            )
+    best = max(
+        (value for row in findings.curves if (value := number(row.get("val_accuracy"))) is not None), default=None
+    )
+    if best is not None:
+        yield _percent(best), "top-1 on val", "the best epoch, chosen by it"
+    images = [findings.images[split] for split in SPLITS if split in findings.images]
+    if images:
+        parts = ", ".join(f"{len(findings.images[split]):,} {split}" for split in SPLITS if split in findings.images)
+        yield f"{sum(map(len, images)):,}", "images", parts
+        yield f"{len(images[0].classes):,}", "classes", ""
+
+
+def _variants(metrics: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
+    clean = metrics.get(UNAUGMENTED, {}).get("top1")
+    return [
+        {**figures, "name": name, "change": None if clean is None or not index else figures["top1"] - clean}
+        for index, (name, figures) in enumerate(metrics.items())
+    ]
+
+
+def _charts(curves: Sequence[Row]) -> list[Chart]:
+    columns = curves[0] if curves else {}
+    augmented = {name: name.replace("val_accuracy_", "val ") for name in columns if name.startswith("val_accuracy_")}
+    accuracy = {"train_accuracy": "train", "val_accuracy": "val", **augmented}
+    wanted = (
+        make_chart("Accuracy", curves, accuracy, percent=True),
+        make_chart("Loss", curves, {"train_loss": "train", "val_loss": "val"}, percent=False),
+        make_chart("Learning rate", curves, {"lr": "lr"}, percent=False),
+    )
+    return [chart for chart in wanted if chart is not None]
+
+
+def _counts(sets: Mapping[str, ImageSet]) -> dict[str, Any]:
+    """Images of each class in each split."""
+    splits = [split for split in SPLITS if split in sets]
+    classes = sets[splits[0]].classes if splits else ()
+    columns = [np.bincount(sets[split].labels, minlength=len(classes)).tolist() for split in splits]
+    totals = [sum(column) for column in columns]
+    return {"splits": splits, "totals": totals, "rows": list(zip(classes, zip(*columns, strict=True), strict=True))}
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The manifest as key and text; of long lists and mappings the beginning."""
+    for key, entry in list(value.items())[:LISTED]:
+        if isinstance(entry, Mapping) and entry:
+            yield from _flat(entry, f"{prefix}{key}: ".replace("_", " "))
+        elif not isinstance(entry, Mapping):
+            yield f"{prefix}{key}".replace("_", " "), _text(entry)
+    if len(value) > LISTED:
+        yield f"{prefix}and", f"{len(value) - LISTED:,} more"
+
+
+def _text(entry: object) -> str:
+    if isinstance(entry, list):
+        more = [f"and {len(entry) - LISTED:,} more"] if len(entry) > LISTED else []
+        return "; ".join([_text(one) for one in entry[:LISTED]] + more) or "none"
+    return f"{entry:,}" if type(entry) is int else "none" if entry is None else str(entry)
+
+
+def _weakest_first(per_class: Sequence[Row]) -> list[Row]:
+    clean = [row for row in per_class if row.get("variant") == UNAUGMENTED]
+    return sorted(clean, key=lambda row: number(row.get("f1")) or 0.0)
+
+
+def _mistakes(test: ImageSet | None, mistakes: Sequence[Row], side: int) -> list[tuple[Row, str]]:
+    """Each mistake with its picture, empty where the test images are not there."""
+    if test is None:
+        return [(row, "") for row in mistakes]
+    ids = np.array([row.get("id", "").encode() for row in mistakes], dtype="S64")
+    return list(zip(mistakes, pictures_of(test, ids, side), strict=True))
+
+
+def _runs(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Stages in the pipeline's order; the page's own last run is left out."""
+    known = {str(run.get("stage")): run for run in runs}
+    rows = []
+    for stage in [name for name in STAGES if name in known]:
+        made = known[stage].get("rows")
+        rows_made = sum(made.values()) if isinstance(made, Mapping) else number(made)
+        seconds, cached = number(known[stage].get("seconds")), number(known[stage].get("cached"))
+        rate = rows_made / seconds if rows_made and seconds else None
+        share = cached / rows_made if cached is not None and rows_made else None
+        summary = str(known[stage].get("summary", ""))
+        rows.append(
+            {"stage": stage, "seconds": seconds, "rows": rows_made, "rate": rate, "cached": share, "summary": summary}
+        )
+    return rows
+
+
+def _recipes(findings: Findings) -> list[tuple[list[str], str]]:
+    """Each distinct recipe once, with the files that it made."""
+    recipes = [(f"images {name}", one.recipe) for name, one in findings.images.items()]
+    recipes += [(f"features {name}", one.recipe) for name, one in findings.features.items()]
+    files: dict[bytes, list[str]] = {}
+    for name, recipe in recipes:
+        files.setdefault(canonical(recipe), []).append(name)
+    return [(names, json.dumps(json.loads(text), indent=2, ensure_ascii=False)) for text, names in files.items()]
