@@ -2,8 +2,8 @@
 
 Archives are untrusted. Names that are absolute or climb (`..`), encrypted members, two members of one name, more than
 `MEMBERS` members, more than `RATIO` times the archive's own size once unpacked, a missing end: the archive is refused.
-Links, devices and members above `MEMBER_BYTES` are entries with a reason why they cannot be read. In folders, links
-to files inside the folder are followed, links that lead out of it are such entries, linked folders are refused.
+Links, devices and members above `MEMBER_BYTES` are single files that cannot be read. In folders, links to files inside
+the folder are followed, links that lead out of it are files that cannot be read, links to folders are refused.
 """
 
 import bz2
@@ -22,9 +22,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from cache.errors import InputError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 MEMBERS = 20_000_000
 MEMBER_BYTES = 256 << 20
@@ -32,7 +35,7 @@ NAME_LENGTH = 4096
 RATIO = 200  # images hardly compress; 200 is far beyond any honest archive of them
 RATIO_FREE = 1 << 30  # unpacked bytes below which no ratio is asked for
 CHUNK = 1 << 20
-UNPACKERS: dict[bytes, Callable[[Path], object]] = {b"\xfd7zXZ\0": lzma.open, b"\x1f\x8b": gzip.open, b"BZh": bz2.open}
+XZ_MEMORY = 1 << 30
 END_OF_TAR = b"\0" * 512
 ACCEPTED = "a folder, .zip, .tar, .tar.gz, .tar.bz2, .tar.xz, or the word digits"
 DAMAGE = (
@@ -47,11 +50,14 @@ class Unreadable(InputError):
 
 @dataclass(frozen=True)
 class Entry:
-    """One file. `read` may be called until the next entry is asked for; `reason` says why it must not be."""
+    """One file. `read` gives its bytes or raises Unreadable; call it before the next entry is asked for.
+
+    Where `anytime` is true, it may be called at any time and in any thread.
+    """
 
     name: str
     read: Callable[[], bytes]
-    reason: str = ""
+    anytime: bool = False
 
 
 def walk(source: str) -> Iterator[Entry]:
@@ -95,46 +101,43 @@ def _walk_digits() -> Iterator[Entry]:
 
 
 def _walk_folder(folder: Path) -> Iterator[Entry]:
-    root = folder.resolve()
-    for place, subfolders, files in os.walk(root, onerror=_refuse_folder):
-        subfolders.sort()
-        for path in (Path(place, name) for name in subfolders):
-            if path.is_symlink() and not is_hidden(path.relative_to(root).as_posix()):
+    root = os.path.realpath(folder)
+    waiting = [root]
+    while waiting:
+        place = waiting.pop()
+        try:
+            with os.scandir(place) as found:
+                inside = sorted(found, key=lambda item: item.name)
+        except OSError as error:
+            raise InputError(f"cannot be read: {error.strerror}", where=printable(place)) from error
+        for item in inside:
+            name = printable(item.path[len(root) :].lstrip("/"))
+            if item.is_dir(follow_symlinks=False):
+                waiting.append(item.path)
+            elif item.is_symlink() and os.path.isdir(item.path) and not is_hidden(name):
                 remedy = "Put the images themselves there, or name the folder that it leads to."
-                raise InputError(
-                    "is a link to a folder, which is not followed", where=printable(str(path)), remedy=remedy
-                )
-        for path in (Path(place, name) for name in sorted(files)):
-            name = printable(path.relative_to(root).as_posix())
-            yield Entry(name, partial(_read_file, path), _why_not_file(path, root))
+                raise InputError("is a link to a folder, which is not followed", where=name, remedy=remedy)
+            else:
+                yield Entry(name, partial(_read_file, item.path, root), anytime=True)
 
 
-def _refuse_folder(error: OSError) -> None:
-    raise InputError(f"cannot be read: {error.strerror}", where=printable(str(error.filename))) from error
-
-
-def _why_not_file(path: Path, root: Path) -> str:
+def _read_file(path: str, root: str) -> bytes:
+    if os.path.islink(path) and not os.path.realpath(path).startswith(os.path.join(root, "")):
+        raise Unreadable("is a link that leads out of the folder")
     try:
-        if path.is_symlink() and not path.resolve(strict=True).is_relative_to(root):
-            return "is a link that leads out of the folder"
-        found = path.stat()
-    except (OSError, RuntimeError) as error:  # RuntimeError: links that lead to each other, in Python 3.11
-        return f"cannot be opened: {getattr(error, 'strerror', None) or 'links lead to each other'}"
-    return _why_not(stat.S_ISREG(found.st_mode), found.st_size)
-
-
-def _why_not(regular: bool, size: int) -> str:
-    if not regular:
-        return "is a link or a device, not a file"
-    return f"is larger than {MEMBER_BYTES >> 20} MiB" if size > MEMBER_BYTES else ""
-
-
-def _read_file(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # a pipe must not hold us up
+            found = os.fstat(file.fileno())
+            _check_readable(stat.S_ISREG(found.st_mode), found.st_size)
             return file.read(MEMBER_BYTES)
     except OSError as error:
         raise Unreadable(f"cannot be opened: {error.strerror}") from error
+
+
+def _check_readable(regular: bool, size: int) -> None:
+    if not regular:
+        raise Unreadable("is a link or a device, not a file")
+    if size > MEMBER_BYTES:
+        raise Unreadable(f"is larger than {MEMBER_BYTES >> 20} MiB")
 
 
 def _walk_zip(path: Path) -> Iterator[Entry]:
@@ -144,10 +147,8 @@ def _walk_zip(path: Path) -> Iterator[Entry]:
         for member in members:
             if member.flag_bits & 1:
                 raise InputError("is encrypted", where=path, remedy="Pack it again without a password.")
-            regular = stat.S_IFMT(member.external_attr >> 16) in (0, stat.S_IFREG)
             if not member.is_dir():
-                name = _safe_name(path, _zip_name(member))
-                yield Entry(name, partial(_read_zipped, archive, member), _why_not(regular, member.file_size))
+                yield Entry(_safe_name(path, _zip_name(member)), partial(_read_zipped, archive, member))
 
 
 def _zip_name(member: zipfile.ZipInfo) -> str:
@@ -160,6 +161,7 @@ def _zip_name(member: zipfile.ZipInfo) -> str:
 
 
 def _read_zipped(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    _check_readable(stat.S_IFMT(member.external_attr >> 16) in (0, stat.S_IFREG), member.file_size)
     try:
         with archive.open(member) as file:
             return file.read(MEMBER_BYTES)
@@ -177,18 +179,56 @@ def _walk_tar(path: Path, magic: bytes) -> Iterator[Entry]:
                 _check_bounds(path, number, 0)
                 name = _safe_name(path, member.name)
                 if not member.isdir():
-                    why = _why_not(member.isreg() and not member.issparse(), member.size)
-                    yield Entry(name, partial(_read_packed, path, stream, member), why)
+                    yield Entry(name, partial(_read_packed, path, stream, member))
         stream.finish()
 
 
 def _read_packed(path: Path, stream: "_Stream", member: tarfile.TarInfo) -> bytes:
+    _check_readable(member.isreg() and not member.issparse(), member.size)
     with _refusing(path):
         stream.seek(member.offset_data)
         content = stream.read(member.size)
         if len(content) < member.size:
             raise EOFError("it ends inside a member")
         return content
+
+
+class _Unpacked(io.RawIOBase):
+    """The content of an .xz or .bz2 file, in large steps and (xz) with bounded memory, unlike `lzma.open`."""
+
+    def __init__(self, path: Path, make: Callable[[], lzma.LZMADecompressor | bz2.BZ2Decompressor]) -> None:
+        self._file, self._make, self._unpacker = path.open("rb"), make, make()
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def readinto(self, buffer: "Buffer") -> int:
+        view, unpacked = memoryview(buffer), b""
+        while not unpacked:
+            packed = b""
+            if self._unpacker.eof:  # several may follow each other in one file, .xz with zeros between them
+                packed = (self._unpacker.unused_data or self._file.read(CHUNK)).lstrip(b"\0")
+                if not packed:
+                    return 0
+                self._unpacker = self._make()
+            elif self._unpacker.needs_input:
+                packed = self._file.read(CHUNK)
+                if not packed:
+                    raise EOFError("it is cut short")
+            unpacked = self._unpacker.decompress(packed, len(view))
+        view[: len(unpacked)] = unpacked
+        return len(unpacked)
+
+
+UNPACKERS: dict[bytes, Callable[[Path], object]] = {
+    b"\xfd7zXZ\0": partial(_Unpacked, make=partial(lzma.LZMADecompressor, memlimit=XZ_MEMORY)),
+    b"BZh": partial(_Unpacked, make=bz2.BZ2Decompressor),
+    b"\x1f\x8b": gzip.open,
+}
 
 
 class _Stream:
@@ -198,7 +238,8 @@ class _Stream:
         self._path, self._position, self._last = path, 0, b""
         unpack = next((unpack for start, unpack in UNPACKERS.items() if magic.startswith(start)), None)
         self._seekable = unpack is None
-        self._file = path.open("rb") if unpack is None else cast(BinaryIO, unpack(path))
+        raw = path.open("rb", buffering=0) if unpack is None else cast(io.RawIOBase, unpack(path))
+        self._file = io.BufferedReader(raw, CHUNK)
 
     def __enter__(self) -> "_Stream":
         return self

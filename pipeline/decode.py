@@ -8,6 +8,7 @@ image that has the size already keeps its pixels. Colour profiles are not applie
 import io
 import struct
 import zlib
+from contextlib import suppress
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -42,28 +43,22 @@ def decode(content: bytes, size: int) -> Array:
             if image.width * image.height > PIXELS:
                 raise Unreadable(f"has {image.width} x {image.height} pixels, more than {PIXELS:,}")
             image.draft(None, (2 * size, 2 * size))  # large JPEGs decode at a fraction of their size
-            return np.array(_square(_to_rgb(_upright(image)), size))
+            return np.asarray(_square(_to_rgb(image), size))
     except UnidentifiedImageError as error:
         raise Unreadable("is no image, or of a format that is not read") from error
     except DAMAGE as error:
         raise Unreadable(f"cannot be decoded: {error}") from error
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except DAMAGE:
-        image.load()  # damaged pixels raise here again; with damaged EXIF alone the image stays as it lies
-        return image
-
-
 def _to_rgb(image: Image.Image) -> Image.Image:
+    with suppress(*DAMAGE):  # an image with damaged EXIF stays as it lies; damaged pixels raise again below
+        ImageOps.exif_transpose(image, in_place=True)
     if image.mode in WIDE_MODES or image.mode == "F":
         return Image.fromarray(_to_8_bits(np.asarray(image, dtype=np.float64), image.mode)).convert("RGB")
     if image.has_transparency_data:
         overlay = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", overlay.size, "white"), overlay).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _to_8_bits(values: Array, mode: str) -> Array:
@@ -77,6 +72,8 @@ def _to_8_bits(values: Array, mode: str) -> Array:
 
 def _square(image: Image.Image, size: int) -> Image.Image:
     """Resize and crop in one step, so that a very long image never grows beyond the square."""
+    if image.size == (size, size):
+        return image
     side = min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2
     box = (left, top, left + side, top + side)

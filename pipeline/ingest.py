@@ -156,8 +156,6 @@ def list_source(source: str) -> Listing:
 
 
 def _read_text(entry: Entry) -> str:
-    if entry.reason:
-        raise InputError(entry.reason, where=entry.name)
     content = entry.read()
     if len(content) > ANNOTATION_BYTES:
         raise InputError("is too long", where=entry.name, expected=f"at most {ANNOTATION_BYTES >> 20} MiB")
@@ -195,22 +193,22 @@ class _Decoding:
         return self._digests, self._unreadable
 
     def _start(self, pool: ThreadPoolExecutor, raw: int, entry: Entry, slot: int, name: str) -> None:
-        try:
-            if entry.reason:
-                raise Unreadable(entry.reason)
-            content = entry.read()
-        except Unreadable as error:
-            self._refuse(slot, name, error)
-            return
-        future = pool.submit(self._store, raw, slot, content)
-        self._waiting.append((slot, name, len(content), future))
-        self._waiting_bytes += len(content)
-        while len(self._waiting) > IN_FLIGHT or (self._waiting_bytes > IN_FLIGHT_BYTES and self._waiting):
+        read, length = entry.read, 0
+        if not entry.anytime:
+            try:
+                content = entry.read()
+            except Unreadable as error:
+                self._refuse(slot, name, error)
+                return
+            read, length = (lambda: content), len(content)
+        self._waiting.append((slot, name, length, pool.submit(self._store, raw, slot, read)))
+        self._waiting_bytes += length
+        while len(self._waiting) > IN_FLIGHT or self._waiting_bytes > IN_FLIGHT_BYTES:
             self._finish()
 
-    def _store(self, raw: int, slot: int, content: bytes) -> bytes:
+    def _store(self, raw: int, slot: int, read: Callable[[], bytes]) -> bytes:
         """In a thread: decode one image into its slot; return its digest."""
-        row = decode(content, self._spool.size)
+        row = decode(read(), self._spool.size)
         try:
             written = os.pwrite(raw, row.data, slot * row.nbytes)
         except OSError as error:
