@@ -1,7 +1,7 @@
 """Augmented variants of an ImageSet, row by row, taking over what an earlier file already holds."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,33 +10,39 @@ from cache.errors import RecordError
 from cache.parts import PartStore, StoreIndex
 from cache.reader import StoredRows
 from cache.records import ImageSet
-from pipeline.config.augment import AugmentConfig
 from pipeline.derive import Derivation, derive
 from pipeline.policy import Augmentation
 from pipeline.workers import Pool
 
 
+@dataclass(frozen=True)
+class Workshop:
+    """Where and by whom images are augmented: a folder for the parts of a run that is killed, and the processes."""
+
+    parts: Path
+    rows_per_task: int
+    pool: Pool
+
+
 def augment(
     images: ImageSet,
     augmentation: Augmentation,
-    config: AugmentConfig,
-    parts: Path,
+    workshop: Workshop,
     old: ImageSet | None = None,
     advance: Callable[[int], object] = lambda count: None,
 ) -> tuple[ImageSet, int]:
     """The augmented set with lazy rows, and how many of them had to be computed.
 
-    parts is the folder for finished parts of a run that is killed. Rows of `old` that the same recipe made from the
-    same source images are taken over. Raises RecordError where ids are not the digests of the images.
+    Rows of `old` that the same recipe made from the same source images are taken over. Raises RecordError where ids
+    are not the digests of the images.
     """
     if (images.keys() != images.ids).any():
         raise RecordError("ids are not the digests of the images", remedy="Run prepare again.")
     known = None
     if old is not None and old.recipe == augmentation.recipe and isinstance(old.images, StoredRows):
         known = StoreIndex().joined(old.ids, old.images)
-    store = PartStore(parts, augmentation.recipe)
-    pool = Pool(config.workers, config.scheduler)
-    derivation = Derivation(store, augmentation, config.rows_per_task, pool)
+    store = PartStore(workshop.parts, augmentation.recipe)
+    derivation = Derivation(store, augmentation, workshop.rows_per_task, workshop.pool)
     rows, computed = derive(images, images.ids, derivation, known, advance)
     made = replace(images, images=rows, variant=augmentation.variant, recipe=augmentation.recipe)
     return made, computed

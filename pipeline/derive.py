@@ -11,7 +11,7 @@ from cache.layout import Array
 from cache.parts import PartStore, StoreIndex
 from cache.reader import StoredRows
 from cache.records import ImageSet, Rows
-from pipeline.workers import Pool, run_tasks
+from pipeline.workers import Pool
 
 
 class RowFunction(Protocol):
@@ -67,7 +67,7 @@ def derive(
         _Task(derivation.store, derivation.function, _rows_at(images.images, positions), keys[positions])
         for positions in chosen
     ]
-    for count in run_tasks(_run, tasks, derivation.pool):
+    for count in derivation.pool.run(_run, tasks):
         advance(count)
     if len(missing):
         index = _with_parts(derivation.store, known)

@@ -66,12 +66,12 @@ class Featurizer:
 
 
 def featurize(
-    images: ImageSet, featurizer: Featurizer, advance: Callable[[int], object] = lambda count: None
+    images: ImageSet, featurizer: Featurizer, pool: Pool, advance: Callable[[int], object] = lambda count: None
 ) -> tuple[FeatureSet, int]:
     """The FeatureSet with lazy rows, and how many rows had to be computed."""
     config, recipe = featurizer.config, featurizer.recipe
     store = PartStore(store_folder() / "features", recipe)
-    derivation = Derivation(store, featurizer, config.rows_per_task, Pool(config.workers, config.scheduler))
+    derivation = Derivation(store, featurizer, config.rows_per_task, pool)
     rows, computed = derive(images, images.keys(), derivation, advance=advance)
     identity = (images.labels, images.ids, images.classes, images.variant)
     return FeatureSet(rows, *identity, backbone=config.backbone, recipe=recipe), computed

@@ -2,9 +2,9 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cache.errors import ParamsError
 
@@ -16,6 +16,7 @@ class Section(BaseModel):
 
 
 S = TypeVar("S", bound=Section)
+Workers = Annotated[int, Field(ge=1)] | Literal["auto"]
 
 
 def parse(kind: type[S], values: object, name: str) -> S:
@@ -29,17 +30,30 @@ def parse(kind: type[S], values: object, name: str) -> S:
 
 
 def _params_error(kind: type[Section], name: str, first: Any) -> ParamsError:
-    key = ".".join([name, *map(str, first["loc"])])
+    place = [part for part in first["loc"][:1] if part in kind.model_fields]
+    place += [part for part in first["loc"][1:2] if isinstance(part, int)]
+    key = ".".join([name, *map(str, place)])
     if first["type"] == "extra_forbidden":
-        return unknown_name(f"params.yaml {key}", str(first["loc"][-1]), list(kind.model_fields))
+        return unknown_name(f"params.yaml {name}", str(first["loc"][-1]), list(kind.model_fields))
     if first["type"] == "missing":
-        return ParamsError("key is missing", where=f"params.yaml {key}", remedy=f"Add {key} to params.yaml.")
+        missing = f"{name}.{first['loc'][0]}"
+        return ParamsError("key is missing", where=f"params.yaml {missing}", remedy=f"Add {missing} to params.yaml.")
     message = str(first["msg"]).removeprefix("Value error, ")
-    return ParamsError(message[0].lower() + message[1:], where=f"params.yaml {key}", found=repr(first["input"]))
+    if not place:  # the section says itself what does not fit together
+        return ParamsError(message, where=f"params.yaml {key}")
+    meaning = kind.model_fields[place[0]].description
+    return ParamsError(
+        message[0].lower() + message[1:],
+        where=f"params.yaml {key}",
+        found=repr(first["input"]),
+        remedy=f"It is {meaning}.",
+    )
 
 
 def unknown_name(where: str, found: str, known: list[str]) -> ParamsError:
     """The error for a name that does not exist; it lists the right ones, the nearest first."""
     near = difflib.get_close_matches(found, known, n=1)
     hint = f"Did you mean {near[0]!r}?" if near else ""
-    return ParamsError("unknown name", where=where, expected="one of " + ", ".join(known), found=repr(found), remedy=hint)
+    return ParamsError(
+        "unknown name", where=where, expected="one of " + ", ".join(known), found=repr(found), remedy=hint
+    )

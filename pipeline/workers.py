@@ -6,104 +6,89 @@ The only module that imports dask. Tasks say where their results go, so it does 
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from types import TracebackType
+from typing import Any, TypeVar
 
-from cache.errors import AugcacheError, InputError, StorageError
+from cache.errors import InputError, StorageError
+from pipeline.params import Workers
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-STARTUP_SECONDS = 8.0  # of a local cluster and of its workers' imports; less work than this is done here
+STARTUP_SECONDS = 6.0  # of a local cluster and of its workers' imports
 RETRIES = 3  # of a task whose worker died
+CONNECT_SECONDS = 10
 
 
-@dataclass(frozen=True)
 class Pool:
-    """How many local processes (`auto`: one a core), or the address of a running dask scheduler."""
+    """Local processes (`auto`: one a core), or a running dask cluster at the address of its scheduler.
 
-    workers: int | Literal["auto"] = 1
-    scheduler: str | None = None
-
-    @property
-    def processes(self) -> int:
-        """The number of local processes."""
-        return len(os.sched_getaffinity(0)) if self.workers == "auto" else self.workers
-
-
-def run_tasks(function: Callable[[T], R], tasks: Sequence[T], pool: Pool) -> Iterator[R]:
-    """Results as they come, in any order. Raises what a task raises; InputError where no scheduler answers.
-
-    Without a scheduler the first tasks run in this process; a local cluster starts only when the measured pace says
-    that the rest takes longer than the cluster's start-up.
+    Local processes are started once, and only after this process has worked as long as their start-up takes: small
+    work never pays for them, large work loses little by it.
     """
-    if pool.scheduler is not None:
-        yield from _run_on_cluster(function, tasks, pool)
-        return
-    remaining, started = list(tasks), time.perf_counter()
-    done = 0
-    while remaining and (pool.processes == 1 or _soon_done(done, len(remaining), started, pool.processes)):
-        yield function(remaining.pop(0))
-        done += 1
-    if remaining:
-        yield from _run_on_cluster(function, remaining, pool)
 
+    def __init__(self, workers: Workers = 1, scheduler: str | None = None) -> None:
+        self.processes = len(os.sched_getaffinity(0)) if workers == "auto" else workers
+        self.scheduler = scheduler
+        self._alone = 0.0  # seconds of work done in this process
+        self._client: Any = None
+        self._cluster: Any = None
 
-def _soon_done(done: int, remaining: int, started: float, processes: int) -> bool:
-    """Whether this process alone finishes sooner than a cluster would, at the pace so far."""
-    if done == 0:
-        return True
-    alone = (time.perf_counter() - started) / done * remaining
-    return alone <= STARTUP_SECONDS + alone / processes
+    def __enter__(self) -> "Pool":
+        return self
 
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop our own processes; leave a foreign cluster running."""
+        for opened in (self._client, self._cluster):
+            if opened is not None:
+                opened.close()
+        self._client = self._cluster = None
 
-def _run_on_cluster(function: Callable[[T], R], tasks: Sequence[T], pool: Pool) -> Iterator[R]:
-    from distributed import Client, KilledWorker, as_completed
+    def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+        """Results as they come, in any order. Raises what a task raises; InputError where no scheduler answers."""
+        remaining = list(tasks)
+        while remaining and not self._wants_processes():
+            started = time.perf_counter()
+            result = function(remaining.pop(0))
+            self._alone += time.perf_counter() - started
+            yield result
+        if remaining:
+            yield from self._run_on_cluster(function, remaining)
 
-    with closing(_connect(pool)) as connection:
-        client: Client = connection.client
-        futures = client.map(function, tasks, pure=False, retries=0)
+    def _wants_processes(self) -> bool:
+        return self.scheduler is not None or (self.processes > 1 and self._alone > STARTUP_SECONDS)
+
+    def _run_on_cluster(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+        from distributed import KilledWorker, as_completed
+
+        client = self._connect()
+        futures = client.map(function, tasks, pure=False)
         try:
             for _, result in as_completed(futures, with_results=True):
                 yield result
         except KilledWorker as error:
-            remedy = "Look at the workers' logs: too little memory? Then run the same command again."
+            remedy = "Look at the workers' logs (too little memory?), then run the same command again."
             raise StorageError("workers died again and again on one task", remedy=remedy) from error
-        except AugcacheError:
+        finally:
             client.cancel(futures)
-            raise
 
+    def _connect(self) -> Any:
+        import dask
+        from distributed import Client, LocalCluster
 
-@dataclass
-class _Connection:
-    client: Any
-    cluster: Any = None
-
-    def close(self) -> None:
-        """Leave a foreign cluster running; stop our own."""
-        self.client.close()
-        if self.cluster is not None:
-            self.cluster.close()
-
-
-def _connect(pool: Pool) -> _Connection:
-    import dask
-    from distributed import Client, LocalCluster
-
-    dask.config.set({"distributed.scheduler.allowed-failures": RETRIES})
-    if pool.scheduler is None:
-        cluster = LocalCluster(
-            n_workers=pool.processes,
-            threads_per_worker=1,
-            dashboard_address="127.0.0.1:0",
-            host="127.0.0.1",
-            silence_logs=40,
-            memory_limit=0,
-        )
-        return _Connection(Client(cluster), cluster)
-    try:
-        return _Connection(Client(pool.scheduler, timeout=10))
-    except (OSError, ValueError) as error:
-        remedy = "Start it (dask scheduler), or set the scheduler to null for local processes."
-        raise InputError("no dask scheduler answers", where=pool.scheduler, remedy=remedy) from error
+        if self._client is not None:
+            return self._client
+        dask.config.set({"distributed.scheduler.allowed-failures": RETRIES})
+        if self.scheduler is None:
+            local = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+            self._cluster = LocalCluster(
+                n_workers=self.processes, threads_per_worker=1, memory_limit=0, silence_logs=40, **local
+            )
+        try:
+            self._client = Client(self._cluster or self.scheduler, timeout=CONNECT_SECONDS)
+        except (OSError, ValueError) as error:
+            remedy = "Start it (dask scheduler), or set the scheduler to null for local processes."
+            raise InputError("no dask scheduler answers", where=self.scheduler, remedy=remedy) from error
+        return self._client

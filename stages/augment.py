@@ -11,9 +11,10 @@ from pathlib import Path
 
 from cache.reader import read_images
 from cache.writer import write_images
-from pipeline.augment import augment, is_current
+from pipeline.augment import Workshop, augment, is_current
 from pipeline.config.augment import AugmentConfig
 from pipeline.policy import make_augmentation
+from pipeline.workers import Pool
 from stages._cli import Job, run_stage
 
 
@@ -30,13 +31,14 @@ def run(job: Job) -> str:
     remove_others(job.out, set(outputs))
     total, computed = sum(len(images) for images, _ in outputs.values()), 0
     parts = job.out / ".parts"
-    with job.progress(total, "img") as advance:
+    with Pool(config.workers, config.scheduler) as pool, job.progress(total, "img") as advance:
+        workshop = Workshop(parts, config.rows_per_task, pool)
         for path, (images, augmentation) in outputs.items():
             old = read_images(path) if path.exists() else None
             if old is not None and is_current(old, images, augmentation):
                 advance(len(images))
                 continue
-            made, count = augment(images, augmentation, config, parts, old, advance)
+            made, count = augment(images, augmentation, workshop, old, advance)
             write_images(path, made)
             shutil.rmtree(parts, ignore_errors=True)
             computed += count

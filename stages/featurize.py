@@ -18,20 +18,22 @@ from stages._cli import Job, run_stage
 def run(job: Job) -> str:
     """Featurize every (split, variant) file; return the summary."""
     from pipeline.featurize import Featurizer, featurize
+    from pipeline.workers import Pool
 
-    featurizer = Featurizer(job.section(FeaturizeConfig))
+    config = job.section(FeaturizeConfig)
+    featurizer = Featurizer(config)
     sources = find_images(job.data)
     sets = {name: read_images(path) for name, path in sources.items()}
     total, computed = sum(map(len, sets.values())), 0
-    with job.progress(total, "img") as advance:
+    with Pool(config.workers, config.scheduler) as pool, job.progress(total, "img") as advance:
         for name, images in sets.items():
-            features, count = featurize(images, featurizer, advance)
+            features, count = featurize(images, featurizer, pool, advance)
             write_features(job.out / f"{name}.h5", features)
             computed += count
     job.facts.update(rows=total, cached=total - computed)
-    random = " with RANDOM weights" if featurizer.config.weights == "random" else ""
+    random = " with RANDOM weights" if config.weights == "random" else ""
     made = f"{total:,} rows in {len(sets)} files, {computed:,} computed, {total - computed:,} from the cache"
-    return f"{made}, by {featurizer.config.backbone}{random}"
+    return f"{made}, by {config.backbone}{random}"
 
 
 def find_images(data: Path) -> dict[str, Path]:

@@ -1,16 +1,15 @@
 """Section `augment` of params.yaml."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pipeline.params import Section
+from pipeline.params import Section, Workers
 
 VARIANT = re.compile(r"(?P<policy>[a-z][a-z_]*)_(?P<draw>[1-9][0-9]*)")
 
 Step = dict[str, dict[str, Any]]
-Workers = Annotated[int, Field(ge=1)] | Literal["auto"]
 
 
 def policy_and_draw(variant: str) -> tuple[str, int]:

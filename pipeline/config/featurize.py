@@ -4,8 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline.config.augment import Workers
-from pipeline.params import Section
+from pipeline.params import Section, Workers
 
 
 class FeaturizeConfig(Section):

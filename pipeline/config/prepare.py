@@ -2,19 +2,28 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from pipeline.params import Section
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 CountPerClass = Annotated[int, Field(ge=1)]
+DIGITS_FILE = "pipeline/digits.txt"
+
+
+def _named(source: str) -> str:
+    return "digits" if source == DIGITS_FILE else source
+
+
 HoldOut = CountPerClass | Fraction | Literal["official", "none"]
 
 
 class PrepareConfig(Section):
     """What to read, the stored size, and how to split."""
 
-    source: str = Field(description="`digits` (embedded), or the path of a folder or archive of labelled images")
+    source: Annotated[str, AfterValidator(_named)] = Field(
+        min_length=1, description=f"a folder or archive of labelled images, or `{DIGITS_FILE}` (embedded digits)"
+    )
     size: int = Field(ge=8, le=1024, description="stored side in pixels: shorter side resized, centre crop")
     val: HoldOut = Field(description="validation images: a fraction, a count per class, `official` or `none`")
     test: HoldOut = Field(description="test images: a fraction, a count per class, `official` or `none`")

@@ -1,0 +1,36 @@
+"""The static import closure of a stage, as law 2 counts it."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LEFT_OUT = {"stages/_cli.py", "cache/errors.py"}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Files of ours that a file imports anywhere, function-level imports included."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            file = ROOT / f"{name.replace('.', '/')}.py"
+            if name.split(".")[0] in ("cache", "pipeline", "stages") and file.is_file():
+                found.add(file.relative_to(ROOT).as_posix())
+    return found
+
+
+def closure_of(start: str) -> set[str]:
+    """The file and all that it imports, but for what law 2 leaves out."""
+    seen: set[str] = set()
+    todo = [start]
+    while todo:
+        file = todo.pop()
+        if file in seen or file in LEFT_OUT:
+            continue
+        seen.add(file)
+        todo.extend(imports_of(ROOT / file))
+    return seen
