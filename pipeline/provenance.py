@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from cache.errors import ParamsError
+from pipeline.params import Section, parse
+
 PACKAGES = (
     *("augcache", "torch", "torchvision", "timm", "efficientnet-pytorch", "imgaug", "opencv-python-headless"),
     *("numpy", "h5py", "pillow", "scikit-learn", "scipy", "dask", "dvc"),
@@ -37,6 +40,19 @@ def make_provenance(params: str, used: Mapping[str, Any], committed: Mapping[str
     commands.append(" ".join(["dvc exp run", *changed]) if changed else "dvc repro")
     machine = f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} processors"
     return Provenance(params, revision, tuple(commands), tuple(package_versions()), machine)
+
+
+def plain_values(sections: Mapping[str, Section]) -> dict[str, Any]:
+    """The values of each section, as YAML and JSON can hold them."""
+    return {name: section.model_dump(mode="json") for name, section in sections.items()}
+
+
+def plain_values_like(sections: Mapping[str, Section], values: Any) -> dict[str, Any]:
+    """Other values for the same sections, in the same form; empty where they do not fit these sections."""
+    try:
+        return plain_values({name: parse(type(section), values[name], name) for name, section in sections.items()})
+    except (ParamsError, KeyError, TypeError):
+        return {}
 
 
 def git(*arguments: str) -> str:

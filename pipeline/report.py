@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from cache.layout import canonical
-from cache.records import UNAUGMENTED, ImageSet
+from cache.records import UNAUGMENTED, FeatureSet, ImageSet
 from pipeline.charts import Chart, make_chart, number, phase_bands
 from pipeline.findings import Findings, Row
 from pipeline.gallery import choose_side, count_pictures, make_gallery, pictures_of
+from pipeline.tables import variant_order
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 STAGES = ("prepare", "augment", "gan", "featurize", "train_head", "train_model", "evaluate")
@@ -58,15 +59,11 @@ def _count(value: object) -> str:
 
 def _headline(findings: Findings) -> Iterator[tuple[str, str, str]]:
     """Figure, what it is, and a remark."""
-    clean = findings.metrics.get(UNAUGMENTED)
+    clean, level = findings.metrics.get(UNAUGMENTED), f"{100 * findings.evaluate.confidence:g} % interval"
     if clean is not None:
         for name, shown in (("top1", "top-1 on test"), ("top5", "top-5 on test"), ("macro_f1", "macro F1 on test")):
-            low, high = clean.get(f"{name}_low"), clean.get(f"{name}_high")
-            yield (
-                _percent(clean.get(name)),
-                shown,
-                f"{_percent(low)} to {_percent(high)} at {findings.evaluate.confidence:.0%}",
-            )
+            low, high = _percent(clean.get(f"{name}_low")), _percent(clean.get(f"{name}_high"))
+            yield _percent(clean.get(name)), shown, f"{level} {low} to {high}"
     best = max(
         (value for row in findings.curves if (value := number(row.get("val_accuracy"))) is not None), default=None
     )
@@ -112,9 +109,9 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str
     """The manifest as key and text; of long lists and mappings the beginning."""
     for key, entry in list(value.items())[:LISTED]:
         if isinstance(entry, Mapping) and entry:
-            yield from _flat(entry, f"{prefix}{key}: ".replace("_", " "))
+            yield from _flat(entry, f"{prefix}{key}: ")
         elif not isinstance(entry, Mapping):
-            yield f"{prefix}{key}".replace("_", " "), _text(entry)
+            yield f"{prefix}{key}", _text(entry)
     if len(value) > LISTED:
         yield f"{prefix}and", f"{len(value) - LISTED:,} more"
 
@@ -157,10 +154,12 @@ def _runs(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _recipes(findings: Findings) -> list[tuple[list[str], str]]:
-    """Each distinct recipe once, with the files that it made."""
-    recipes = [(f"images {name}", one.recipe) for name, one in findings.images.items()]
-    recipes += [(f"features {name}", one.recipe) for name, one in findings.features.items()]
-    files: dict[bytes, list[str]] = {}
-    for name, recipe in recipes:
-        files.setdefault(canonical(recipe), []).append(name)
-    return [(names, json.dumps(json.loads(text), indent=2, ensure_ascii=False)) for text, names in files.items()]
+    """Each distinct recipe once, with what it made."""
+    made: dict[bytes, list[str]] = {}
+    kinds: dict[str, Mapping[str, ImageSet | FeatureSet]] = {"images": findings.images, "features": findings.features}
+    for kind, sets in kinds.items():
+        for one in sorted(sets.values(), key=lambda one: variant_order(one.variant)):
+            names = made.setdefault(canonical(one.recipe), [])
+            if (name := f"{one.variant} {kind}") not in names:
+                names.append(name)
+    return [(names, json.dumps(json.loads(text), indent=2, ensure_ascii=False)) for text, names in made.items()]

@@ -6,10 +6,9 @@ Reads   data/featurize/test-<variant>.h5  features of the test images
 Writes  data/evaluate/metrics.json        top-1, top-5 and macro F1 with their intervals, per variant
         .../per_class.csv                 support, precision, recall and F1 of each class, per variant
         .../confusion.csv                 actual and predicted class of each test image, unaugmented
-        .../confused.csv, mistakes.csv    the pairs confused most often, the most confident mistakes
-        .../predictions-<variant>.npz     probabilities
+        .../confused.csv, mistakes.csv    worst pairs, most confident mistakes; and predictions-<variant>.npz
 
-Nothing is chosen by these figures. Intervals of accuracies are Wilson's, that of macro F1 is a bootstrap over images.
+Nothing is chosen by these figures. Intervals are Wilson's for accuracies, a bootstrap over images for macro F1.
 """
 
 from cache.reader import read_features
@@ -42,8 +41,8 @@ def run(job: Job) -> str:
             if variant == UNAUGMENTED:
                 tables = error_tables(reports, [predictions], config.worst)
             advance(1)
-    tables |= {"per_class.csv": per_class_csv(reports), "metrics.json": metrics_json(reports)}
-    for name, text in tables.items():
+    figures = {"per_class.csv": per_class_csv(reports), "metrics.json": metrics_json(reports)}
+    for name, text in {**tables, **figures}.items():
         (job.out / name).write_text(text, encoding="utf-8")
     job.facts["rows"] = sum(report.n for report in reports)
     return _summary(reports)

@@ -1,0 +1,276 @@
+"""The page is one file that fetches nothing, escapes everything, and stands whatever a run lacks."""
+
+import base64
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cache.errors import DamagedFile
+from cache.records import ImageSet
+from pipeline.charts import make_chart, number, phase_bands, ticks
+from pipeline.config.whole import read_params
+from pipeline.findings import Findings
+from pipeline.gallery import choose_rows, choose_side, make_gallery, png_uri
+from pipeline.provenance import Provenance, make_provenance, overrides
+from pipeline.report import render_report
+
+EVIL = "<script>alert('x')</script>"
+CLASSES = ("cat", EVIL, 'a "quoted" & long name')
+VOID = {"meta", "link", "img", "br", "path"}
+
+
+class Page(HTMLParser):
+    """Collects tags, attributes and text, and checks that tags close in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.texts: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+
+def images(variant: str = "unaugmented", rows: int = 6, shade: int = 0) -> ImageSet:
+    pixels = np.zeros((rows, 16, 16, 3), dtype=np.uint8)
+    pixels += (np.arange(rows, dtype=np.uint8) * 20 + shade)[:, None, None, None]
+    ids = np.array([f"{row:064x}".encode() for row in range(rows)], dtype="S64")
+    return ImageSet(pixels, np.arange(rows) % 3, ids, CLASSES, variant, {"made": variant})
+
+
+def figures(top1: float) -> dict[str, float]:
+    names = ("top1", "top5", "macro_f1")
+    return {name + end: top1 + d for name in names for end, d in (("", 0), ("_low", -0.1), ("_high", 0.1))} | {"n": 6}
+
+
+def findings(**change: Any) -> Findings:
+    sections = read_params(Path(__file__).parents[2] / "params.yaml", ["report.samples=3"])
+    texts = {
+        "prepare/manifest.json": json.dumps({"source": "digits", "unreadable": {f"{EVIL}.png": "truncated"}}),
+        "train_head/metrics.json": '{"best_epoch": 2}',
+        "train_head/curves.csv": (
+            "epoch,variant,lr,train_loss,train_accuracy,val_loss,val_accuracy,val_accuracy_color_1\n"
+            "1,unaugmented,0.1,2.0,0.25,1.5,0.5,0.4\n2,color_1,0.2,1.0,0.5,1.0,0.75,0.7\n"
+        ),
+        "evaluate/metrics.json": json.dumps({"test": {"unaugmented": figures(0.75), "color_1": figures(0.5)}}),
+        "evaluate/per_class.csv": (
+            "variant,class,support,precision,recall,f1\nunaugmented,cat,2,1.0,1.0,1.0\n"
+            f"unaugmented,{EVIL},4,0.5,0.25,0.333333\ncolor_1,cat,2,0.0,0.0,0.0\n"
+        ),
+        "evaluate/confused.csv": f"actual,predicted,count,share\n{EVIL},cat,3,0.75\n",
+        "evaluate/mistakes.csv": f"row,id,actual,predicted,probability\n1,{1:064x},{EVIL},cat,0.875\n",
+        "runs/prepare.json": '{"stage": "prepare", "seconds": 2.0, "summary": "done", "rows": {"train": 6, "val": 4}}',
+        "runs/featurize.json": '{"stage": "featurize", "seconds": 4, "summary": "<b>", "rows": 20, "cached": 15}',
+        "runs/report.json": '{"stage": "report", "seconds": 9.9, "summary": "the last page"}',
+    }
+    values: dict[str, Any] = {
+        **{name: sections[name] for name in ("report", "evaluate", "featurize")},
+        "images": {"train": images(), "val": images(), "val-color_1": images("color_1", 5, 7), "test": images()},
+        "features": {},
+        "texts": texts,
+        "provenance": Provenance("a: 1", "abc123", ("dvc repro",), (("torch", "2.0"),), "a machine"),
+    }
+    return Findings(**{**values, **change})
+
+
+def test_page_shows_the_figures_with_their_intervals() -> None:
+    text = Page(render_report(findings())).text
+    assert "75.0 % top-1 on test 95 % interval 65.0 % to 85.0 %" in text
+    assert "75.0 % top-1 on val" in text
+    assert "18 images 6 train, 6 val, 6 test" in text
+    assert "color_1 50.0 % 40.0 % to 60.0 % −25.0" in text
+
+
+def test_page_says_when_the_weights_are_random() -> None:
+    given = findings().featurize.model_copy(update={"weights": "b0.safetensors"})
+    assert "weights are random" in Page(render_report(findings())).text
+    trained = Page(render_report(findings(featurize=given))).text
+    assert "weights are random" not in trained
+    assert "weights b0.safetensors" in trained
+
+
+def test_class_names_and_file_names_cannot_run_as_script() -> None:
+    page = render_report(findings())
+    assert EVIL not in page
+    parsed = Page(page)
+    assert "script" not in {tag for tag, _ in parsed.tags}
+    assert parsed.text.count(EVIL) >= 5  # counts, gallery, scores, confusions, mistakes, manifest: shown as they are
+    assert not [name for _, attributes in parsed.tags for name in attributes if name.startswith("on")]
+
+
+def test_page_fetches_nothing() -> None:
+    page = render_report(findings())
+    assert not re.search(r"https?://|url\(|@import|=\"//", page)
+    for tag, attributes in Page(page).tags:
+        for name in ("src", "href", "srcset", "action", "data", "poster"):
+            value = attributes.get(name) or ""
+            assert not value or value.startswith(("data:", "#")), f"{tag} {name}={value[:40]}"
+    policy = next(a["content"] for t, a in Page(page).tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def test_equal_findings_give_equal_pages() -> None:
+    assert render_report(findings()) == render_report(findings())
+
+
+def test_gallery_shows_siblings_under_their_source_by_id() -> None:
+    sets = {"val": images(), "val-color_1": images("color_1", 5, 7), "train-color_1": images("color_1")}
+    reverse = np.arange(5)[::-1].copy()
+    sets["val-color_1"] = sets["val-color_1"].take(reverse)
+    gallery = make_gallery(sets, 6, 128)
+    assert gallery is not None
+    assert (gallery.split, [row.variant for row in gallery.rows]) == ("val", ["unaugmented", "color_1"])
+    shades = [[shade_of(uri) if uri else None for uri in row.pictures] for row in gallery.rows]
+    assert shades == [[0, 20, 40, 60, 80, 100], [7, 27, 47, 67, 87, None]]
+
+
+def shade_of(uri: str) -> int:
+    picture = Image.open(io.BytesIO(base64.b64decode(uri.removeprefix("data:image/png;base64,"))))
+    return int(np.asarray(picture)[0, 0, 0])
+
+
+def test_samples_spread_over_the_classes_before_a_class_repeats() -> None:
+    labels = np.repeat(np.arange(3), [4, 1, 2])
+    several = replace(images(rows=7), labels=labels)
+    assert several.labels[choose_rows(several, 2)].tolist() == [0, 1]
+    assert choose_rows(several, 3).tolist() == [0, 4, 5]
+    assert choose_rows(several, 6).tolist() == [0, 4, 5, 1, 6, 2]
+    assert len(choose_rows(several, 24)) == 7
+
+
+def test_large_pictures_are_shrunk_and_small_ones_kept() -> None:
+    def size(side: int, longest: int) -> tuple[int, int]:
+        uri = png_uri(np.zeros((side, side // 2, 3), dtype=np.uint8), longest)
+        return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).size
+
+    assert size(256, 128) == (64, 128)
+    assert size(64, 128) == (32, 64)
+
+
+def test_the_page_stays_under_ten_megabytes_however_noisy_its_pictures() -> None:
+    generator = np.random.default_rng(0)
+    noise = generator.integers(0, 256, size=(24, 128, 128, 3), dtype=np.uint8)
+    one = replace(images(rows=24), images=noise)
+    many = {"val": one, **{f"val-spatial_{draw}": replace(one, variant=f"spatial_{draw}") for draw in range(1, 10)}}
+    report = findings().report.model_copy(update={"samples": 24})
+    page = render_report(findings(images=many, report=report))
+    assert page.count("<img") == 240
+    assert 3e6 < len(page) < 1e7
+    assert [choose_side(count) for count in (1, 91, 92, 10_000)] == [128, 128, 96, 32]
+
+
+@pytest.mark.parametrize("missing", ["everything", "val", "test", "curves"])
+def test_page_stands_without(missing: str) -> None:
+    whole = findings()
+    kept = {
+        "everything": replace(whole, images={}, texts={}),
+        "val": replace(whole, images={"train": images(), "train-color_1": images("color_1"), "test": images()}),
+        "test": replace(
+            whole,
+            images={"train": images(), "val": images()},
+            texts={**whole.texts, "evaluate/metrics.json": '{"test": {}}', "evaluate/per_class.csv": "variant,class\n"},
+        ),
+        "curves": replace(whole, texts={n: t for n, t in whole.texts.items() if not n.startswith("train_head")}),
+    }[missing]
+    text = Page(render_report(kept)).text
+    assert ("There is no test split" in text) == (missing in ("everything", "test"))
+    assert ("Images of train" in text) == (missing == "val")
+    assert ("The dotted line is epoch 2" in text) == (missing in ("val", "test"))
+
+
+def test_time_and_cache_hits_are_listed_in_the_pipelines_order_without_the_page_itself() -> None:
+    text = Page(render_report(findings())).text
+    assert "prepare 2.0 s 10 5 – done featurize 4.0 s 20 5 75.0 % <b>" in text
+    assert "the last page" not in text
+
+
+def test_weakest_class_comes_first_and_only_unaugmented_counts() -> None:
+    text = Page(render_report(findings())).text
+    assert f"F1 {EVIL} 4 50.0 % 25.0 % 33.3 % cat 2 100.0 % 100.0 % 100.0 %" in text
+
+
+def test_recipes_that_are_equal_are_shown_once() -> None:
+    text = Page(render_report(findings())).text
+    assert text.count('{ "made": "unaugmented" }') == 1
+    assert "unaugmented images" in text
+
+
+def test_a_damaged_json_is_refused_by_name() -> None:
+    with pytest.raises(DamagedFile, match=r"evaluate/metrics\.json: not JSON"):
+        render_report(findings(texts={"evaluate/metrics.json": "{"}))
+    with pytest.raises(DamagedFile, match=r"prepare/manifest\.json: not a JSON object"):
+        render_report(findings(texts={"prepare/manifest.json": "[]"}))
+
+
+def test_ticks_are_round_and_hold_the_range() -> None:
+    assert ticks(0.11, 0.55) == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    assert ticks(0, 1) == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert ticks(0.002, 0.002)[0] <= 0.002 <= ticks(0.002, 0.002)[-1]
+    assert ticks(0, 0) == [0, 0.2]
+
+
+def test_curves_are_drawn_in_percent_of_the_plot() -> None:
+    rows = [{"epoch": "1", "variant": "a", "x": "0"}, {"epoch": "2", "variant": "a", "x": "1"}]
+    chart = make_chart("t", rows, {"x": "shown"}, percent=True)
+    assert chart is not None
+    assert [(line.name, line.path, line.last) for line in chart.lines] == [
+        ("shown", "M25.00 100.00 L75.00 0.00", "100 %"),
+    ]
+    assert [(band.name, band.epochs, band.left, band.width) for band in chart.bands] == [("a", 2, 0.0, 100.0)]
+
+
+def test_one_epoch_is_a_dot_and_gaps_are_skipped() -> None:
+    rows = [{"epoch": "1", "variant": "a", "x": "0.5", "y": "", "z": "nan"}]
+    chart = make_chart("t", rows, {"x": "x", "y": "y", "z": "z"}, percent=False)
+    assert chart is not None
+    assert [line.path for line in chart.lines] == ["M50.00 100.00 h0"]
+    assert make_chart("t", rows, {"y": "y"}, percent=False) is None
+    assert (number("1e3"), number(""), number("inf"), number(None)) == (1000.0, None, None, None)
+
+
+def test_phases_are_neighbouring_epochs_on_one_variant() -> None:
+    rows = [{"variant": name} for name in ("a", "a", "b", "a")]
+    assert [(band.name, band.left, band.width) for band in phase_bands(rows)] == [
+        ("a", 0, 50),
+        ("b", 50, 25),
+        ("a", 75, 25),
+    ]
+
+
+def test_the_command_repeats_what_differs_from_the_commit() -> None:
+    committed = {"prepare": {"source": "digits", "size": 64}, "train_head": {"hidden": [512]}}
+    used = {"prepare": {"source": "my photos", "size": 64}, "train_head": {"hidden": [64, 32]}}
+    assert list(overrides(committed, used)) == ['prepare.source="my photos"', "train_head.hidden=[64, 32]"]
+    made = make_provenance("", used, committed, "abc with changes")
+    assert made.commands == (
+        "git checkout abc",
+        "dvc exp run -S 'prepare.source=\"my photos\"' -S 'train_head.hidden=[64, 32]'",
+    )
+    assert make_provenance("", used, used, "").commands == ("dvc repro",)
