@@ -101,7 +101,7 @@ def phase_bands(epochs: Sequence[Mapping[str, str]]) -> tuple[Band, ...]:
 
 
 def _epoch_ticks(epochs: Sequence[Mapping[str, str]]) -> tuple[Tick, ...]:
-    step = max(1, round(len(epochs) / 12))
+    step = math.ceil(len(epochs) / 12)  # more labels would touch each other
     places = range(step - 1, len(epochs), step)
     return tuple(Tick(epochs[place].get("epoch", ""), 100 * (place + 0.5) / len(epochs)) for place in places)
 

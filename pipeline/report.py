@@ -49,7 +49,7 @@ def render_report(findings: Findings) -> str:
 
 def _percent(value: object) -> str:
     found = number(value)
-    return "–" if found is None else f"{100 * found:.1f} %"
+    return "–" if found is None else f"{100 * found:.1f}\N{NO-BREAK SPACE}%"
 
 
 def _count(value: object) -> str:
