@@ -6,8 +6,6 @@ Links, devices and members above `MEMBER_BYTES` are single files that cannot be 
 the folder are followed, links that lead out of it are files that cannot be read, links to folders are refused.
 """
 
-import bz2
-import gzip
 import io
 import lzma
 import os
@@ -22,21 +20,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from cache.errors import InputError
+from pipeline.tarstream import MEMBER_BYTES, TarStream, check_members, check_unpacked
 
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
-MEMBERS = 20_000_000
-MEMBER_BYTES = 256 << 20
 NAME_LENGTH = 4096
-RATIO = 200  # images hardly compress; 200 is far beyond any honest archive of them
-RATIO_FREE = 1 << 30  # unpacked bytes below which no ratio is asked for
-CHUNK = 1 << 20
-XZ_MEMORY = 1 << 30
-END_OF_TAR = b"\0" * 512
 ACCEPTED = "a folder, .zip, .tar, .tar.gz, .tar.bz2, .tar.xz, or the word digits"
 DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError),
@@ -143,7 +132,8 @@ def _check_readable(regular: bool, size: int) -> None:
 def _walk_zip(path: Path) -> Iterator[Entry]:
     with _refusing(path), zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-        _check_bounds(path, len(members), sum(member.file_size for member in members))
+        check_members(path, len(members))
+        check_unpacked(path, path.stat().st_size, sum(member.file_size for member in members))
         for member in members:
             if member.flag_bits & 1:
                 raise InputError("is encrypted", where=path, remedy="Pack it again without a password.")
@@ -170,20 +160,20 @@ def _read_zipped(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
 
 
 def _walk_tar(path: Path, magic: bytes) -> Iterator[Entry]:
-    with _refusing(path), _Stream(path, magic) as stream:
+    with _refusing(path), TarStream(path, magic) as stream:
         with tarfile.open(fileobj=cast(BinaryIO, stream), mode="r:") as tar:
             number = 0
             while (member := tar.next()) is not None:
                 tar.members.clear()  # type: ignore[attr-defined]  # else it keeps every member that it ever saw
                 number += 1
-                _check_bounds(path, number, 0)
+                check_members(path, number)
                 name = _safe_name(path, member.name)
                 if not member.isdir():
                     yield Entry(name, partial(_read_packed, path, stream, member))
         stream.finish()
 
 
-def _read_packed(path: Path, stream: "_Stream", member: tarfile.TarInfo) -> bytes:
+def _read_packed(path: Path, stream: TarStream, member: tarfile.TarInfo) -> bytes:
     _check_readable(member.isreg() and not member.issparse(), member.size)
     with _refusing(path):
         stream.seek(member.offset_data)
@@ -191,96 +181,6 @@ def _read_packed(path: Path, stream: "_Stream", member: tarfile.TarInfo) -> byte
         if len(content) < member.size:
             raise EOFError("it ends inside a member")
         return content
-
-
-class _Unpacked(io.RawIOBase):
-    """The content of an .xz or .bz2 file, in large steps and (xz) with bounded memory, unlike `lzma.open`."""
-
-    def __init__(self, path: Path, make: Callable[[], lzma.LZMADecompressor | bz2.BZ2Decompressor]) -> None:
-        self._file, self._make, self._unpacker = path.open("rb"), make, make()
-
-    def readable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-    def readinto(self, buffer: "Buffer") -> int:
-        view, unpacked = memoryview(buffer), b""
-        while not unpacked:
-            packed = b""
-            if self._unpacker.eof:  # several may follow each other in one file, .xz with zeros between them
-                packed = (self._unpacker.unused_data or self._file.read(CHUNK)).lstrip(b"\0")
-                if not packed:
-                    return 0
-                self._unpacker = self._make()
-            elif self._unpacker.needs_input:
-                packed = self._file.read(CHUNK)
-                if not packed:
-                    raise EOFError("it is cut short")
-            unpacked = self._unpacker.decompress(packed, len(view))
-        view[: len(unpacked)] = unpacked
-        return len(unpacked)
-
-
-UNPACKERS: dict[bytes, Callable[[Path], object]] = {
-    b"\xfd7zXZ\0": partial(_Unpacked, make=partial(lzma.LZMADecompressor, memlimit=XZ_MEMORY)),
-    b"BZh": partial(_Unpacked, make=bz2.BZ2Decompressor),
-    b"\x1f\x8b": gzip.open,
-}
-
-
-class _Stream:
-    """The unpacked bytes of a tar archive, forward only and bounded: what `tarfile` reads from."""
-
-    def __init__(self, path: Path, magic: bytes) -> None:
-        self._path, self._position, self._last = path, 0, b""
-        unpack = next((unpack for start, unpack in UNPACKERS.items() if magic.startswith(start)), None)
-        self._seekable = unpack is None
-        raw = path.open("rb", buffering=0) if unpack is None else cast(io.RawIOBase, unpack(path))
-        self._file = io.BufferedReader(raw, CHUNK)
-
-    def __enter__(self) -> "_Stream":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def tell(self) -> int:
-        return self._position
-
-    def read(self, size: int) -> bytes:
-        if not 0 <= size <= MEMBER_BYTES:
-            raise tarfile.ReadError(f"a header asks for {size:,} bytes")
-        self._last = self._file.read(size)
-        self._position += len(self._last)
-        _check_bounds(self._path, 0, self._position)
-        return self._last
-
-    def seek(self, position: int) -> None:
-        if position < self._position:
-            raise tarfile.ReadError("its members overlap")
-        if self._seekable:
-            self._position = self._file.seek(position)
-        while self._position < position and self.read(min(CHUNK, position - self._position)):
-            pass
-
-    def finish(self) -> None:
-        """Make sure that the archive ended where its last member did: `tarfile` stops quietly at damage."""
-        if self._last != END_OF_TAR:
-            raise EOFError(f"it ends or breaks at byte {self._position:,} of what it unpacks to")
-        while rest := self.read(CHUNK):
-            if rest.strip(b"\0"):
-                raise tarfile.ReadError("more follows after its end; was it put together from several archives?")
-
-
-def _check_bounds(path: Path, members: int, unpacked: int) -> None:
-    if members > MEMBERS:
-        raise InputError("holds too many members", where=path, expected=f"at most {MEMBERS:,}", found=f"{members:,}")
-    if unpacked > RATIO_FREE and unpacked > RATIO * path.stat().st_size:
-        remedy = "This is no archive of images."
-        raise InputError(f"unpacks to more than {RATIO} times its size", where=path, remedy=remedy)
 
 
 def _safe_name(path: Path, raw: str) -> str:

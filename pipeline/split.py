@@ -67,7 +67,7 @@ def refuse_duplicates(duplicates: Duplicates, names: Sequence[str]) -> None:
     if groups:
         first = " and ".join(names[row] for row in groups[0][:2])
         remedy = "Delete the copies, or set prepare.duplicates to remove."
-        raise InputError(f"{duplicates.removed:,} images repeat the pixels of others", found=first, remedy=remedy)
+        raise InputError(f"pixels repeat; {duplicates.removed:,} images would be removed", found=first, remedy=remedy)
 
 
 def split_rows(ids: Array, labels: Array, held: Array, classes: Sequence[str], rule: SplitRule) -> dict[str, Array]:

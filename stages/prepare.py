@@ -51,8 +51,8 @@ def _prepare(job: Job, config: PrepareConfig, scratch: Path) -> str:
     job.facts |= {"rows": manifest.images, "classes": len(unique.classes), "unreadable": len(gathered.unreadable)}
     counts = ", ".join(f"{count:,} {split}" for split, count in manifest.images.items())
     total = f"{sum(manifest.images.values()):,} images in {len(unique.classes):,} classes"
-    gone = f"{len(gathered.unreadable):,} refused, {duplicates.removed:,} duplicates removed"
-    return f"{total}: {counts}; {gone}"
+    copies = "1 duplicate" if duplicates.removed == 1 else f"{duplicates.removed:,} duplicates"
+    return f"{total}: {counts}; {len(gathered.unreadable):,} refused, {copies} removed"
 
 
 if __name__ == "__main__":

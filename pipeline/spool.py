@@ -1,0 +1,132 @@
+"""Pixels on their way from files to sets: one raw file on disk, filled by threads, read back as lazy rows."""
+
+import errno
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cache.errors import InputError, StorageError
+from cache.layout import Array, row_digest
+from cache.writer import storage_error
+from pipeline.archive import Entry, Unreadable, walk
+from pipeline.decode import decode
+from pipeline.places import Places
+
+IN_FLIGHT = 64
+IN_FLIGHT_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Spool:
+    """Pixels of images uint8 [size, size, 3], one a slot of a raw file; seen as the rows [n, size, size, 3] of `slots`.
+
+    Read and written by position rather than mapped, so that pixels never count as this process's memory.
+    """
+
+    path: Path
+    size: int
+    slots: Array  # int [n]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[n, size, size, 3]."""
+        return (len(self.slots), self.size, self.size, 3)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """uint8."""
+        return np.dtype(np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    def __getitem__(self, index: Any) -> Array:
+        slots = self.slots[index]
+        rows = np.empty((len(slots), self.size, self.size, 3), dtype=np.uint8)
+        with self.path.open("rb", buffering=0) as raw:
+            for row, slot in zip(rows, slots, strict=True):
+                raw.seek(int(slot) * row.nbytes)
+                if raw.readinto(row.data) != row.nbytes:
+                    raise StorageError("is cut short", where=self.path, remedy="Run the same command again.")
+        return rows
+
+    def take(self, index: Array) -> "Spool":
+        """The chosen rows, still on disk."""
+        return Spool(self.path, self.size, self.slots[index])
+
+
+class Decoding:
+    """One pass over a source that fills a spool, with a bounded number of images in flight."""
+
+    def __init__(self, spool: Spool, advance: Callable[[int], object]) -> None:
+        self._spool, self._advance = spool, advance
+        self._digests = np.zeros((len(spool), 32), dtype=np.uint8)
+        self._done = np.zeros(len(spool), dtype=bool)
+        self._unreadable: dict[str, str] = {}
+        self._waiting: deque[tuple[int, str, int, Future[bytes]]] = deque()
+        self._waiting_bytes = 0
+
+    def run(self, source: str, places: Places) -> tuple[Array, dict[str, str]]:
+        """Digests uint8 [n, 32] by slot, and the images that cannot be read with their reasons."""
+        slots = {places.prefix + name: slot for slot, name in enumerate(places.names)}
+        with (
+            warnings.catch_warnings(action="ignore"),  # Pillow warns of what is refused or mended here
+            self._spool.path.open("wb", buffering=0) as raw,
+            ThreadPoolExecutor(os.cpu_count()) as pool,
+        ):
+            for entry in walk(source):
+                slot = slots.get(entry.name)
+                if slot is not None:
+                    self._start(pool, raw.fileno(), entry, slot, places.names[slot])
+            while self._waiting:
+                self._finish()
+        if not self._done.all():
+            missing = places.names[int(np.argmin(self._done))]
+            raise InputError("changed while it was read", where=source, found=f"{missing} is gone", remedy="Run again.")
+        return self._digests, self._unreadable
+
+    def _start(self, pool: ThreadPoolExecutor, raw: int, entry: Entry, slot: int, name: str) -> None:
+        read, length = entry.read, 0
+        if not entry.anytime:
+            try:
+                content = entry.read()
+            except Unreadable as error:
+                self._refuse(slot, name, error)
+                return
+            read, length = (lambda: content), len(content)
+        self._waiting.append((slot, name, length, pool.submit(self._store, raw, slot, read)))
+        self._waiting_bytes += length
+        while len(self._waiting) > IN_FLIGHT or self._waiting_bytes > IN_FLIGHT_BYTES:
+            self._finish()
+
+    def _store(self, raw: int, slot: int, read: Callable[[], bytes]) -> bytes:
+        """In a thread: decode one image into its slot; return its digest."""
+        row = decode(read(), self._spool.size)
+        try:
+            if os.pwrite(raw, row.data, slot * row.nbytes) != row.nbytes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise storage_error(self._spool.path, error) from error
+        return row_digest(row)
+
+    def _finish(self) -> None:
+        slot, name, length, future = self._waiting.popleft()
+        self._waiting_bytes -= length
+        try:
+            self._digests[slot] = np.frombuffer(future.result(), dtype=np.uint8)
+            self._done[slot] = True
+            self._advance(1)
+        except Unreadable as error:
+            self._refuse(slot, name, error)
+
+    def _refuse(self, slot: int, name: str, error: Unreadable) -> None:
+        self._unreadable[name] = str(error)
+        self._done[slot] = True
+        self._advance(1)

@@ -1,0 +1,47 @@
+"""What many tests share: a tiny real folder of images, and a part store of each test's own."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A part store that no other test, and no user, ever sees."""
+    folder = tmp_path / "store"
+    monkeypatch.setenv("AUGCACHE_STORE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def make_photos() -> Callable[..., Path]:
+    """Write class folders of textured, coloured PNGs of 16 to 40 pixels: `make_photos(folder, classes, ...)`."""
+
+    def make(
+        folder: Path, classes: tuple[str, ...] = ("ant", "bee", "cow"), per_class: int = 10, seed: int = 0
+    ) -> Path:
+        random = np.random.default_rng(seed)
+        for number, name in enumerate(classes):
+            (folder / name).mkdir(parents=True)
+            for index in range(per_class):
+                Image.fromarray(textured(random, number)).save(folder / name / f"{name}_{index}.png")
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def photos(tmp_path: Path, make_photos: Callable[..., Path]) -> Path:
+    """`photos/<class>/*.png`: three classes of ten images."""
+    return make_photos(tmp_path / "photos")
+
+
+def textured(random: np.random.Generator, number: int) -> np.ndarray:
+    """Noise over a gradient in the colour of the class: uint8 [h, w, 3]."""
+    height, width = random.integers(16, 41, size=2)
+    colour = np.roll([200, 90, 30], number)
+    gradient = np.linspace(0.4, 1, width)[None, :, None] * colour
+    return np.clip(gradient + random.normal(0, 20, (height, width, 3)), 0, 255).astype(np.uint8)

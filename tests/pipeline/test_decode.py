@@ -1,0 +1,180 @@
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline import decode as module
+from pipeline.archive import Unreadable
+from pipeline.decode import decode
+
+
+def packed(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def plain(mode: str, colour: object, side: int = 8) -> Image.Image:
+    return Image.new(mode, (side, side), colour)
+
+
+def corners(row: np.ndarray) -> list[list[int]]:
+    return [row[0, 0].tolist(), row[0, -1].tolist(), row[-1, 0].tolist(), row[-1, -1].tolist()]
+
+
+def test_an_image_of_the_stored_size_keeps_its_pixels() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    assert (decode(packed(Image.fromarray(pixels)), 16) == pixels).all()
+
+
+def test_shorter_side_is_resized_and_longer_side_cropped_at_the_centre() -> None:
+    pixels = np.zeros((32, 96, 3), dtype=np.uint8)
+    pixels[:, 32:64] = 200
+    row = decode(packed(Image.fromarray(pixels)), 16)
+    assert row.shape == (16, 16, 3)
+    assert (row[:, 2:-2].astype(int) - 200 >= -1).all()  # without the crop, black would reach in from both sides
+
+
+def test_resizing_is_antialiased() -> None:
+    stripes = np.zeros((64, 64, 3), dtype=np.uint8)
+    stripes[:, ::2] = 255
+    assert np.abs(decode(packed(Image.fromarray(stripes)), 16)[4:-4, 4:-4].astype(int) - 128).max() <= 2
+
+
+def test_a_very_long_image_does_not_grow_beyond_the_square() -> None:
+    assert decode(packed(Image.new("RGB", (1, 50_000), (9, 8, 7))), 64)[32, 32].tolist() == [9, 8, 7]
+
+
+@pytest.mark.parametrize(
+    ("image", "kind", "expected"),
+    [
+        (plain("L", 77), "PNG", [77, 77, 77]),
+        (plain("1", 1), "PNG", [255, 255, 255]),
+        (plain("LA", (0, 128)), "PNG", [127, 127, 127]),
+        (plain("RGBA", (255, 0, 0, 0)), "PNG", [255, 255, 255]),
+        (plain("RGBA", (255, 0, 0, 255)), "PNG", [255, 0, 0]),
+        (plain("RGBA", (0, 0, 0, 51)), "WEBP", [204, 204, 204]),
+        (plain("RGB", (1, 2, 3)), "BMP", [1, 2, 3]),
+        (plain("RGB", (1, 2, 3)), "TIFF", [1, 2, 3]),
+        (plain("RGB", (1, 2, 3)), "PPM", [1, 2, 3]),
+        (plain("RGB", (1, 2, 3)), "TGA", [1, 2, 3]),
+        (plain("CMYK", (0, 255, 255, 0)), "TIFF", [255, 0, 0]),
+        (plain("F", 0.5), "TIFF", [128, 128, 128]),
+    ],
+)
+def test_every_mode_becomes_rgb(image: Image.Image, kind: str, expected: list[int]) -> None:
+    options = {"lossless": True} if kind == "WEBP" else {}
+    assert decode(packed(image, kind, **options), 8)[4, 4].tolist() == expected
+
+
+def test_cmyk_jpeg_is_not_inverted() -> None:
+    red = decode(packed(plain("CMYK", (0, 255, 255, 0), 16), "JPEG", quality=95), 16)[8, 8]
+    assert np.abs(red.astype(int) - [255, 0, 0]).max() < 6
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"), [("PNG", 65535, 255), ("PNG", 257 * 40, 40), ("TIFF", 32768, 128)]
+)
+def test_16_bits_are_scaled_and_not_clipped(kind: str, value: int, expected: int) -> None:
+    image = Image.fromarray(np.full((8, 8), value, dtype=np.uint16))
+    assert decode(packed(image, kind), 8)[0, 0].tolist() == [expected] * 3
+
+
+def test_a_16_bit_pgm_is_scaled() -> None:
+    content = b"P5 8 8 65535\n" + np.full(64, 257 * 9, dtype=">u2").tobytes()
+    assert decode(content, 8)[0, 0].tolist() == [9, 9, 9]
+
+
+def test_palette_with_transparency_lies_on_white() -> None:
+    image = plain("P", 1)
+    image.putpalette([0, 0, 0, 10, 20, 30])
+    image.putpixel((0, 0), 0)
+    row = decode(packed(image, transparency=0), 8)
+    assert (row[0, 0].tolist(), row[4, 4].tolist()) == ([255, 255, 255], [10, 20, 30])
+
+
+def test_exif_rotation_is_applied() -> None:
+    image = plain("RGB", 0, 16)
+    image.paste((250, 0, 0), (0, 0, 8, 8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: show it rotated by 90 degrees clockwise
+    assert corners(decode(packed(image, exif=exif), 16)) == [[0, 0, 0], [250, 0, 0], [0, 0, 0], [0, 0, 0]]
+
+
+def test_damaged_exif_does_not_cost_the_image() -> None:
+    content = packed(plain("RGB", (9, 9, 9), 16), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff\x12")
+    assert decode(content, 16)[8, 8].tolist() == [9, 9, 9]
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_of_an_animation_the_first_frame_counts(kind: str) -> None:
+    frames = [plain("RGB", colour) for colour in ("#ff0000", "#00ff00")]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    content = packed(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    assert decode(content, 8)[4, 4].tolist() == [255, 0, 0]
+
+
+def test_a_large_jpeg_decodes_to_nearly_the_same_at_a_fraction_of_its_size() -> None:
+    ramp = np.broadcast_to(np.linspace(0, 255, 1024).astype(np.uint8)[None, :, None], (1024, 1024, 3))
+    row = decode(packed(Image.fromarray(np.ascontiguousarray(ramp)), "JPEG", quality=95), 32)
+    assert np.abs(row[16, :, 0].astype(int) - np.linspace(4, 251, 32)).max() <= 3
+
+
+def png_header(width: int, height: int) -> bytes:
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    start = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + start + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+
+
+whole_jpeg = packed(Image.effect_noise((64, 64), 80).convert("RGB"), "JPEG")
+whole_png = packed(Image.effect_noise((64, 64), 80).convert("RGB"))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is empty"),
+        (b"hello, I am a text", "is no image"),
+        (b"\0" * 1000, "is no image"),
+        (whole_jpeg[: len(whole_jpeg) // 2], "truncated"),
+        (whole_png[: len(whole_png) // 2], "cannot be decoded"),
+        (png_header(12_000, 9_000), "has 12000 x 9000 pixels, more than 100,000,000"),
+        (png_header(10_000_000, 1_000_000), "cannot be decoded: Image size"),
+        (packed(plain("F", 3.5), "TIFF"), "grey values are out of range; expected 0 to 1, found 3.5 to 3.5"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is no image"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_what_cannot_be_read_is_refused_with_its_reason(content: bytes, reason: str) -> None:
+    with pytest.raises(Unreadable, match=reason):
+        decode(content, 16)
+
+
+def test_pixels_are_counted_before_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PIXELS", 64 * 64 - 1)
+    monkeypatch.setattr(Image.Image, "convert", None)
+    with pytest.raises(Unreadable, match="has 64 x 64 pixels"):
+        decode(whole_png, 16)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_mutated_files_are_decoded_or_refused_and_nothing_else() -> None:
+    random = np.random.default_rng(0)
+    seeds = [
+        whole_jpeg,
+        whole_png,
+        *(packed(plain("RGB", 5, 32), kind) for kind in ("GIF", "TIFF", "BMP", "WEBP", "TGA")),
+    ]
+    for number in range(700):
+        content = bytearray(seeds[number % len(seeds)])
+        for _ in range(int(random.integers(1, 8))):
+            content[int(random.integers(0, min(len(content), 200)))] = int(random.integers(0, 256))
+        try:
+            assert decode(bytes(content), 16).shape == (16, 16, 3)
+        except Unreadable as error:
+            assert "0x" not in str(error), "an address in memory would differ from run to run"

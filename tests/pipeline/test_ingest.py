@@ -1,0 +1,182 @@
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cache.errors import InputError, StorageError
+from pipeline import ingest as module
+from pipeline.ingest import Gathered, ingest, list_source, publish, write_unreadable
+
+
+@contextmanager
+def no_progress(total: int, unit: str, label: str = "") -> Iterator[Callable[[int], object]]:
+    yield lambda count: None
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    return folder
+
+
+def read(source: Path, scratch: Path, wanted: tuple[str, ...] = ("train",)) -> Gathered:
+    return ingest(str(source), 16, wanted, scratch, no_progress)
+
+
+def test_ids_are_the_keys_of_the_prepared_set(photos: Path, scratch: Path) -> None:
+    gathered = read(photos, scratch)
+    images = gathered.image_set(np.arange(30))
+    assert (images.ids == images.keys()).all()
+    assert images.images[:].shape == (30, 16, 16, 3)
+
+
+def test_pixels_are_those_of_the_named_file(photos: Path, scratch: Path) -> None:
+    random = np.random.default_rng(5)
+    pixels = random.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(photos / "bee" / "known.png")
+    gathered = read(photos, scratch)
+    row = gathered.names.index("bee/known.png")
+    assert (gathered.images[row : row + 1][0] == pixels).all()
+    assert (gathered.images.take(np.array([row]))[:][0] == pixels).all()
+
+
+def test_an_archive_gives_the_same_as_its_folder(photos: Path, scratch: Path, tmp_path: Path) -> None:
+    folder = read(photos, scratch)
+    for kind in ("zip", "tar", "gztar", "xztar"):
+        packed = shutil.make_archive(str(tmp_path / "packed"), kind, photos.parent, photos.name)
+        archived = read(Path(packed), scratch)
+        assert archived.names == folder.names
+        assert (archived.ids == folder.ids).all()
+        assert (archived.images[:] == folder.images[:]).all()
+
+
+def test_renaming_a_file_changes_no_id(photos: Path, scratch: Path) -> None:
+    before = set(read(photos, scratch).ids.tolist())
+    (photos / "ant" / "ant_3.png").rename(photos / "ant" / "zebra.png")
+    assert set(read(photos, scratch).ids.tolist()) == before
+
+
+def test_what_cannot_be_read_is_listed_whole_with_reasons(photos: Path, scratch: Path) -> None:
+    (photos / "ant" / "broken.jpg").write_bytes(b"no image")
+    (photos / "bee" / "empty.png").write_bytes(b"")
+    (photos / "cow" / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    (photos / "stray.png").write_bytes((photos / "ant" / "ant_0.png").read_bytes())
+    gathered = read(photos, scratch)
+    assert gathered.unreadable == {
+        "ant/broken.jpg": "is no image, or of a format that is not read",
+        "bee/empty.png": "is empty",
+        "cow/photo.heic": "is no image, or of a format that is not read",
+        "stray.png": "lies in no class folder",
+    }
+    assert len(gathered.names) == len(gathered.ids) == len(gathered.images) == 30
+
+
+def test_files_that_are_no_images_are_counted(photos: Path) -> None:
+    for name in ("ant/notes.txt", "ant/Thumbs.db", "README", "bee/.DS_Store", "__MACOSX/ant/a.png"):
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        (photos / name).write_bytes(b"x")
+    listing = list_source(str(photos))
+    assert listing.ignored == {".txt": 1, ".db": 1, "no ending": 1, "hidden": 2}
+    assert len(listing.names) == 30
+
+
+def test_left_out_images_are_not_even_decoded(make_photos: Callable[..., Path], tmp_path: Path, scratch: Path) -> None:
+    make_photos(tmp_path / "set" / "train")
+    make_photos(tmp_path / "set" / "test", seed=1)
+    (tmp_path / "set" / "test" / "ant" / "broken.png").write_bytes(b"")
+    gathered = read(tmp_path / "set", scratch)
+    assert (gathered.left_out, gathered.unreadable, len(gathered.names)) == ({"test": 31}, {}, 30)
+
+
+def test_tiny_imagenet_layout(make_photos: Callable[..., Path], tmp_path: Path, scratch: Path) -> None:
+    root = tmp_path / "tiny-imagenet-200"
+    make_photos(tmp_path / "made", ("n01", "n02"), 4)
+    for wnid in ("n01", "n02"):
+        shutil.copytree(tmp_path / "made" / wnid, root / "train" / wnid / "images")
+        (root / "train" / wnid / f"{wnid}_boxes.txt").write_text("a box")
+    make_photos(tmp_path / "held", ("n01", "n02"), 1, seed=9)
+    (root / "val" / "images").mkdir(parents=True)
+    shutil.copy(tmp_path / "held" / "n01" / "n01_0.png", root / "val" / "images" / "val_0.JPEG")
+    shutil.copy(tmp_path / "held" / "n02" / "n02_0.png", root / "val" / "images" / "val_1.JPEG")
+    (root / "val" / "val_annotations.txt").write_text("val_0.JPEG\tn01\t0\t0\t1\t1\nval_1.JPEG\tn02\t0\t0\t1\t1\n")
+    gathered = read(root, scratch, ("train", "test"))
+    held = {name: gathered.classes[label] for name, label in zip(gathered.names, gathered.labels, strict=True)}
+    assert held["val/images/val_1.JPEG"] == "n02"
+    assert np.bincount(gathered.held).tolist() == [8, 0, 2]
+    packed = shutil.make_archive(str(tmp_path / "packed"), "xztar", root.parent, root.name)
+    assert (read(Path(packed), scratch, ("train", "test")).ids == gathered.ids).all()
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path, photos: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed, pytest.warns(UserWarning):
+        packed.writestr("a/1.png", "x")
+        packed.writestr("a/1.png", "y")
+    with pytest.raises(InputError, match=r"holds two files of one name; found a/1\.png"):
+        list_source(str(tmp_path / "a.zip"))
+
+
+def test_a_source_that_fits_no_layout_is_refused_by_name(tmp_path: Path, scratch: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty: holds no images"):
+        read(tmp_path / "empty", scratch)
+
+
+def test_too_little_disk_is_found_before_work_starts(
+    photos: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed: list[int] = []
+
+    def full(folder: Path, bytes_needed: int) -> None:
+        needed.append(bytes_needed)
+        raise StorageError("too little disk space")
+
+    monkeypatch.setattr(module, "check_space", full)
+    with pytest.raises(StorageError):
+        read(photos, scratch)
+    assert needed == [2 * 30 * 16 * 16 * 3]
+    assert not list(scratch.iterdir())
+
+
+def test_a_source_that_shrinks_between_the_walks_is_refused(
+    photos: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listing = list_source(str(photos))
+    listing.names.add("ant/ghost.png")
+    monkeypatch.setattr(module, "list_source", lambda source: listing)
+    with pytest.raises(InputError, match=r"changed while it was read; found ant/ghost.png is gone"):
+        read(photos, scratch)
+
+
+def test_a_spool_that_is_cut_short_is_refused(photos: Path, scratch: Path) -> None:
+    gathered = read(photos, scratch)
+    with (scratch / "pixels").open("r+b") as raw:
+        raw.truncate(100)
+    with pytest.raises(StorageError, match="pixels: is cut short"):
+        gathered.images[:]
+
+
+def test_the_list_of_unreadable_images_is_whole_and_goes_away(tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "unreadable.txt"
+    unreadable = {f"a/{n}.png": "is empty" for n in range(5)}
+    with pytest.raises(InputError, match=r"5 images cannot be read: a/0.png is empty; .*; \.\.\.\. All are listed in"):
+        write_unreadable(unreadable, path, refuse=True)
+    assert path.read_text() == "".join(f"a/{n}.png: is empty\n" for n in range(5))
+    write_unreadable(unreadable, path, refuse=False)
+    write_unreadable({}, path, refuse=True)
+    assert not path.exists()
+
+
+def test_publishing_removes_sets_that_are_no_longer_made(tmp_path: Path, scratch: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("val.h5", "train.h5"):
+        (out / name).write_text("old")
+    (scratch / "train.h5").write_text("new")
+    publish(scratch, out, ["train.h5"])
+    assert [(path.name, path.read_text()) for path in out.iterdir()] == [("train.h5", "new")]

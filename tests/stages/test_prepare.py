@@ -1,0 +1,183 @@
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cache.errors import AugcacheError, InputError, StorageError
+from cache.reader import read_images
+from cache.records import ImageSet
+from cache.writer import write_images
+from pipeline.config.whole import read_params
+from stages._cli import Job
+from stages.prepare import run
+
+CLONE = Path(__file__).parents[2]
+
+
+def prepare(data: Path, source: object, *overrides: str) -> str:
+    sections = read_params(CLONE / "params.yaml", [f"prepare.source={source}", "prepare.size=16", *overrides])
+    return run(Job("prepare", sections, data, data / "prepare", quiet=True))
+
+
+def command(data: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "stages.prepare", "--data", str(data), *flags]
+    return subprocess.run(line, cwd=CLONE, capture_output=True, text=True, check=False)
+
+
+def files(data: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((data / "prepare").iterdir())}
+
+
+def test_prepare_writes_three_sets_and_a_manifest(photos: Path, tmp_path: Path) -> None:
+    done = command(tmp_path / "data", "-S", f"prepare.source={photos}", "-S", "prepare.size=16")
+    line = "prepare: 30 images in 3 classes: 21 train, 3 val, 6 test; 0 refused, 0 duplicates removed"
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(line)
+    assert set(files(tmp_path / "data")) == {"train.h5", "val.h5", "test.h5", "manifest.json"}
+    sets = {split: read_images(tmp_path / "data" / "prepare" / f"{split}.h5") for split in ("train", "val", "test")}
+    assert sets["train"].classes == ("ant", "bee", "cow")
+    assert len({id_ for images in sets.values() for id_ in images.ids.tolist()}) == 30
+    assert all((images.ids == images.keys()).all() for images in sets.values())
+    record = json.loads((tmp_path / "data" / "runs" / "prepare.json").read_text())
+    assert record["rows"] == {"train": 21, "val": 3, "test": 6}
+
+
+def test_equal_input_gives_equal_bytes_from_a_folder_and_its_archive(photos: Path, tmp_path: Path) -> None:
+    packed = shutil.make_archive(str(tmp_path / "elsewhere" / "photos"), "xztar", photos.parent, photos.name)
+    for data, source in (("one", photos), ("two", photos), ("three", packed)):
+        prepare(tmp_path / data, source)
+    assert files(tmp_path / "one") == files(tmp_path / "two") == files(tmp_path / "three")
+
+
+def test_the_manifest_says_what_is_there_and_what_is_not(photos: Path, tmp_path: Path) -> None:
+    shutil.copy(photos / "ant" / "ant_0.png", photos / "ant" / "copy.png")
+    shutil.copy(photos / "ant" / "ant_1.png", photos / "bee" / "contradiction.png")
+    (photos / "cow" / "broken.png").write_bytes(b"")
+    (photos / "notes.txt").write_text("x")
+    line = prepare(tmp_path / "data", photos, "prepare.unreadable=allow", "prepare.limit_per_class=5")
+    assert line == "24 images in 3 classes: 15 train, 3 val, 6 test; 1 refused, 3 duplicates removed"
+    manifest = json.loads(files(tmp_path / "data")["manifest.json"])
+    assert manifest["source"] == "photos"
+    assert manifest["unreadable"] == {"cow/broken.png": "is empty"}
+    assert manifest["ignored"] == {".txt": 1}
+    assert manifest["duplicates"] == {
+        "removed": 3,
+        "removed_for_conflicting_labels": 2,
+        "kept_then_removed": [["ant/ant_0.png", "ant/copy.png"]],
+        "conflicting": [["ant/ant_1.png", "bee/contradiction.png"]],
+    }
+    assert manifest["images"] == {"train": 15, "val": 3, "test": 6}
+    assert manifest["classes"]["ant"] == {"train": 5, "val": 1, "test": 2}
+    assert manifest["beyond_limit"] == 29 - 24
+
+
+def test_official_test_images_win_over_their_copies_in_train(make_photos: Callable[..., Path], tmp_path: Path) -> None:
+    make_photos(tmp_path / "set" / "train")
+    make_photos(tmp_path / "set" / "test", per_class=2, seed=1)
+    shutil.copy(tmp_path / "set" / "test" / "cow" / "cow_0.png", tmp_path / "set" / "train" / "cow" / "leak.png")
+    line = prepare(tmp_path / "data", tmp_path / "set", "prepare.test=official", "prepare.val=none")
+    assert line == "36 images in 3 classes: 30 train, 6 test; 0 refused, 1 duplicate removed"
+    manifest = json.loads(files(tmp_path / "data")["manifest.json"])
+    assert manifest["duplicates"]["kept_then_removed"] == [["test/cow/cow_0.png", "train/cow/leak.png"]]
+    assert "val.h5" not in files(tmp_path / "data")
+
+
+def test_one_more_photo_moves_at_most_one_row_in_each_split(photos: Path, tmp_path: Path) -> None:
+    prepare(tmp_path / "one", photos)
+    Image.fromarray(np.full((20, 20, 3), 7, dtype=np.uint8)).save(photos / "bee" / "new.png")
+    prepare(tmp_path / "two", photos)
+    for split in ("train", "val", "test"):
+        before, after = (
+            set(read_images(tmp_path / run / "prepare" / f"{split}.h5").ids.tolist()) for run in ("one", "two")
+        )
+        assert len(after - before) <= 1
+
+
+def test_images_that_cannot_be_read_stop_the_stage_and_lose_nothing(photos: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    prepare(data, photos)
+    before = files(data)
+    (photos / "ant" / "broken.png").write_bytes(b"")
+    with pytest.raises(InputError) as caught:
+        prepare(data, photos)
+    listed = data / "runs" / "prepare-unreadable.txt"
+    assert str(caught.value) == (
+        f"1 image cannot be read: ant/broken.png is empty. All are listed in {listed}: "
+        "mend or delete them, or set prepare.unreadable to allow."
+    )
+    assert listed.read_text() == "ant/broken.png: is empty\n"
+    assert files(data) == before
+
+
+def test_what_a_killed_run_left_behind_is_cleared(photos: Path, tmp_path: Path) -> None:
+    left = tmp_path / "data" / "prepare" / ".scratch" / "pixels"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
+    prepare(tmp_path / "data", photos)
+    assert set(files(tmp_path / "data")) == {"train.h5", "val.h5", "test.h5", "manifest.json"}
+
+
+def test_a_failure_while_writing_loses_nothing(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(tmp_path / "data", photos)
+    before = files(tmp_path / "data")
+
+    def full(path: Path, images: ImageSet) -> None:
+        if path.name == "test.h5":
+            raise StorageError("disk is full")
+        write_images(path, images)
+
+    monkeypatch.setattr("stages.prepare.write_images", full)
+    with pytest.raises(StorageError):
+        prepare(tmp_path / "data", photos, "prepare.seed=1")
+    assert files(tmp_path / "data") == before
+
+
+@pytest.mark.parametrize(
+    ("change", "overrides", "line"),
+    [
+        (shutil.rmtree, [], "no such folder or archive"),
+        (lambda photos: [shutil.rmtree(photos / name) for name in ("ant", "bee")], [], "too few classes"),
+        (lambda photos: None, ["prepare.test=official"], "has no official test images"),
+        (lambda photos: None, ["prepare.test=10"], "class ant: too few images to split"),
+        (lambda photos: None, ["prepare.size=0"], "params.yaml prepare.size"),
+        (
+            lambda photos: shutil.copy(photos / "ant" / "ant_0.png", photos / "ant" / "copy.png"),
+            ["prepare.duplicates=refuse"],
+            "pixels repeat; 1 images would be removed; found ant/ant_0.png and ant/copy.png",
+        ),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_written(
+    photos: Path, tmp_path: Path, change: Callable[[Path], object], overrides: list[str], line: str
+) -> None:
+    change(photos)
+    with pytest.raises(AugcacheError, match=re.escape(line)):
+        prepare(tmp_path / "data", photos, *overrides)
+    assert not list(tmp_path.glob("data/prepare/*"))
+
+
+def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    done = command(tmp_path / "data", "-S", "prepare.source=nowhere")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: nowhere: no such folder or archive; expected a folder, .zip, .tar, .tar.gz, .tar.bz2, .tar.xz, "
+        "or the word digits. Check prepare.source.\n"
+    )
+
+
+def test_the_embedded_digits_need_no_files(tmp_path: Path) -> None:
+    line = prepare(tmp_path / "data", "digits")
+    assert line == "1,797 images in 10 classes: 1,259 train, 179 val, 359 test; 0 refused, 0 duplicates removed"
+
+
+def test_help_explains_the_stage(tmp_path: Path) -> None:
+    done = command(tmp_path, "--help")
+    assert "Tiny ImageNet" in done.stdout
+    assert "limit_per_class" in done.stdout
