@@ -20,10 +20,10 @@ from pipeline.params import unknown_name
 from pipeline.seeds import make_generator
 
 CODE_VERSION = 1  # raise it whenever the same recipe gives other pixels
+PROBE = np.arange(32 * 32 * 3, dtype=np.uint8).reshape(1, 32, 32, 3)
+# What imgaug 0.4.0, of 2020, raises where it does not fit today's numpy and OpenCV (cv2.error is a RuntimeError).
+RUN_ERRORS = (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError)
 LIBRARIES = ("imgaug", "numpy", "opencv-python-headless", "scipy", "scikit-image", "pillow")
-
-# What cannot run under today's numpy and OpenCV: imgaug 0.4.0 is of 2020. A test sweeps all augmenters.
-BROKEN: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,15 @@ class Augmentation:
 def make_augmentation(config: AugmentConfig, variant: str) -> Augmentation:
     """The augmentation of one variant. Raises ParamsError where a step of its policy cannot be built."""
     policy, _ = policy_and_draw(variant)
+    where = f"params.yaml augment.policies.{policy}"
     augmentation = Augmentation(variant, canonical(config.policies[policy]).decode(), config.size, config.seed)
     try:
-        _compiled(augmentation.steps)
+        augmentation(PROBE, np.array([b"probe"]))
     except ParamsError as error:
-        raise ParamsError(str(error), where=f"params.yaml augment.policies.{policy}") from error
+        raise ParamsError(str(error), where=where) from error
+    except RUN_ERRORS as error:
+        found = f"{type(error).__name__} {error}"
+        raise ParamsError("policy cannot run with the installed libraries", where=where, found=found) from error
     return augmentation
 
 
@@ -108,14 +112,12 @@ def _make_step(iaa: Any, step: Step) -> Any:
     (name, arguments), *_ = step.items()
     if name == "AutoAugment":
         return _auto_augment(iaa, **arguments)
-    if name in BROKEN:
-        raise ParamsError("augmenter cannot run with the installed numpy and OpenCV", where=name, found=BROKEN[name])
     known = augmenter_names(iaa)
     if name not in known:
         raise unknown_name("augmenter", name, [*known, "AutoAugment"])
     try:
         return getattr(iaa, name)(**{key: _argument(iaa, key, value) for key, value in arguments.items()})
-    except (TypeError, ValueError, AssertionError, AttributeError) as error:
+    except RUN_ERRORS as error:
         raise ParamsError(f"arguments do not fit: {error}", where=name) from error
 
 

@@ -1,0 +1,149 @@
+"""The laws of the house: names, imports, edges, values, documentation."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+sys.path.insert(0, str(Path(__file__).parent))
+
+from closure import LEFT_OUT, ROOT, closure_of, imports_of
+
+from pipeline.config.whole import SECTIONS
+
+DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+SOURCES = sorted(path.relative_to(ROOT).as_posix() for room in ("cache", "pipeline", "stages") for path in (ROOT / room).rglob("*.py"))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = sorted(path.stem for path in (ROOT / "stages").glob("[a-z]*.py"))
+
+
+def test_one_name_for_stage_file_section_folder_and_test() -> None:
+    assert list(DVC) == list(PARAMS) == list(SECTIONS)
+    for name, stage in DVC.items():
+        assert stage["cmd"] == f"python -m stages.{name}"
+        assert stage["params"] == [name]
+        outs = [next(iter(out)) if isinstance(out, dict) else out for out in stage["outs"]]
+        assert outs == [f"data/{name}"]
+        assert (ROOT / "stages" / f"{name}.py").is_file()
+        assert (ROOT / "tests" / "stages" / f"test_{name}.py").is_file()
+
+
+@pytest.mark.parametrize("name", DVC)
+def test_dependencies_are_the_import_closure(name: str) -> None:
+    listed = {dep for dep in DVC[name]["deps"] if not dep.startswith(("data/", "${"))}
+    code = {dep for dep in listed if dep.endswith(".py")}
+    assert code == closure_of(f"stages/{name}.py")
+    assert all((ROOT / dep).is_file() for dep in listed)
+
+
+def test_packages_resolve_to_this_clone() -> None:
+    for name in ("cache", "pipeline", "stages"):
+        found = importlib.import_module(name).__file__
+        assert found is not None and Path(found).parent == ROOT / name
+
+
+def test_imports_run_downward() -> None:
+    """cache imports nothing of ours but cache; pipeline never stages."""
+    for source in SOURCES:
+        rooms = {imported.split("/")[0] for imported in imports_of(ROOT / source)}
+        allowed = {"cache": {"cache"}, "pipeline": {"cache", "pipeline"}, "stages": {"cache", "pipeline", "stages"}}
+        assert rooms <= allowed[source.split("/")[0]], source
+
+
+def test_no_import_cycles() -> None:
+    for source in SOURCES:
+        for imported in imports_of(ROOT / source):
+            assert source not in closure_of(imported) or source in LEFT_OUT, f"{source} <-> {imported}"
+
+
+@pytest.mark.parametrize(
+    ("library", "owners"),
+    [
+        ("h5py", {"cache/reader.py", "cache/writer.py"}),
+        ("imgaug", {"pipeline/policy.py"}),
+        ("distributed", {"pipeline/workers.py"}),
+        ("dask", {"pipeline/workers.py"}),
+        ("yaml", {"pipeline/config/whole.py"}),
+        ("pickle", {"pipeline/backbone.py"}),  # the name of an exception that torch's weights_only loader raises
+    ],
+)
+def test_a_library_has_one_home(library: str, owners: set[str]) -> None:
+    users = {source for source in SOURCES if library in _libraries_of(ROOT / source)}
+    assert users <= owners
+
+
+def test_the_middle_is_pure() -> None:
+    """pipeline/ neither prints nor reads the command line."""
+    for source in SOURCES:
+        if source.startswith("pipeline/"):
+            tree = ast.parse((ROOT / source).read_text(encoding="utf-8"))
+            calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+            assert "print" not in calls, source
+            assert not _libraries_of(ROOT / source) & {"argparse", "typer"}, source
+
+
+def test_package_files_hold_a_docstring_only() -> None:
+    for source in SOURCES:
+        if source.endswith("__init__.py"):
+            body = ast.parse((ROOT / source).read_text(encoding="utf-8")).body
+            assert len(body) == 1 and isinstance(body[0], ast.Expr), source
+
+
+def test_values_have_one_home() -> None:
+    """params.yaml holds every value: no field of a section has a default."""
+    for name, section in SECTIONS.items():
+        assert all(field.is_required() for field in section.model_fields.values()), name
+        assert all(field.description for field in section.model_fields.values()), name
+        assert set(PARAMS[name]) == set(section.model_fields), name
+
+
+@pytest.mark.parametrize("name", sorted(SECTIONS))
+def test_stages_fit_on_a_screen(name: str) -> None:
+    assert len((ROOT / "stages" / f"{name}.py").read_text(encoding="utf-8").splitlines()) <= 70
+
+
+@pytest.mark.parametrize("module", ["stages.train_head", "stages.featurize", "stages.evaluate"])
+def test_reading_the_cache_needs_no_augmentation_library(module: str) -> None:
+    """A GPU machine may lack imgaug, dask, dvc and efficientnet-pytorch."""
+    code = (
+        f"import sys, {module}, pipeline.featurize, pipeline.head, pipeline.classifier\n"
+        "print(sorted(set(sys.modules) & {'imgaug', 'dask', 'distributed', 'dvc', 'efficientnet_pytorch', 'cv2'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_needs_no_heavy_library(command: str) -> None:
+    code = (
+        f"import sys, stages.{command}\n"
+        "print(sorted(set(sys.modules) & {'torch', 'torchvision', 'sklearn', 'scipy', 'matplotlib', 'imgaug', 'dask'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_stage_and_parameter_is_documented(command: str) -> None:
+    """In the README's table, and in the command's own help."""
+    assert f"`{command}`" in README, command
+    shown = subprocess.run(
+        [sys.executable, "-m", f"stages.{command}", "--help"], capture_output=True, text=True, cwd=ROOT, check=True
+    ).stdout
+    for key in PARAMS.get(command, {}):
+        assert key in shown, f"{command}.{key}"
+        assert f"`{key}`" in README, f"{command}.{key}"
+
+
+def _libraries_of(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
