@@ -8,6 +8,7 @@ may fill one store: the worst that two at once can do is to write the same bytes
 import hashlib
 import os
 import socket
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,7 @@ import platformdirs
 
 from cache.errors import DamagedFile, ForeignFile
 from cache.layout import Array, canonical, recipe_key
-from cache.reader import REMAKE, StoredRows, read_file
+from cache.reader import REMAKE, StoredFile, StoredRows, read_file
 from cache.records import Rows
 from cache.writer import write_file
 
@@ -53,13 +54,24 @@ class PartStore:
     def open(self) -> "StoreIndex":
         """Index every complete part. Raises FileError for a part that cannot be trusted."""
         remove_stale(self.path)
-        index = StoreIndex()
-        for path in sorted(self.path.glob("*.h5")):
-            part = read_file(path, "part")
-            if canonical(part.meta.get("recipe")) != canonical(self.recipe):
-                raise ForeignFile("part belongs to another recipe", where=path, remedy=REMAKE)
-            index = index.joined(part.columns["keys"], part.rows)
-        return index
+        parts = [read_part(path, self.recipe) for path in sorted(self.path.glob("*.h5"))]
+        with suppress(OSError):  # the folder's time says when the recipe was last used; a store may be read-only
+            os.utime(self.path)
+        return StoreIndex(tuple(part.columns["keys"] for part in parts), tuple(part.rows for part in parts))
+
+
+def read_part(path: Path, recipe: dict[str, Any]) -> StoredFile:
+    """One part of this recipe. Raises FileError for one that cannot be trusted."""
+    part = read_file(path, "part")
+    if canonical(part.meta["recipe"]) != canonical(recipe):
+        raise ForeignFile(
+            "part belongs to another recipe",
+            where=path,
+            expected=recipe_key(recipe)[:32],
+            found=recipe_key(part.meta["recipe"])[:32],
+            remedy=REMAKE,
+        )
+    return part
 
 
 @dataclass(frozen=True)
@@ -131,12 +143,18 @@ class GatheredRows:
         return rows
 
 
-def remove_stale(folder: Path) -> None:
-    """Remove `.partial` files of this machine's dead processes; another machine's are left to it."""
-    for partial in folder.glob(f"*.{socket.gethostname()}.*.partial"):
-        owner = int(partial.name.split(".")[-2])
-        if not _alive(owner):
-            partial.unlink(missing_ok=True)
+def remove_stale(folder: Path) -> int:
+    """Remove `.partial` files of this machine's dead processes, and count them; another machine's are left to it."""
+    stale = [path for path in folder.glob(f"*.{socket.gethostname()}.*.partial") if not _alive(_owner(path))]
+    for partial in stale:
+        partial.unlink(missing_ok=True)
+    return len(stale)
+
+
+def _owner(partial: Path) -> int:
+    """The process that writes `<name>.<host>.<process>.<thread>.partial`; this one where the name says none."""
+    process = partial.name.split(".")[-3]
+    return int(process) if process.isdecimal() else os.getpid()
 
 
 def _alive(process: int) -> bool:

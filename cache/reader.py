@@ -153,7 +153,9 @@ def _checked_header(path: Path, raw: Any) -> dict[str, Any]:
 def _plausible(header: dict[str, Any], size: int) -> bool:
     """Whether the header's fields can be used at all; the seal decides whether they are right."""
     extent = header.get("rows")
-    if set(header) != HEADER_KEYS or not isinstance(extent, list) or len(extent) != 2 or header["kind"] not in COLUMNS:
+    if set(header) != HEADER_KEYS or str(header["kind"]) not in COLUMNS:
+        return False
+    if not isinstance(extent, list) or len(extent) != 2:
         return False
     whole = all(type(part) is int and part >= 0 for part in extent)
     return whole and sum(extent) <= size

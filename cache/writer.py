@@ -5,10 +5,13 @@ A file is complete or absent: whatever kills the process, the final name never h
 
 import errno
 import hashlib
+import io
 import os
 import shutil
 import socket
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from cache.layout import (
     COLUMNS,
     FORMAT,
     HDF5_BOUNDS,
+    ROW_TYPES,
     USER_BLOCK,
     VERSION,
     Array,
@@ -30,6 +34,7 @@ from cache.layout import (
 from cache.records import FeatureSet, ImageSet, Rows
 
 HASH_BYTES = 1 << 20
+FULL = "Free some space and run the same command again: finished work is kept."
 
 
 def write_images(path: Path, images: ImageSet) -> None:
@@ -52,43 +57,103 @@ def write_features(path: Path, features: FeatureSet) -> None:
 def write_file(path: Path, kind: str, rows: Rows, columns: Mapping[str, Array], meta: Mapping[str, Any]) -> None:
     """Write rows [n, ...] with their columns [n] and metadata as one complete file.
 
-    Rows are read in blocks, so lazy rows of any number fit. Raises StorageError where the disk refuses.
+    Rows are read in blocks, so lazy rows of any number fit. Raises StorageError where the disk refuses, RecordError
+    where the columns do not fit the rows or the kind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.partial")
+    _check_columns(path, kind, rows, columns)
+    needed = _expected_bytes(rows, columns)
+    partial = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.{threading.get_ident()}.partial")
     try:
-        check_space(path.parent, needed=_expected_bytes(rows, columns))
-        with h5py.File(partial, "w", userblock_size=USER_BLOCK, libver=HDF5_BOUNDS) as file:
-            extent = _write_datasets(file, kind, rows, columns, meta)
-        with partial.open("r+b") as raw:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        check_space(path.parent, needed)
+        with SteadyFile(partial, "w+") as raw:
+            with h5py.File(raw, "w", userblock_size=USER_BLOCK, libver=HDF5_BOUNDS) as file:
+                extent = _write_datasets(file, raw, kind, rows, columns, meta)
+            raw.check()
             _seal(raw, kind, extent)
             os.fsync(raw.fileno())
         os.replace(partial, path)
         sync_folder(path.parent)
     except OSError as error:
-        raise storage_error(path, error) from error
+        raise storage_error(path, error, needed) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # a disk that refuses this too must not hide the reason
+            partial.unlink(missing_ok=True)
+
+
+class SteadyFile(io.FileIO):
+    """A file that never fails while HDF5 holds it, because HDF5 crashes the process where closing fails.
+
+    The first error (a full disk, Ctrl-C) is kept, what follows is dropped, and `check` raises it.
+    """
+
+    error: BaseException | None = None
+
+    def write(self, content: Any) -> int:
+        """Write all of it, unless something has failed before."""
+        try:
+            left = memoryview(content).cast("B")
+            while len(left) and self.error is None and not self.closed:
+                left = left[super().write(left) :]
+        except (OSError, KeyboardInterrupt) as error:
+            self.error = error
+        return len(content)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the length, unless something has failed before."""
+        try:
+            return 0 if self.closed or self.error is not None else super().truncate(size)
+        except (OSError, KeyboardInterrupt) as error:
+            self.error = error
+        return 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go there, unless HDF5 asks too late: it tries again where a close was interrupted."""
+        return 0 if self.closed else super().seek(offset, whence)
+
+    def flush(self) -> None:
+        """Nothing is buffered."""
+
+    def check(self) -> None:
+        """Raise what has failed."""
+        if self.error is not None:
+            raise self.error
+
+
+def _check_columns(path: Path, kind: str, rows: Rows, columns: Mapping[str, Array]) -> None:
+    if np.dtype(rows.dtype).str not in ROW_TYPES[kind]:
+        expected, found = " or ".join(ROW_TYPES[kind]), np.dtype(rows.dtype).str
+        raise RecordError("rows have the wrong type", where=path, expected=expected, found=found)
+    for name, dtype in COLUMNS[kind].items():
+        column = np.asarray(columns[name])
+        if len(column) != len(rows):
+            raise RecordError(f"{name} do not fit the rows", where=path, expected=len(rows), found=len(column))
+        if column.dtype.kind == "S" and column.dtype.itemsize > np.dtype(dtype).itemsize:
+            found = f"{column.dtype.itemsize} bytes"
+            expected = f"at most {np.dtype(dtype).itemsize} bytes each"
+            raise RecordError(f"{name} are too long", where=path, expected=expected, found=found)
 
 
 def _write_datasets(
-    file: h5py.File, kind: str, rows: Rows, columns: Mapping[str, Array], meta: Mapping[str, Any]
+    file: h5py.File, raw: SteadyFile, kind: str, rows: Rows, columns: Mapping[str, Array], meta: Mapping[str, Any]
 ) -> tuple[int, int]:
     """Fill the file; return the extent (offset, bytes) of the rows."""
     dataset = _create_rows(file, rows)
+    offset = int(dataset.id.get_offset() or 0)  # none where there are no rows
     digests = np.empty((len(rows), 32), dtype=np.uint8)
     for start, block in iterate_blocks(rows):
         if block.dtype.kind == "f" and not np.isfinite(block).all():
             bad = start + int(np.flatnonzero(~np.isfinite(block).reshape(len(block), -1).all(axis=1))[0])
             raise RecordError("features hold NaN or infinity", where=f"row {bad}", remedy="Check weights and input.")
-        dataset[start : start + len(block)] = block
+        raw.seek(offset + start * block[:1].nbytes)  # HDF5 has taken the room; it need not see the rows
+        raw.write(np.ascontiguousarray(block, dtype=dataset.dtype).reshape(-1).view(np.uint8))
+        raw.check()
         digests[start : start + len(block)] = row_digests(block)
     file.create_dataset("digests", data=digests, track_times=False)
     for name, dtype in COLUMNS[kind].items():
         file.create_dataset(name, data=np.asarray(columns[name]).astype(dtype), track_times=False)
     file.create_dataset("meta", data=np.frombuffer(canonical(meta), dtype=np.uint8), track_times=False)
-    offset = dataset.id.get_offset()
-    return (0 if offset is None else int(offset), int(dataset.size) * dataset.dtype.itemsize)
+    return offset, int(dataset.size) * dataset.dtype.itemsize
 
 
 def _create_rows(file: h5py.File, rows: Rows) -> h5py.Dataset:
@@ -103,14 +168,14 @@ def _create_rows(file: h5py.File, rows: Rows) -> h5py.Dataset:
     return h5py.Dataset(h5py.h5d.create(file.id, b"rows", kind, space, dcpl=properties))
 
 
-def _seal(raw: Any, kind: str, extent: tuple[int, int]) -> None:
+def _seal(raw: SteadyFile, kind: str, extent: tuple[int, int]) -> None:
     """Write the user block: what the file is and the checksum of everything outside the rows."""
     size = raw.seek(0, os.SEEK_END)
     header = {"format": FORMAT, "kind": kind, "version": VERSION, "bytes": size, "rows": list(extent)}
     header["seal"] = seal_of(raw, header, size)
     raw.seek(0)
     raw.write(canonical(header).ljust(USER_BLOCK - 1) + b"\n")
-    raw.flush()
+    raw.check()
 
 
 def seal_of(raw: Any, header: Mapping[str, Any], size: int) -> str:
@@ -148,23 +213,26 @@ def check_space(folder: Path, needed: int) -> None:
         raise StorageError(
             "too little disk space",
             where=folder,
-            expected=f"{needed / 2**20:,.0f} MiB free",
-            found=f"{free / 2**20:,.0f} MiB",
-            remedy="Free some space, or choose another disk.",
+            expected=f"{needed / 2**20:,.1f} MiB free",
+            found=f"{free / 2**20:,.1f} MiB",
+            remedy=FULL,
         )
 
 
-def storage_error(path: Path, error: OSError) -> StorageError:
-    """A StorageError with the remedy that fits the operating system's reason."""
+def storage_error(path: Path, error: OSError, needed: int = 0) -> StorageError:
+    """A StorageError with the remedy that fits the operating system's reason. needed: bytes that must be free."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     remedies = {
-        errno.ENOSPC: "Free some space and run the same command again: finished work is kept.",
-        errno.EDQUOT: "Free some space and run the same command again: finished work is kept.",
         errno.EROFS: "Choose a folder that can be written to.",
         errno.EACCES: "Choose a folder that can be written to, or change its permissions.",
         errno.ENOENT: "It went away while it was in use: run the same command again.",
     }
-    reason = error.strerror or str(error)
-    return StorageError(f"cannot write: {reason}", where=path, remedy=remedies.get(error.errno or 0, ""))
+    return StorageError(
+        f"cannot write: {os.strerror(error.errno) if error.errno else error}",
+        where=path,
+        expected=f"{needed / 2**20:,.1f} MiB free" if full and needed else None,
+        remedy=FULL if full else remedies.get(error.errno or 0, ""),
+    )
 
 
 def sync_folder(folder: Path) -> None:

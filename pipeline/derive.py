@@ -3,19 +3,27 @@
 augment (images from images) and featurize (features from images) are both this.
 """
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+from cache.errors import RecordError
 from cache.layout import Array
 from cache.parts import PartStore, StoreIndex
 from cache.reader import StoredRows
 from cache.records import ImageSet, Rows
+from cache.writer import check_space
 from pipeline.workers import Pool
 
 
 class RowFunction(Protocol):
     """uint8 images [k, h, w, 3] and their keys S64 [k] to rows [k, ...]; each row depends on its own image alone."""
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What decides the rows besides the images, where it is asked: it names the device and the libraries."""
+        ...
 
     def __call__(self, images: Array, keys: Array, /) -> Array: ...
 
@@ -37,13 +45,23 @@ class _Task:
     images: Rows
     keys: Array
 
-    def run(self) -> int:
-        """Compute one part and write it; return how many rows it holds."""
-        self.store.write(self.keys, self.function(self.images[:], self.keys))
-        return len(self.keys)
+    def run(self) -> tuple[int, int]:
+        """Compute one part and write it; return how many rows it holds and how many bytes.
+
+        Raises RecordError on a machine whose bytes would not be those that the recipe names.
+        """
+        here = self.function.recipe
+        differing = [name for name, value in self.store.recipe.items() if here.get(name) != value]
+        if differing:
+            expected, found = self.store.recipe[differing[0]], here.get(differing[0])
+            remedy = "Give the cluster workers of one kind, and run the command on a machine like them."
+            where = f"{socket.gethostname()} {differing[0]}"
+            raise RecordError("worker differs", where=where, expected=expected, found=found, remedy=remedy)
+        path = self.store.write(self.keys, self.function(self.images[:], self.keys))
+        return len(self.keys), path.stat().st_size
 
 
-def _run(task: _Task) -> int:
+def _run(task: _Task) -> tuple[int, int]:
     return task.run()
 
 
@@ -67,7 +85,11 @@ def derive(
         _Task(derivation.store, derivation.function, _rows_at(images.images, positions), keys[positions])
         for positions in chosen
     ]
-    for count in derivation.pool.run(_run, tasks):
+    done = 0
+    for count, size in derivation.pool.run(_run, tasks):
+        if not done:  # the first part tells how large all others will be
+            check_space(derivation.store.path, size * (len(missing) - count) // count)
+        done += count
         advance(count)
     if len(missing):
         index = _with_parts(derivation.store, known)

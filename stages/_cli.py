@@ -83,7 +83,7 @@ def _interrupt(*_: object) -> None:
 
 def _run_locked(job: Job, run: Callable[[Job], str]) -> None:
     """Run under a lock on the output folder: DVC's orphaned stage and its rerun must not write at once."""
-    from cache.parts import store_folder
+    from cache.parts import remove_stale, store_folder
 
     name = sha256(str(job.out.absolute()).encode()).hexdigest()[:32]
     path = store_folder() / "locks" / f"{name}.lock"
@@ -96,6 +96,7 @@ def _run_locked(job: Job, run: Callable[[Job], str]) -> None:
             typer.echo(f"{job.stage}: waiting for another run that writes {job.out}", err=True)
             lock.acquire()
         with lock:
+            remove_stale(job.out)
             started = time.perf_counter()
             summary = run(job)
             _record(job, summary, time.perf_counter() - started)

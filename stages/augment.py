@@ -42,6 +42,7 @@ def run(job: Job) -> str:
             write_images(path, made)
             shutil.rmtree(parts, ignore_errors=True)
             computed += count
+    shutil.rmtree(parts, ignore_errors=True)  # of a run that was killed between its last file and here
     job.facts.update(rows=total, cached=total - computed)
     return f"{total:,} images in {len(outputs)} files, {computed:,} computed, {total - computed:,} kept"
 
