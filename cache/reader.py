@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from cache.errors import DamagedFile, ForeignFile, NewerFile, StorageError
+from cache.errors import DamagedFile, ForeignFile, NewerFile, RecordError, StorageError
 from cache.layout import COLUMNS, FORMAT, META, ROW_TYPES, USER_BLOCK, VERSION, Array, row_digests
 from cache.records import FeatureSet, ImageSet
 from cache.writer import seal_of
@@ -84,14 +86,26 @@ class StoredFile:
 def read_images(path: Path) -> ImageSet:
     """An ImageSet with lazy rows. Raises FileError or RecordError."""
     rows, columns, meta = _opened(path, "images")
-    return ImageSet(rows, columns["labels"], columns["ids"], tuple(meta["classes"]), meta["variant"], meta["recipe"])
+    identity = columns["labels"], columns["ids"], tuple(meta["classes"]), meta["variant"]
+    with _naming(path):
+        return ImageSet(rows, *identity, meta["recipe"])
 
 
 def read_features(path: Path) -> FeatureSet:
     """A FeatureSet with lazy rows. Raises FileError or RecordError."""
     rows, columns, meta = _opened(path, "features")
     identity = columns["labels"], columns["ids"], tuple(meta["classes"]), meta["variant"]
-    return FeatureSet(rows, *identity, meta["backbone"], meta["recipe"])
+    with _naming(path):
+        return FeatureSet(rows, *identity, meta["backbone"], meta["recipe"])
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Say which file holds columns that do not belong together."""
+    try:
+        yield
+    except RecordError as error:
+        raise RecordError(str(error), where=path, remedy=REMAKE) from error
 
 
 def _opened(path: Path, kind: str) -> tuple[StoredRows, dict[str, Array], dict[str, Any]]:
