@@ -48,7 +48,7 @@ class ImageSet:
         if len(self.images.shape) != 4 or self.images.shape[3] != 3 or self.images.dtype != np.uint8:
             found = f"{self.images.dtype} {tuple(self.images.shape)}"
             raise RecordError("images have the wrong form", expected="uint8 [n, h, w, 3]", found=found)
-        _check_identity(len(self.images), self.labels, self.ids, self.classes, self.variant)
+        check_identity(len(self.images), self.labels, self.ids, self.classes, self.variant)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -85,13 +85,14 @@ class FeatureSet:
             raise RecordError("features have the wrong form", expected="float16 or float32 [n, d]", found=found)
         if not self.backbone:
             raise RecordError("features do not name their backbone")
-        _check_identity(len(self.features), self.labels, self.ids, self.classes, self.variant)
+        check_identity(len(self.features), self.labels, self.ids, self.classes, self.variant)
 
     def __len__(self) -> int:
         return len(self.features)
 
 
-def _check_identity(n: int, labels: Array, ids: Array, classes: Sequence[str], variant: str) -> None:
+def check_identity(n: int, labels: Array, ids: Array, classes: Sequence[str], variant: str) -> None:
+    """Refuse identity columns that do not fit n rows, each other or the classes. Raises RecordError."""
     if len(labels) != n or len(ids) != n:
         found = f"{n} rows, {len(labels)} labels, {len(ids)} ids"
         raise RecordError("columns differ in length", expected="one label and one id a row", found=found)

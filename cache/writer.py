@@ -191,6 +191,13 @@ def seal_of(raw: Any, header: Mapping[str, Any], size: int) -> str:
     return digest.hexdigest()
 
 
+def remove_others(folder: Path, wanted: set[Path]) -> None:
+    """Remove set files that are no longer wanted; they would still feed whatever reads the folder."""
+    for path in folder.glob("*.h5"):
+        if path not in wanted:
+            path.unlink()
+
+
 def iterate_blocks(rows: Rows) -> Iterator[tuple[int, Array]]:
     """Blocks of rows in order, each with the number of its first row."""
     step = rows_per_block(tuple(rows.shape[1:]), rows.dtype)

@@ -1,0 +1,161 @@
+"""See and tidy the part store: what it holds, whether it is sound, and what may go.
+
+A recipe's age is the time since it was last used: opening its folder or adding a part renews it. Pruning removes
+whole parts, those of the recipe that was not used for longest first, and of one recipe the oldest first. What is
+removed is computed again when it is asked for.
+"""
+
+import math
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cache.errors import DamagedFile, FileError, StorageError
+from cache.layout import recipe_key, rows_per_block
+from cache.parts import remove_stale
+from cache.reader import REMAKE, read_file
+
+RECIPE = re.compile(r"[0-9a-f]{32}")
+DAY = 86_400
+DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class StoredRecipe:
+    """The parts of one recipe. used: seconds since 1970. damaged: parts that could not be opened."""
+
+    folder: Path
+    description: str
+    parts: int
+    rows: int
+    bytes: int
+    used: float
+    damaged: int
+
+
+def list_recipes(store: Path) -> list[StoredRecipe]:
+    """Every recipe of the store, the most recently used first."""
+    return sorted(map(_described, recipe_folders(store)), key=lambda recipe: -recipe.used)
+
+
+def recipe_folders(store: Path) -> Iterator[Path]:
+    """The folders of parts in a store, by name: <store>/<stage>/<recipe>."""
+    folders = (path for path in sorted(store.glob("*/*")) if RECIPE.fullmatch(path.name) and path.is_dir())
+    return (path for path in folders if any(path.glob("*.h5")))
+
+
+def _described(folder: Path) -> StoredRecipe:
+    used, rows, damaged, description = folder.stat().st_mtime, 0, 0, "no part can be read"
+    paths = sorted(folder.glob("*.h5"))
+    for path in paths:
+        try:
+            part = read_file(path, "part")
+        except (FileError, StorageError):
+            damaged += 1
+        else:
+            rows += len(part.rows)
+            description = describe(part.meta["recipe"])
+    return StoredRecipe(folder, description, len(paths), rows, sum(map(_size, paths)), used, damaged)
+
+
+def describe(recipe: dict[str, Any]) -> str:
+    """A recipe in one line: its plain values, digests cut short, libraries with their versions."""
+    libraries = recipe.get("libraries")
+    named = {**recipe, **(libraries if isinstance(libraries, dict) else {})}
+    words = [f"{name} {_short(value)}" for name, value in named.items() if isinstance(value, str | int | float)]
+    return ", ".join(sorted(words, key=lambda word: not word.startswith("stage "))) or "empty recipe"
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text[:8] if DIGEST.fullmatch(text) else text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def table(recipes: list[StoredRecipe]) -> list[str]:
+    """Lines for people: a header, then one recipe a line."""
+    now = time.time()
+    return [f"{'parts':>7}{'rows':>12}{'MiB':>11}{'days':>7}  recipe"] + [
+        f"{found.parts:>7,}{found.rows:>12,}{found.bytes / 2**20:>11,.1f}{(now - found.used) / DAY:>7,.1f}"
+        f"  {found.description}{f' ({found.damaged:,} DAMAGED: run verify)' if found.damaged else ''}"
+        for found in recipes
+    ]
+
+
+def verify(store: Path, advance: Callable[[int], object] = lambda count: None) -> list[str]:
+    """Read and check every byte of every part; return one line for each that cannot be trusted."""
+    wrong: list[str] = []
+    for path in part_paths(store):
+        try:
+            _check_part(path)
+        except (FileError, StorageError) as error:
+            wrong.append(str(error))
+        advance(1)
+    return wrong
+
+
+def part_paths(store: Path) -> list[Path]:
+    """Every part of the store, in order."""
+    return [path for folder in recipe_folders(store) for path in sorted(folder.glob("*.h5"))]
+
+
+def _check_part(path: Path) -> None:
+    part = read_file(path, "part")
+    if (key := recipe_key(part.meta["recipe"])[:32]) != path.parent.name:
+        raise DamagedFile(
+            "part belongs to another recipe", where=path, expected=path.parent.name, found=key, remedy=REMAKE
+        )
+    step = rows_per_block(part.rows.shape[1:], part.rows.dtype)
+    for start in range(0, len(part.rows), step):
+        part.rows[start : start + step]
+
+
+def choose_prunable(store: Path, older_than: float = math.inf, at_most: float = math.inf) -> list[Path]:
+    """Parts to remove: of recipes not used for `older_than` seconds, then as many as leave `at_most` bytes."""
+    folders, now = sorted(recipe_folders(store), key=_time), time.time()
+    old = [folder for folder in folders if now - _time(folder) >= older_than]
+    chosen = [path for folder in old for path in _oldest_first(folder)]
+    left = [path for folder in folders if folder not in old for path in _oldest_first(folder)]
+    total = sum(map(_size, left))
+    for path in left:
+        if total <= at_most:
+            break
+        chosen.append(path)
+        total -= _size(path)
+    return chosen
+
+
+def _oldest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.h5"), key=lambda path: (_time(path), path.name))
+
+
+def _time(path: Path) -> float:
+    return path.stat().st_mtime
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
+
+
+def remove_parts(parts: list[Path]) -> None:
+    """Remove parts and the folders that they leave empty, and keep the age of the others. Raises StorageError."""
+    used = {folder: folder.stat().st_mtime for folder in {path.parent for path in parts}}
+    for path in parts:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot remove: {error.strerror}", where=path) from error
+    for folder, when in used.items():
+        with suppress(OSError):  # it is not empty, or another process was faster
+            folder.rmdir()
+        with suppress(OSError):
+            os.utime(folder, (when, when))
+
+
+def remove_all_stale(store: Path) -> int:
+    """Remove what dead processes left half written anywhere in the store; return how many files."""
+    return sum(remove_stale(folder) for folder in store.glob("*/*") if folder.is_dir())
