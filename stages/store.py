@@ -45,13 +45,11 @@ def prune(
 ) -> None:
     """Remove parts by age and by total size, and whatever dead processes left half written."""
     parts = choose_prunable(store_folder(), older_than * DAY, at_most * GIB)
-    size = sum(path.stat().st_size for path in parts) / MIB
+    found = f"{len(parts):,} parts, {sum(path.stat().st_size for path in parts) / MIB:,.1f} MiB"
     if dry_run:
-        typer.echo("\n".join([*map(str, parts), f"store: would remove {len(parts):,} parts, {size:,.1f} MiB"]))
-        return
+        return typer.echo("\n".join([*map(str, parts), f"store: would remove {found}"]))
     remove_parts(parts)
-    stale = remove_all_stale(store_folder())
-    typer.echo(f"store: removed {len(parts):,} parts, {size:,.1f} MiB, and {stale:,} half-written files")
+    return typer.echo(f"store: removed {found}, and {remove_all_stale(store_folder()):,} half-written files")
 
 
 if __name__ == "__main__":
