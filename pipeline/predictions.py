@@ -10,7 +10,7 @@ import numpy as np
 
 from cache.errors import DamagedFile, ForeignFile, NewerFile, RecordError
 from cache.layout import Array, canonical
-from cache.records import VARIANT
+from cache.records import check_identity
 
 FORMAT = "augcache predictions"
 VERSION = 1
@@ -34,7 +34,7 @@ class Predictions:
     variant: str
 
     def __post_init__(self) -> None:
-        self._check_columns()
+        check_identity(len(self), self.labels, self.ids, self.classes, self.variant)
         self._check_probabilities()
 
     def __len__(self) -> int:
@@ -56,22 +56,6 @@ class Predictions:
         own = self.probabilities[np.arange(len(self)), self.labels][:, None]  # [n, 1]
         earlier = np.arange(len(self.classes)) < self.labels[:, None]  # [n, c]
         return np.asarray(((self.probabilities > own) | ((self.probabilities == own) & earlier)).sum(axis=1))
-
-    def _check_columns(self) -> None:
-        n = len(self.probabilities)
-        if len(self.labels) != n or len(self.ids) != n:
-            found = f"{n} rows, {len(self.labels)} labels, {len(self.ids)} ids"
-            raise RecordError("columns differ in length", expected="one label and one id a row", found=found)
-        if self.labels.dtype.kind not in "iu" or self.ids.dtype != "S64":
-            found = f"labels {self.labels.dtype}, ids {self.ids.dtype}"
-            raise RecordError("columns have the wrong type", expected="integer labels and S64 ids", found=found)
-        if len(set(self.classes)) != len(self.classes) or not all(self.classes):
-            raise RecordError("class names must be distinct and not empty")
-        if n and (int(self.labels.min()) < 0 or int(self.labels.max()) >= len(self.classes)):
-            found = f"{int(self.labels.min())} to {int(self.labels.max())}"
-            raise RecordError("labels do not match the classes", expected=f"0 to {len(self.classes) - 1}", found=found)
-        if not VARIANT.fullmatch(self.variant):
-            raise RecordError("bad variant name", expected="lower-case letters, digits and _", found=repr(self.variant))
 
     def _check_probabilities(self) -> None:
         expected = f"float32 [n, {len(self.classes)}]"

@@ -15,7 +15,7 @@ import typer
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from cache.errors import AugcacheError, StorageError
+from cache.errors import AugcacheError
 from pipeline.config.whole import SECTIONS, read_params
 from pipeline.params import Section
 
@@ -84,6 +84,7 @@ def _interrupt(*_: object) -> None:
 def _run_locked(job: Job, run: Callable[[Job], str]) -> None:
     """Run under a lock on the output folder: DVC's orphaned stage and its rerun must not write at once."""
     from cache.parts import remove_stale, store_folder
+    from cache.writer import storage_error
 
     name = sha256(str(job.out.absolute()).encode()).hexdigest()[:32]
     path = store_folder() / "locks" / f"{name}.lock"
@@ -101,7 +102,7 @@ def _run_locked(job: Job, run: Callable[[Job], str]) -> None:
             summary = run(job)
             _record(job, summary, time.perf_counter() - started)
     except OSError as error:
-        raise StorageError(error.strerror or str(error), where=error.filename or path) from error
+        raise storage_error(Path(str(error.filename or path)), error) from error
 
 
 def _record(job: Job, summary: str, seconds: float) -> None:

@@ -7,10 +7,9 @@ rows that did not change are taken over from the old file, and the rest is compu
 """
 
 import shutil
-from pathlib import Path
 
 from cache.reader import read_images
-from cache.writer import write_images
+from cache.writer import remove_others, write_images
 from pipeline.augment import Workshop, augment, is_current
 from pipeline.config.augment import AugmentConfig
 from pipeline.policy import make_augmentation
@@ -45,13 +44,6 @@ def run(job: Job) -> str:
     shutil.rmtree(parts, ignore_errors=True)  # of a run that was killed between its last file and here
     job.facts.update(rows=total, cached=total - computed)
     return f"{total:,} images in {len(outputs)} files, {computed:,} computed, {total - computed:,} kept"
-
-
-def remove_others(folder: Path, outputs: set[Path]) -> None:
-    """Remove the files of variants that are no longer wanted; they would still feed what reads the folder."""
-    for path in folder.glob("*.h5"):
-        if path not in outputs:
-            path.unlink()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.config.whole import read_params
+from stages._cli import Job
+
+ROOT = Path(__file__).resolve().parent.parent
+
 
 @pytest.fixture(autouse=True)
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -45,3 +50,18 @@ def textured(random: np.random.Generator, number: int) -> np.ndarray:
     colour = np.roll([200, 90, 30], number)
     gradient = np.linspace(0.4, 1, width)[None, :, None] * colour
     return np.clip(gradient + random.normal(0, 20, (height, width, 3)), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def make_job() -> Callable[..., Job]:
+    """A stage's job with the project's own parameters: `make_job(stage, data, "section.key=value", ...)`."""
+
+    def make(stage: str, data: Path, *overrides: str) -> Job:
+        return Job(stage, read_params(ROOT / "params.yaml", list(overrides)), data, data / stage, quiet=True)
+
+    return make
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--kills N`: how often tests/faults/test_kill.py kills a stage, in all."""
+    parser.addoption("--kills", type=int, default=20, help="SIGKILLs of stages at random moments")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 from closure import LEFT_OUT, ROOT, closure_of, imports_of
@@ -16,7 +17,8 @@ from pipeline.config.whole import SECTIONS
 
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-SOURCES = sorted(path.relative_to(ROOT).as_posix() for room in ("cache", "pipeline", "stages") for path in (ROOT / room).rglob("*.py"))
+ROOMS = ("cache", "pipeline", "stages")
+SOURCES = sorted(path.relative_to(ROOT).as_posix() for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = sorted(path.stem for path in (ROOT / "stages").glob("[a-z]*.py"))
 
@@ -81,7 +83,8 @@ def test_the_middle_is_pure() -> None:
     for source in SOURCES:
         if source.startswith("pipeline/"):
             tree = ast.parse((ROOT / source).read_text(encoding="utf-8"))
-            calls = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+            named = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+            calls = {function.id for function in named if isinstance(function, ast.Name)}
             assert "print" not in calls, source
             assert not _libraries_of(ROOT / source) & {"argparse", "typer"}, source
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, PlainSerializer
 
 from pipeline.params import Section
 
@@ -15,13 +15,17 @@ def _named(source: str) -> str:
     return "digits" if source == DIGITS_FILE else source
 
 
+def _as_file(source: str) -> str:
+    return DIGITS_FILE if source == "digits" else source
+
+
 HoldOut = CountPerClass | Fraction | Literal["official", "none"]
 
 
 class PrepareConfig(Section):
     """What to read, the stored size, and how to split."""
 
-    source: Annotated[str, AfterValidator(_named)] = Field(
+    source: Annotated[str, AfterValidator(_named), PlainSerializer(_as_file)] = Field(
         min_length=1, description=f"a folder or archive of labelled images, or `{DIGITS_FILE}` (embedded digits)"
     )
     size: int = Field(ge=8, le=1024, description="stored side in pixels: shorter side resized, centre crop")

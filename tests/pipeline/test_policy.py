@@ -117,7 +117,7 @@ def test_flips_come_as_often_as_stated(config: AugmentConfig) -> None:
 )
 def test_a_wrong_step_is_refused_by_name(config: AugmentConfig, steps: list[dict[str, object]], message: str) -> None:
     wrong = config.model_copy(update={"policies": {"mine": steps}})
-    with pytest.raises(ParamsError, match="augment.policies.mine") as error:
+    with pytest.raises(ParamsError, match=r"augment\.policies\.mine") as error:
         make_augmentation(wrong, "mine_1")
     assert message in str(error.value)
 
@@ -151,5 +151,5 @@ def test_every_augmenter_runs_or_is_refused_in_one_line(config: AugmentConfig, i
 
 def test_a_step_that_cannot_run_is_refused(config: AugmentConfig) -> None:
     odd = config.model_copy(update={"policies": {"mine": [{"ChangeColorspace": {"to_colorspace": "nope"}}]}})
-    with pytest.raises(ParamsError, match="augment.policies.mine"):
+    with pytest.raises(ParamsError, match=r"augment\.policies\.mine"):
         make_augmentation(odd, "mine_1")

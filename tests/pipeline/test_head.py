@@ -1,0 +1,174 @@
+"""The head: learns, obeys its schedule, picks its best epoch on val-unaugmented, repeats to the bit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cache.errors import DamagedFile, InputError, RecordError, StorageError
+from cache.records import FeatureSet
+from pipeline.classifier import HeadClassifier, load_classifier, save_classifier
+from pipeline.config.train_head import Phase, TrainHeadConfig
+from pipeline.config.whole import read_params
+from pipeline.head import epochs_of, fit_head
+
+ROOT = Path(__file__).resolve().parents[2]
+CLASSES = ("ant", "bee", "cow")
+RECIPE = {"backbone": "mini", "weights": "ab", "mean": [0.5], "std": [0.5], "size": 32, "interpolation": "bicubic"}
+
+
+def make_features(n: int, variant: str = "unaugmented", noise: float = 1.0, seed: int = 0) -> FeatureSet:
+    """Three Gaussian clouds in 16 dimensions."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(n) % 3
+    centres = np.random.default_rng(42).normal(0, 2, (3, 16))
+    features = (centres[labels] + random.normal(0, noise, (n, 16))).astype(np.float16)
+    ids = np.array([b"%064x" % (seed * 10**6 + number) for number in range(n)])
+    return FeatureSet(features, labels, ids, CLASSES, variant, "mini", RECIPE)
+
+
+@pytest.fixture
+def config() -> TrainHeadConfig:
+    overrides = ["hidden=[32]", "schedule=[unaugmented x 3, spatial_1 x 2]", "batch=32", "lr=0.01"]
+    found = read_params(ROOT / "params.yaml", [f"train_head.{each}" for each in overrides])["train_head"]
+    assert isinstance(found, TrainHeadConfig)
+    return found
+
+
+@pytest.fixture
+def train() -> dict[str, FeatureSet]:
+    return {"unaugmented": make_features(300), "spatial_1": make_features(300, "spatial_1", noise=2.0)}
+
+
+def test_a_head_learns_clouds_that_are_apart(config: TrainHeadConfig, train: dict[str, FeatureSet]) -> None:
+    fit = fit_head(train, {"unaugmented": make_features(300, seed=1)}, config)
+    assert fit.curves[fit.best_epoch - 1]["val_accuracy"] > 0.97
+
+
+def test_epochs_follow_the_schedule(config: TrainHeadConfig, train: dict[str, FeatureSet]) -> None:
+    fit = fit_head(train, {}, config)
+    assert [row["variant"] for row in fit.curves] == ["unaugmented"] * 3 + ["spatial_1"] * 2
+    assert [row["epoch"] for row in fit.curves] == [1, 2, 3, 4, 5]
+    assert list(epochs_of([Phase("a", 1), Phase("b", 2)])) == ["a", "b", "b"]
+
+
+def test_the_same_seed_gives_the_same_bits(config: TrainHeadConfig, train: dict[str, FeatureSet]) -> None:
+    torch.manual_seed(1)
+    first = fit_head(train, {}, config)
+    torch.manual_seed(2)
+    second = fit_head(train, {}, config)
+    other = fit_head(train, {}, config.model_copy(update={"seed": 1}))
+    for key, value in first.head.state_dict().items():
+        assert torch.equal(value, second.head.state_dict()[key])
+    assert first.curves == second.curves
+    assert not torch.equal(first.head.layers[1].weight, other.head.layers[1].weight)
+
+
+def test_the_kept_weights_are_those_of_the_best_epoch_on_val(
+    config: TrainHeadConfig, train: dict[str, FeatureSet]
+) -> None:
+    val = make_features(300, noise=3.0, seed=1)
+    fit = fit_head(train, {"unaugmented": val}, config)
+    accuracies = [row["val_accuracy"] for row in fit.curves]
+    assert accuracies[fit.best_epoch - 1] == max(accuracies)
+    predicted = HeadClassifier(fit.head, CLASSES, RECIPE).predict(val).probabilities.argmax(axis=1)
+    assert (predicted == val.labels).mean() == pytest.approx(max(accuracies))
+
+
+def test_without_val_the_last_epoch_is_kept(config: TrainHeadConfig, train: dict[str, FeatureSet]) -> None:
+    assert fit_head(train, {}, config).best_epoch == 5
+
+
+def test_augmented_val_is_a_curve_and_decides_nothing(config: TrainHeadConfig, train: dict[str, FeatureSet]) -> None:
+    val = {"unaugmented": make_features(90, seed=1)}
+    alone = fit_head(train, val, config)
+    both = fit_head(train, {**val, "spatial_1": make_features(90, "spatial_1", 9.0, 2)}, config)
+    assert both.best_epoch == alone.best_epoch
+    assert all("val_accuracy_spatial_1" in row for row in both.curves)
+
+
+def test_means_are_over_examples_not_over_batches(config: TrainHeadConfig, train: dict[str, FeatureSet]) -> None:
+    """33 rows in batches of 32: the last batch has one row and must weigh one row."""
+    few = {"unaugmented": make_features(33)}
+    once = config.model_copy(
+        update={"schedule": [Phase("unaugmented", 1)], "lr": 1e-9, "dropout": 0, "input_dropout": 0}
+    )
+    fit = fit_head(few, {"unaugmented": few["unaugmented"]}, once)
+    assert fit.curves[0]["train_accuracy"] == pytest.approx(fit.curves[0]["val_accuracy"], abs=1e-6)
+    assert fit.curves[0]["train_accuracy"] * 33 == pytest.approx(round(fit.curves[0]["train_accuracy"] * 33))
+
+
+def test_a_linear_head_has_no_hidden_layer(config: TrainHeadConfig, train: dict[str, FeatureSet]) -> None:
+    fit = fit_head(train, {}, config.model_copy(update={"hidden": []}))
+    assert [tuple(value.shape) for value in fit.head.parameters()] == [(3, 16), (3,)]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("lr_schedule", ["constant", "cosine", "onecycle"])
+def test_every_optimizer_and_schedule_lowers_the_loss(
+    config: TrainHeadConfig, train: dict[str, FeatureSet], optimizer: str, lr_schedule: str
+) -> None:
+    chosen = config.model_copy(update={"optimizer": optimizer, "lr_schedule": lr_schedule, "label_smoothing": 0.0})
+    curves = fit_head({"unaugmented": train["unaugmented"], "spatial_1": train["unaugmented"]}, {}, chosen).curves
+    assert curves[-1]["train_loss"] < curves[0]["train_loss"]
+    if lr_schedule == "constant":
+        assert {row["lr"] for row in curves} == {0.01}
+
+
+def test_a_variant_that_is_not_there_is_refused(config: TrainHeadConfig, train: dict[str, FeatureSet]) -> None:
+    with pytest.raises(InputError, match="expected unaugmented, found spatial_1"):
+        fit_head({"unaugmented": train["unaugmented"]}, {}, config)
+
+
+def test_features_of_two_backbones_are_refused(config: TrainHeadConfig, train: dict[str, FeatureSet]) -> None:
+    other = make_features(30, "spatial_1")
+    other = FeatureSet(
+        other.features, other.labels, other.ids, CLASSES, "spatial_1", "b0", {**RECIPE, "backbone": "b0"}
+    )
+    with pytest.raises(RecordError, match="differ in recipe"):
+        fit_head({**train, "spatial_1": other}, {}, config)
+
+
+def test_divergence_is_refused_with_its_remedy(config: TrainHeadConfig, train: dict[str, FeatureSet]) -> None:
+    wild = config.model_copy(update={"optimizer": "sgd", "lr": 1e30, "lr_schedule": "constant"})
+    with pytest.raises(InputError, match=r"Lower train_head\.lr"):
+        fit_head(train, {}, wild)
+
+
+@pytest.fixture
+def saved(tmp_path: Path, config: TrainHeadConfig, train: dict[str, FeatureSet]) -> Path:
+    fit = fit_head(train, {}, config)
+    save_classifier(tmp_path / "saved", HeadClassifier(fit.head, CLASSES, RECIPE))
+    return tmp_path / "saved"
+
+
+def test_a_saved_classifier_predicts_the_same(
+    saved: Path, config: TrainHeadConfig, train: dict[str, FeatureSet]
+) -> None:
+    fit, features = fit_head(train, {}, config), make_features(30, seed=3)
+    expected = HeadClassifier(fit.head, CLASSES, RECIPE).predict(features)
+    assert np.array_equal(load_classifier(saved).predict(features).probabilities, expected.probabilities)
+
+
+def test_a_missing_or_damaged_classifier_is_one_clear_line(saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="Run train_head"):
+        load_classifier(tmp_path / "nowhere")
+    weights = saved / "head.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(DamagedFile, match="classifier cannot be read"):
+        load_classifier(saved)
+    (saved / "classifier.json").write_text("{}")
+    with pytest.raises(DamagedFile, match="classifier cannot be read"):
+        load_classifier(saved)
+
+
+def test_features_of_another_backbone_or_of_other_classes_are_refused(saved: Path) -> None:
+    classifier, features = load_classifier(saved), make_features(6)
+    identity = features.labels, features.ids
+    other = FeatureSet(features.features, *identity, CLASSES, "unaugmented", "mini", {**RECIPE, "weights": "cd"})
+    with pytest.raises(RecordError, match="expected ab, found cd"):
+        classifier.predict(other)
+    renamed = FeatureSet(features.features, *identity, ("x", "y", "z"), "unaugmented", "mini", RECIPE)
+    with pytest.raises(RecordError, match="other classes"):
+        classifier.predict(renamed)

@@ -1,0 +1,81 @@
+"""augment: every variant of every split, kept where it holds, gone where it is no longer wanted."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cache.errors import RecordError
+from cache.reader import read_images
+from cache.records import ImageSet
+from cache.writer import write_images
+from stages import augment
+
+MakeJob = Callable[..., "augment.Job"]
+SMALL = (
+    *("augment.size=16", "augment.variants=[color_1, rand_1]", "augment.workers=1"),
+    "train_head.schedule=[unaugmented x 1]",
+)
+
+
+def write_split(data: Path, split: str, n: int, seed: int) -> ImageSet:
+    images = np.random.default_rng(seed).integers(0, 256, (n, 16, 16, 3), dtype=np.uint8)
+    made = ImageSet(images, np.arange(n) % 2, np.array([b""] * n, dtype="S64"), ("a", "b"))
+    made = ImageSet(images, made.labels, made.keys(), ("a", "b"))
+    write_images(data / "prepare" / f"{split}.h5", made)
+    return made
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    write_split(tmp_path / "data", "train", 6, 0)
+    write_split(tmp_path / "data", "test", 4, 1)
+    return tmp_path / "data"
+
+
+def test_every_variant_of_every_split_is_made(data: Path, make_job: MakeJob) -> None:
+    summary = augment.run(make_job("augment", data, *SMALL))
+    names = ["test-color_1.h5", "test-rand_1.h5", "train-color_1.h5", "train-rand_1.h5"]
+    assert [path.name for path in sorted((data / "augment").iterdir())] == names
+    assert summary == "20 images in 4 files, 20 computed, 0 kept"
+
+
+def test_siblings_share_ids_and_labels_with_their_source(data: Path, make_job: MakeJob) -> None:
+    augment.run(make_job("augment", data, *SMALL))
+    source, made = read_images(data / "prepare" / "train.h5"), read_images(data / "augment" / "train-color_1.h5")
+    assert np.array_equal(made.ids, source.ids) and np.array_equal(made.labels, source.labels)
+    assert made.variant == "color_1" and made.recipe["variant"] == "color_1"
+    assert not np.array_equal(made.images[:], source.images[:])
+
+
+def test_a_second_run_keeps_everything_untouched(data: Path, make_job: MakeJob) -> None:
+    augment.run(make_job("augment", data, *SMALL))
+    before = {path: path.stat().st_mtime_ns for path in (data / "augment").iterdir()}
+    assert augment.run(make_job("augment", data, *SMALL)).endswith("0 computed, 20 kept")
+    assert {path: path.stat().st_mtime_ns for path in (data / "augment").iterdir()} == before
+
+
+def test_a_removed_variant_leaves_no_file_behind(data: Path, make_job: MakeJob) -> None:
+    augment.run(make_job("augment", data, *SMALL))
+    augment.run(make_job("augment", data, *SMALL, "augment.variants=[color_1]"))
+    assert [path.name for path in sorted((data / "augment").iterdir())] == ["test-color_1.h5", "train-color_1.h5"]
+
+
+def test_one_more_image_costs_one_image(data: Path, make_job: MakeJob) -> None:
+    augment.run(make_job("augment", data, *SMALL))
+    old = read_images(data / "augment" / "train-color_1.h5").images[:]
+    first = write_split(data, "train", 6, 0)
+    more = write_split(data, "train", 1, 9)
+    joined = np.concatenate([first.images[:], more.images[:]])
+    ids = np.concatenate([first.ids, more.ids])
+    write_images(data / "prepare" / "train.h5", ImageSet(joined, np.arange(7) % 2, ids, ("a", "b")))
+    assert augment.run(make_job("augment", data, *SMALL)) == "22 images in 4 files, 2 computed, 20 kept"
+    assert np.array_equal(read_images(data / "augment" / "train-color_1.h5").images[:6], old)
+
+
+def test_ids_that_are_no_digests_are_refused(data: Path, make_job: MakeJob) -> None:
+    images = read_images(data / "prepare" / "test.h5")
+    write_images(data / "prepare" / "test.h5", ImageSet(images.images, images.labels, images.ids[::-1], ("a", "b")))
+    with pytest.raises(RecordError, match="Run prepare again"):
+        augment.run(make_job("augment", data, *SMALL))

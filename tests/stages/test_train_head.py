@@ -1,0 +1,67 @@
+"""train_head: from cached features to a saved classifier, its curves and its metrics."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cache.errors import InputError
+from cache.records import FeatureSet
+from cache.writer import write_features
+from pipeline.classifier import load_classifier
+from stages import train_head
+
+MakeJob = Callable[..., "train_head.Job"]
+SMALL = ("train_head.schedule=[unaugmented x 2, color_1 x 1]", "train_head.hidden=[8]", "train_head.batch=16")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    for number, (split, variant) in enumerate([(s, v) for s in ("train", "val") for v in ("unaugmented", "color_1")]):
+        random, labels = np.random.default_rng(number), np.arange(60) % 3
+        features = (np.eye(3)[labels] * 4 + random.normal(0, 1, (60, 3))).astype(np.float16)
+        ids = np.array([b"%064x" % (index + 100 * (split == "val")) for index in range(60)])
+        made = FeatureSet(features, labels, ids, ("a", "b", "c"), variant, "mini", {"backbone": "mini"})
+        write_features(tmp_path / "data" / "featurize" / f"{split}-{variant}.h5", made)
+    return tmp_path / "data"
+
+
+def test_it_saves_a_classifier_its_curves_and_its_metrics(data: Path, make_job: MakeJob) -> None:
+    summary = train_head.run(make_job("train_head", data, *SMALL))
+    assert load_classifier(data / "train_head").classes == ("a", "b", "c")
+    with (data / "train_head" / "curves.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["variant"] for row in rows] == ["unaugmented", "unaugmented", "color_1"]
+    assert set(rows[0]) >= {
+        "epoch",
+        "lr",
+        "train_loss",
+        "train_accuracy",
+        "val_loss",
+        "val_accuracy",
+        "val_accuracy_color_1",
+    }
+    metrics = json.loads((data / "train_head" / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["val_accuracy"] == max(float(row["val_accuracy"]) for row in rows)
+    assert f"epoch {metrics['best_epoch']} of 3, 180 rows" in summary
+
+
+def test_two_runs_give_the_same_bytes(data: Path, make_job: MakeJob) -> None:
+    train_head.run(make_job("train_head", data, *SMALL))
+    before = {path.name: path.read_bytes() for path in (data / "train_head").iterdir()}
+    train_head.run(make_job("train_head", data, *SMALL))
+    assert {path.name: path.read_bytes() for path in (data / "train_head").iterdir()} == before
+
+
+def test_without_val_the_last_epoch_is_kept_and_said(data: Path, make_job: MakeJob) -> None:
+    for path in (data / "featurize").glob("val-*.h5"):
+        path.unlink()
+    assert train_head.run(make_job("train_head", data, *SMALL)).startswith("no validation set at epoch 3 of 3")
+
+
+def test_without_features_it_says_what_to_run(tmp_path: Path, make_job: MakeJob) -> None:
+    with pytest.raises(InputError, match="Run featurize"):
+        train_head.run(make_job("train_head", tmp_path / "data", *SMALL))
