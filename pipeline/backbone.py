@@ -15,16 +15,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cache.errors import InputError, ParamsError
-from pipeline.params import unknown_name
+from pipeline.config.featurize import MINI, OFFICIAL, TIMM, check_names
 from pipeline.seeds import torch_seeded
+from pipeline.weights import fetch_weights, official_kind
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean, std of inputs in [0, 1]
-ADVPROP = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # 2x - 1
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]  # mean, std of RGB inputs in [0, 1]
+IMAGENET: Normalisation = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+ADVPROP: Normalisation = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # 2x - 1
 PREPROCESSING = {"imagenet": IMAGENET, "advprop": ADVPROP}
-EFFICIENTNETS = tuple(f"efficientnet-b{scale}" for scale in range(9))
-MINI = "efficientnet-mini"
+# What torch's loader raises for broken files, found by breaking twelve thousand.
+MALFORMED = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
 RANDOM_SEED = 0  # of random weights, part of what "random" means
-TIMM = "timm:"
 
 
 @dataclass(frozen=True)
@@ -57,53 +58,71 @@ class PooledEfficientNet(nn.Module):
         return maps.mean(dim=(2, 3))
 
 
-def make_backbone(name: str, weights: str, size: int, preprocessing: str = "auto") -> Backbone:
-    """Build a backbone for inputs of `size` pixels. Raises ParamsError for names, InputError for weights."""
-    if name.startswith(TIMM):
-        network, normalisation, prefix = _make_timm(name.removeprefix(TIMM), weights)
-        library = "timm"
-    else:
-        network, prefix = _make_efficientnet(name, weights, size), "_fc."
-        normalisation, library = None, "efficientnet-pytorch"
+def make_backbone(
+    name: str, weights: str, size: int, preprocessing: str = "auto", weights_folder: str | None = None
+) -> Backbone:
+    """Build a backbone for inputs of `size` pixels; weights are `advprop`, `imagenet`, `random` or a path.
+
+    Official weights that `weights_folder` lacks are downloaded. Raises ParamsError for names, InputError for weights.
+    """
+    check_names(name, weights, preprocessing)
+    network, classifier, own = _make_timm(name, size) if name.startswith(TIMM) else _make_efficientnet(name, size)
     if weights == "random":
         _settle(network, size)
     else:
-        _load(network, Path(weights), prefix)
-    mean, std = _normalisation(weights, preprocessing, normalisation)
+        path = fetch_weights(name, weights, weights_folder) if weights in OFFICIAL else Path(weights)
+        _load(network, path, classifier)
+    mean, std = _normalisation(weights, preprocessing, own)
     network.eval().requires_grad_(False)
+    library = "timm" if name.startswith(TIMM) else "efficientnet-pytorch"
     return Backbone(name, network, mean, std, weights_digest(network), library)
 
 
-def _make_efficientnet(name: str, weights: str, size: int) -> nn.Module:
-    if name != MINI and name not in EFFICIENTNETS:
-        raise unknown_name("params.yaml featurize.backbone", name, [MINI, *EFFICIENTNETS, "timm:<name>"])
+# A network without its classifier, how the classifier's tensors begin, and its preprocessing where the network says it.
+Made = tuple[nn.Module, tuple[str, ...], Normalisation | None]
+
+
+def _make_efficientnet(name: str, size: int) -> Made:
     from efficientnet_pytorch import EfficientNet
     from efficientnet_pytorch.utils import efficientnet
 
     with torch_seeded(RANDOM_SEED, name):
         if name == MINI:
-            blocks, options = efficientnet(
-                width_coefficient=0.5, depth_coefficient=0.5, image_size=size, include_top=False
-            )
-            return PooledEfficientNet(EfficientNet(blocks, options))
-        return PooledEfficientNet(EfficientNet.from_name(name, image_size=size, include_top=False))
+            half = efficientnet(width_coefficient=0.5, depth_coefficient=0.5, image_size=size, include_top=False)
+            network = EfficientNet(*half)
+        else:
+            network = EfficientNet.from_name(name, image_size=size, include_top=False)
+    return PooledEfficientNet(network), ("_fc.",), None
 
 
-def _make_timm(name: str, weights: str) -> tuple[nn.Module, tuple[Any, Any], str]:
+def _make_timm(backbone: str, size: int) -> Made:
     import timm
 
-    known = timm.list_models()
+    name = backbone.removeprefix(TIMM)
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name.split(".", maxsplit=1)[0], known, n=5)
+        near = difflib.get_close_matches(name.split(".", maxsplit=1)[0], timm.list_models(), n=5)
         hint = f"The nearest are {', '.join(near)}." if near else ""
-        raise ParamsError(
-            "timm has no such model", where="params.yaml featurize.backbone", found=repr(name), remedy=hint
-        )
+        where = "params.yaml featurize.backbone"
+        raise ParamsError("timm has no such model", where=where, found=repr(name), remedy=hint)
     with torch_seeded(RANDOM_SEED, name):
         network = timm.create_model(name, pretrained=False, num_classes=0)
     expected: Any = network.pretrained_cfg
-    prefix = expected.get("classifier") or "classifier"
-    return network, (tuple(expected["mean"]), tuple(expected["std"])), f"{prefix}."
+    if expected.get("fixed_input_size") and size != expected["input_size"][-1]:
+        what, only = f"{name} takes images of one size only", expected["input_size"][-1]
+        raise ParamsError(what, where="params.yaml featurize.size", expected=only, found=size)
+    named = expected.get("classifier") or "classifier"
+    classifiers = (named,) if isinstance(named, str) else tuple(named)
+    return network, tuple(f"{prefix}." for prefix in classifiers), _timm_normalisation(name)
+
+
+def _timm_normalisation(name: str) -> Normalisation | None:
+    """What a model's weights expect; None for a name without a tag whose published weights disagree."""
+    import timm
+
+    names = [name] if "." in name else [name, *timm.list_pretrained(f"{name}.*")]
+    configs: list[Any] = [timm.get_pretrained_cfg(tagged) for tagged in names]
+    found = {(tuple(config.mean), tuple(config.std)) for config in configs}
+    return found.pop() if len(found) == 1 else None
 
 
 def _settle(network: nn.Module, size: int) -> None:
@@ -116,7 +135,7 @@ def _settle(network: nn.Module, size: int) -> None:
         network.train()(noise)
 
 
-def _load(network: nn.Module, path: Path, classifier: str) -> None:
+def _load(network: nn.Module, path: Path, classifier: tuple[str, ...]) -> None:
     """Load every tensor strictly, but for the classifier's, which a backbone does not have."""
     tensors = {key: value for key, value in read_weights(path).items() if not key.startswith(classifier)}
     target: Any = network.network if isinstance(network, PooledEfficientNet) else network
@@ -136,12 +155,13 @@ def _load(network: nn.Module, path: Path, classifier: str) -> None:
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Tensors by name from .safetensors or a pickle-free .pth. Raises InputError; runs no code from the file."""
     import pickle
+    import struct
 
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     if not path.is_file():
-        remedy = "Give `random` or the path of a .safetensors or .pth file."
+        remedy = "Give advprop, imagenet, random, or the path of a .safetensors or .pth file."
         raise InputError("no such weights", where="params.yaml featurize.weights", found=repr(str(path)), remedy=remedy)
     try:
         loaded = (
@@ -149,7 +169,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except (SafetensorError, pickle.PickleError, struct.error, *MALFORMED) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             "weights cannot be read", where=path, found=reason, remedy="Convert them to safetensors."
@@ -159,18 +179,13 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return loaded
 
 
-def _normalisation(weights: str, preprocessing: str, own: tuple[Any, Any] | None) -> tuple[Any, Any]:
-    if preprocessing != "auto":
-        return PREPROCESSING[preprocessing]
-    if own is not None:
+def _normalisation(weights: str, preprocessing: str, own: Normalisation | None) -> Normalisation:
+    if preprocessing == "auto" and own is not None:
         return own
-    if weights == "random":
-        return IMAGENET
-    official = Path(weights).name
-    if official.startswith("adv-efficientnet-"):
-        return ADVPROP
-    if official.startswith("efficientnet-b"):
-        return IMAGENET
+    if preprocessing == "auto":
+        preprocessing = "imagenet" if weights == "random" else official_kind(Path(weights)) or weights
+    if preprocessing in PREPROCESSING:
+        return PREPROCESSING[preprocessing]
     raise ParamsError(
         "nobody can tell which preprocessing these weights expect",
         where="params.yaml featurize.preprocessing",

@@ -1,17 +1,29 @@
 """Section `featurize` of params.yaml."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from pipeline.params import Section, Workers
+from cache.errors import ParamsError
+from pipeline.params import Section, Workers, unknown_name
+
+EFFICIENTNETS = tuple(f"efficientnet-b{scale}" for scale in range(9))
+MINI = "efficientnet-mini"
+TIMM = "timm:"
+OFFICIAL = ("advprop", "imagenet")  # weights that have a published file, and what inputs they expect
 
 
 class FeaturizeConfig(Section):
     """The frozen backbone and how its features are computed and kept."""
 
     backbone: str = Field(description="`efficientnet-mini`, `efficientnet-b0` … `b8`, or `timm:<name>`")
-    weights: str = Field(description="`random` (seeded), or the path of a .safetensors or pickle-free .pth file")
+    weights: str = Field(
+        description="`advprop` or `imagenet` (the official file, downloaded once), `random` (seeded), "
+        "or the path of a .safetensors or pickle-free .pth file"
+    )
+    weights_folder: str | None = Field(
+        description="where official files lie; null: the user's cache folder; AUGCACHE_WEIGHTS goes before both"
+    )
     preprocessing: Literal["auto", "imagenet", "advprop"] = Field(
         description="what the weights expect: `imagenet` mean and std, `advprop` 2x-1; `auto` where it is known"
     )
@@ -20,8 +32,47 @@ class FeaturizeConfig(Section):
     engine: Literal["eager", "compile"] = Field(description="`eager`, or `compile`: torch.compile with frozen weights")
     precision: Literal["float32", "bfloat16"] = Field(description="arithmetic of the network")
     dtype: Literal["float16", "float32"] = Field(description="type of the stored features")
-    batch: int = Field(ge=1, le=4096, description="compute batch; fixed, the last one padded")
+    batch: int = Field(
+        ge=16,
+        le=4096,
+        multiple_of=16,  # below that a row's last bits depend on its place in the batch (measured, docs/cache.md)
+        description="compute batch, a multiple of 16; fixed, the last one padded",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(description="`auto` takes a GPU where there is one")
     workers: Workers = Field(description="processes; one already uses every core")
     rows_per_task: int = Field(ge=1, description="images a part; a killed run loses at most the parts in flight")
     scheduler: str | None = Field(description="address of a running dask scheduler, tcp://host:port, or null")
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Self:
+        check_names(self.backbone, self.weights, self.preprocessing)
+        return self
+
+
+def check_names(backbone: str, weights: str, preprocessing: str) -> None:
+    """Raise ParamsError for a name that does not exist, or weights that such a backbone cannot have."""
+    if not backbone.startswith(TIMM) and backbone != MINI and backbone not in EFFICIENTNETS:
+        raise unknown_name("params.yaml featurize.backbone", backbone, [MINI, *EFFICIENTNETS, "timm:<name>"])
+    if weights not in OFFICIAL:
+        return
+    if reason := _lacking(backbone, weights):
+        raise ParamsError(reason[0], where="params.yaml featurize.weights", found=weights, remedy=reason[1])
+    if preprocessing not in ("auto", weights):
+        raise ParamsError(
+            f"{weights} weights want inputs prepared for {weights}",
+            where="params.yaml featurize.preprocessing",
+            expected=f"auto or {weights}",
+            found=preprocessing,
+            remedy="The other one costs accuracy without an error.",
+        )
+
+
+def _lacking(backbone: str, weights: str) -> tuple[str, str] | None:
+    """Why a backbone has no official weights of this kind, and what to do; None where it has."""
+    if backbone.startswith(TIMM):
+        return "timm's weights cannot be fetched here by name", "Give the path of a file, or random."
+    if backbone == MINI:
+        return f"no {weights} weights of {MINI} are shipped yet", "Give the path of a file, or random."
+    if backbone == EFFICIENTNETS[8] and weights == "imagenet":
+        return f"{backbone} was published with AdvProp weights alone", "Set advprop."
+    return None

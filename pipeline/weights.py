@@ -1,0 +1,60 @@
+"""The official efficientnet-pytorch weights: downloaded once, or found in a folder, and checked by hash.
+
+Names and addresses are efficientnet-pytorch's own. Its loader checks no hash; here the first eight hexadecimal digits
+of the SHA-256 in a file's name must be those of its bytes, whether the file was downloaded or put there by the user.
+"""
+
+import os
+import re
+from pathlib import Path
+
+import platformdirs
+
+from cache.errors import InputError
+from pipeline.download import Download, Progress, check_hash, silent
+
+FOLDER_VARIABLE = "AUGCACHE_WEIGHTS"
+OFFICIAL_NAME = re.compile(r"(?P<adv>adv-)?(?P<scale>efficientnet-b[0-9])-(?P<hash>[0-9a-f]{8})\.pth")
+
+
+def fetch_weights(backbone: str, kind: str, folder: str | None = None, progress: Progress = silent) -> Path:
+    """The official file of `advprop` or `imagenet` weights, downloaded if `folder` lacks it.
+
+    A file that already lies there is used without any request. Raises InputError where there is no such file, the
+    server does not deliver it, or its hash is wrong; StorageError where the folder cannot be written.
+    """
+    url = official_url(backbone, kind)
+    path = weights_folder(folder) / url.rpartition("/")[2]
+    if path.exists():
+        check_hash(path, path, "Remove it to download it again, or put the right file there.")
+    else:
+        offline = f"To work offline put the file into {path.parent}; {FOLDER_VARIABLE} can name another folder."
+        Download(url, path, progress, offline).run()
+    return path
+
+
+def weights_folder(folder: str | None) -> Path:
+    """`AUGCACHE_WEIGHTS`, which belongs to the machine, else the parameter, else the user's cache folder."""
+    chosen = os.environ.get(FOLDER_VARIABLE) or folder
+    return Path(chosen).expanduser().absolute() if chosen else Path(platformdirs.user_cache_dir("augcache")) / "weights"
+
+
+def official_url(backbone: str, kind: str) -> str:
+    """Where efficientnet-pytorch says that the file is; its name is checked before it becomes a path."""
+    from efficientnet_pytorch import utils
+
+    urls: dict[str, str] = {"advprop": utils.url_map_advprop, "imagenet": utils.url_map}[kind]
+    if backbone not in urls:
+        known = f"one of {', '.join(urls)}"
+        raise InputError(f"no {kind} weights of it were ever published", where=backbone, expected=known, found=backbone)
+    name = urls[backbone].rpartition("/")[2]
+    found = OFFICIAL_NAME.fullmatch(name)
+    if found is None or found["scale"] != backbone or official_kind(Path(name)) != kind:
+        raise InputError(f"efficientnet-pytorch's address of {kind} weights is not theirs", where=backbone, found=name)
+    return urls[backbone]
+
+
+def official_kind(path: Path) -> str | None:
+    """`advprop` or `imagenet` for a file with an official name, None for any other."""
+    found = OFFICIAL_NAME.fullmatch(path.name)
+    return None if found is None else "advprop" if found["adv"] else "imagenet"
