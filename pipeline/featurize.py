@@ -1,6 +1,8 @@
 """Pooled features of a frozen backbone for the rows of an ImageSet, through the part store."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -57,12 +59,11 @@ class Featurizer:
         }
 
     def __call__(self, images: Array, keys: Array) -> Array:
-        network, config = _network(config=self.config), self.config
-        rows = [
-            network(images[start : start + config.batch])[: len(images) - start]
-            for start in range(0, len(images), config.batch)
-        ]
-        return np.concatenate(rows).astype(config.dtype)
+        network, batch = _network(self.config), self.config.batch
+        batches = [images[start : start + batch] for start in range(0, len(images), batch)]
+        with one_thread_each() as threads:
+            rows = list(threads.map(network, batches))
+        return np.concatenate(rows).astype(self.config.dtype)
 
 
 def featurize(
@@ -93,7 +94,7 @@ def device_kind(device: str) -> str:
 
 @cache
 def _backbone(config: FeaturizeConfig) -> Backbone:
-    return make_backbone(config.backbone, config.weights, config.size, config.preprocessing)
+    return make_backbone(config.backbone, config.weights, config.size, config.preprocessing, config.weights_folder)
 
 
 @cache
@@ -117,9 +118,25 @@ def _network(config: FeaturizeConfig) -> Callable[[Array], Array]:
             raise InputError(
                 "the backbone gives NaN or infinite features", where=config.backbone, remedy="Check its weights."
             )
-        return np.asarray(found)
+        return np.asarray(found[: len(images)])
 
     return features
+
+
+@contextmanager
+def one_thread_each() -> Iterator[ThreadPoolExecutor]:
+    """Threads to compute batches side by side, each batch by one thread alone.
+
+    torch's kernels share a batch among threads and treat the ends of shares with other code, so with their own threads
+    the last bits of a row would depend on how many cores there are. Side by side is also the faster way on a CPU.
+    """
+    cores = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(1 if torch.cuda.is_available() else cores) as threads:
+            yield threads
+    finally:
+        torch.set_num_threads(cores)
 
 
 def resized(pixels: Tensor, size: int, interpolation: str) -> Tensor:

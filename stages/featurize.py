@@ -8,21 +8,26 @@ that the store lacks are computed, so changing one photo costs one row a variant
 
 from pathlib import Path
 
+from cache.errors import StorageError
 from cache.reader import read_images
 from cache.records import UNAUGMENTED
-from cache.writer import write_features
-from pipeline.config.featurize import FeaturizeConfig
+from cache.writer import remove_others, write_features
+from pipeline.config.featurize import OFFICIAL, FeaturizeConfig
 from stages._cli import Job, run_stage
 
 
 def run(job: Job) -> str:
     """Featurize every (split, variant) file; return the summary."""
     from pipeline.featurize import Featurizer, featurize
+    from pipeline.weights import fetch_weights
     from pipeline.workers import Pool
 
     config = job.section(FeaturizeConfig)
+    if config.weights in OFFICIAL:  # here, where progress can be shown
+        fetch_weights(config.backbone, config.weights, config.weights_folder, job.progress)
     featurizer = Featurizer(config)
     sources = find_images(job.data)
+    remove_others(job.out, {job.out / f"{name}.h5" for name in sources})
     sets = {name: read_images(path) for name, path in sources.items()}
     total, computed = sum(map(len, sets.values())), 0
     with Pool(config.workers, config.scheduler) as pool, job.progress(total, "img") as advance:
@@ -40,6 +45,8 @@ def find_images(data: Path) -> dict[str, Path]:
     """Every image file by its output name <split>-<variant>, in order."""
     prepared = {f"{path.stem}-{UNAUGMENTED}": path for path in (data / "prepare").glob("*.h5")}
     made = {path.stem: path for stage in ("augment", "gan") for path in (data / stage).glob("*.h5")}
+    if not prepared:
+        raise StorageError("no prepared images", where=data / "prepare", remedy="Run prepare.")
     return dict(sorted({**prepared, **made}.items()))
 
 

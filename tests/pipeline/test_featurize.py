@@ -1,0 +1,79 @@
+"""A feature row depends on its own pixels and on the recipe, and on nothing else: every promise to the bit."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cache.errors import InputError, ParamsError
+from pipeline.config.featurize import FeaturizeConfig
+from pipeline.config.whole import read_params
+from pipeline.featurize import Featurizer, choose_device, resized
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGES = np.random.default_rng(3).integers(0, 256, (50, 40, 40, 3), dtype=np.uint8)
+KEYS = np.array([b""] * len(IMAGES))
+
+
+def make_config(*overrides: str) -> FeaturizeConfig:
+    chosen = ["size=48", "batch=16", "dtype=float32", "device=cpu", *overrides]
+    config = read_params(ROOT / "params.yaml", [f"featurize.{each}" for each in chosen])["featurize"]
+    assert isinstance(config, FeaturizeConfig)
+    return config
+
+
+@pytest.fixture(scope="module")
+def features() -> np.ndarray:
+    return Featurizer(make_config())(IMAGES, KEYS)
+
+
+def test_a_row_does_not_depend_on_its_place_or_its_neighbours(features: np.ndarray) -> None:
+    order = np.random.default_rng(1).permutation(len(IMAGES))
+    assert np.array_equal(Featurizer(make_config())(IMAGES[order], KEYS), features[order])
+    assert np.array_equal(Featurizer(make_config())(IMAGES[7:8], KEYS)[0], features[7])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 5])
+def test_bits_do_not_depend_on_the_number_of_threads(features: np.ndarray, threads: int) -> None:
+    """With torch's own threads they do: the ends of each thread's share run through other code."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert np.array_equal(Featurizer(make_config())(IMAGES, KEYS), features)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_random_features_tell_images_apart(features: np.ndarray) -> None:
+    assert features.shape[0] == 50 and np.isfinite(features).all()
+    assert features.std(axis=0).mean() > 1e-2
+
+
+def test_half_precision_keeps_the_direction_of_features(features: np.ndarray) -> None:
+    half = Featurizer(make_config("precision=bfloat16"))(IMAGES, KEYS)
+    cosine = (half * features).sum(axis=1) / np.linalg.norm(half, axis=1) / np.linalg.norm(features, axis=1)
+    assert cosine.min() > 0.99 and np.median(cosine) > 0.999 and not np.array_equal(half, features)
+
+
+def test_resizing_is_exact_where_nothing_is_to_do() -> None:
+    pixels = torch.rand(1, 3, 8, 8) * 255
+    assert resized(pixels, 8, "bicubic") is pixels
+    assert resized(pixels, 16, "bicubic").shape == (1, 3, 16, 16)
+    assert float(resized(pixels.round(), 16, "bicubic").max()) <= 255
+
+
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    if not torch.cuda.is_available():
+        with pytest.raises(ParamsError, match="no GPU"):
+            choose_device("cuda")
+
+
+def test_weights_that_give_nan_are_refused(tmp_path: Path) -> None:
+    state = dict(Featurizer(make_config()).backbone.network.network.state_dict())
+    state["_conv_stem.weight"] = torch.full_like(state["_conv_stem.weight"], float("nan"))
+    torch.save(state, tmp_path / "broken.pth")
+    broken = make_config(f"weights={tmp_path / 'broken.pth'}", "preprocessing=imagenet")
+    with pytest.raises(InputError, match="NaN"):
+        Featurizer(broken)(IMAGES[:2], KEYS[:2])
