@@ -61,16 +61,24 @@ class Pool:
         return self.scheduler is not None or (self.processes > 1 and self._alone > STARTUP_SECONDS)
 
     def _run_on_cluster(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+        from concurrent.futures import CancelledError
+
         from distributed import KilledWorker, as_completed
+        from distributed.comm import CommClosedError
 
         client = self._connect()
         futures = client.map(function, tasks, pure=False)
         try:
             for _, result in as_completed(futures, with_results=True):
+                if isinstance(result, CancelledError):  # given, not raised, where the scheduler is lost
+                    raise result
                 yield result
         except KilledWorker as error:
             remedy = "Look at the workers' logs (too little memory?), then run the same command again."
             raise StorageError("workers died again and again on one task", remedy=remedy) from error
+        except (CancelledError, CommClosedError) as error:
+            remedy = "Start it again and run the same command again: finished parts are kept."
+            raise StorageError("the dask scheduler went away", where=self.scheduler, remedy=remedy) from error
         finally:
             client.cancel(futures)
 

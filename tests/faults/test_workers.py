@@ -1,0 +1,230 @@
+"""Any number of workers of any kind, and any rows a task: the same bytes; a dead worker costs only time."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import pipeline.workers as workers_module
+from cache.errors import InputError, RecordError, StorageError
+from cache.parts import PartStore
+from cache.reader import read_file, read_images
+from cache.records import ImageSet
+from pipeline.augment import Workshop, augment
+from pipeline.config.augment import AugmentConfig
+from pipeline.config.featurize import FeaturizeConfig
+from pipeline.config.whole import read_params
+from pipeline.derive import Derivation, derive
+from pipeline.featurize import Featurizer, _network
+from pipeline.policy import Augmentation, make_augmentation
+from pipeline.workers import Pool
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+
+
+class Cluster:
+    """A real scheduler and real workers on loopback."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "scheduler.json"
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, workers: int) -> str:
+        listen = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0"]
+        self._run("scheduler", *listen, "--scheduler-file", str(self.file))
+        deadline = time.monotonic() + 60
+        while not (self.file.exists() and self.file.read_text().endswith("}")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        self.address = str(json.loads(self.file.read_text())["address"])
+        for _ in range(workers):
+            self.add_worker()
+        return self.address
+
+    def add_worker(self) -> "subprocess.Popen[bytes]":
+        options = ["--no-nanny", "--nthreads", "1", "--no-dashboard", "--local-directory", str(self.file.parent)]
+        return self._run("worker", self.address, "--host", "127.0.0.1", *options)
+
+    def _run(self, *arguments: str) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "dask", *arguments]
+        self.processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        return self.processes[-1]
+
+    def stop(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    made = Cluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        made.start(workers=2)
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture(scope="module")
+def images(reference: Any) -> ImageSet:
+    return read_images(reference.data / "prepare" / "train.h5")
+
+
+@pytest.fixture(scope="module")
+def augmentation() -> Augmentation:
+    config = read_params(PARAMS, ["augment.size=32"])["augment"]
+    assert isinstance(config, AugmentConfig)
+    return make_augmentation(config, "spatial_1")
+
+
+@pytest.fixture(scope="module")
+def featurizer() -> Featurizer:
+    config = read_params(PARAMS, ["featurize.size=32", "featurize.batch=16", "featurize.device=cpu"])["featurize"]
+    assert isinstance(config, FeaturizeConfig)
+    return Featurizer(config)
+
+
+def joined(pixels: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """Bytes [n, pixels and features of a row]."""
+    rows = [np.ascontiguousarray(part).reshape(len(part), -1).view(np.uint8) for part in (pixels, features)]
+    return np.concatenate(rows, axis=1)
+
+
+Make = Callable[[Pool, int], np.ndarray]
+
+
+@pytest.fixture
+def make(images: ImageSet, augmentation: Augmentation, featurizer: Featurizer, tmp_path: Path) -> Make:
+    """Augment and featurize into a new store; all rows end to end, as bytes."""
+    made = 0
+
+    def run(pool: Pool, rows_per_task: int) -> np.ndarray:
+        nonlocal made
+        made += 1
+        folder = tmp_path / f"store-{made}"
+        augmented, count = augment(images, augmentation, Workshop(folder, rows_per_task, pool))
+        assert count == len(images)
+        store = PartStore(folder / "features", featurizer.recipe)
+        features, count = derive(augmented, augmented.keys(), Derivation(store, featurizer, rows_per_task, pool))
+        assert count == len(images)
+        return joined(augmented.images[:], features[:])
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def expected(images: ImageSet, augmentation: Augmentation, featurizer: Featurizer) -> np.ndarray:
+    pixels = augmentation(images.images[:], images.ids)
+    return joined(pixels, featurizer(pixels, images.ids))
+
+
+@pytest.mark.parametrize("rows_per_task", [1, 7, 64])
+def test_rows_per_task_do_not_change_a_byte(make: Make, expected: np.ndarray, rows_per_task: int) -> None:
+    assert np.array_equal(make(Pool(1), rows_per_task), expected)
+
+
+def test_two_local_processes_make_the_same_bytes(
+    make: Make, expected: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers_module, "STARTUP_SECONDS", -1.0)
+    with Pool(2) as pool:
+        assert np.array_equal(make(pool, 7), expected)
+        assert pool._cluster is not None
+
+
+@pytest.mark.parametrize("rows_per_task", [1, 7, 64])
+def test_a_dask_cluster_makes_the_same_bytes(
+    make: Make, expected: np.ndarray, cluster: Cluster, rows_per_task: int
+) -> None:
+    with Pool(1, cluster.address) as pool:
+        assert np.array_equal(make(pool, rows_per_task), expected)
+
+
+def test_a_worker_killed_in_mid_run_and_one_added_do_not_change_a_byte(
+    make: Make, expected: np.ndarray, cluster: Cluster, tmp_path: Path
+) -> None:
+    victim = cluster.processes[1]
+
+    def kill_when_parts_appear() -> None:
+        while not list(tmp_path.glob("store-1/*/*.h5")):
+            time.sleep(0.005)
+        victim.send_signal(signal.SIGKILL)
+        cluster.add_worker()
+
+    killer = threading.Thread(target=kill_when_parts_appear, daemon=True)
+    killer.start()
+    with Pool(1, cluster.address) as pool:
+        assert np.array_equal(make(pool, 1), expected)
+    killer.join(10)
+    assert victim.wait(10) == -signal.SIGKILL
+
+
+def test_a_scheduler_that_dies_is_one_line_and_the_repeat_goes_on(
+    images: ImageSet, augmentation: Augmentation, tmp_path: Path
+) -> None:
+    first, second, store = Cluster(tmp_path / "a"), Cluster(tmp_path / "b"), tmp_path / "store"
+    for cluster in (first, second):
+        cluster.file.parent.mkdir()
+    try:
+        address = first.start(workers=1)
+
+        def kill(_: int, seen: list[int] = []) -> None:  # noqa: B006
+            seen.append(1)
+            if len(seen) == 3:
+                first.processes[0].kill()
+
+        with (
+            pytest.raises(StorageError, match=r"the dask scheduler went away.*run the same command again"),
+            Pool(1, address) as pool,
+        ):
+            augment(images, augmentation, Workshop(store, 1, pool), advance=kill)
+        held = sum(len(read_file(path, "part").rows) for path in store.glob("*/*.h5"))
+        with Pool(1, second.start(workers=1)) as pool:
+            made, computed = augment(images, augmentation, Workshop(store, 1, pool))
+        assert 0 < held < len(images)
+        assert computed <= len(images) - held
+        assert np.array_equal(made.images[:], augmentation(images.images[:], images.ids))
+    finally:
+        first.stop()
+        second.stop()
+
+
+def test_no_scheduler_is_one_line() -> None:
+    with pytest.raises(InputError, match=r"tcp://127\.0\.0\.1:9: no dask scheduler answers\. Start it"):
+        list(Pool(1, "tcp://127.0.0.1:9").run(str, [1]))
+
+
+def test_a_worker_of_another_kind_is_refused_instead_of_filling_the_store_with_other_bytes(
+    images: ImageSet, augmentation: Augmentation, tmp_path: Path
+) -> None:
+    store = PartStore(tmp_path / "parts", augmentation.recipe | {"libraries": {"numpy": "1.0"}})
+    with pytest.raises(RecordError, match=r"libraries: worker differs; expected \{'numpy': '1\.0'\}, found \{'imgaug'"):
+        derive(images, images.ids, Derivation(store, augmentation, 8, Pool(1)))
+    assert not store.path.exists()
+
+
+@pytest.mark.parametrize("batch", [1, 8, 16, 64])
+def test_a_row_depends_on_neither_its_place_nor_its_neighbours_nor_threads(featurizer: Featurizer, batch: int) -> None:
+    # With a compute batch of 7 or 8 it did: the last rows of a tile are summed by other instructions.
+    network = _network(replace(featurizer, config=featurizer.config.model_copy(update={"batch": batch})).config)
+    pixels = np.random.default_rng(0).integers(0, 256, (batch, 32, 32, 3), dtype=np.uint8)
+    order, threads = np.random.default_rng(1).permutation(batch), torch.get_num_threads()
+    rows = network(pixels)
+    assert network(pixels[order])[: len(pixels)].tobytes() == rows[: len(pixels)][order].tobytes()
+    assert network(pixels[-1:])[0].tobytes() == rows[len(pixels) - 1].tobytes()
+    try:
+        torch.set_num_threads(1)
+        assert network(pixels)[: len(pixels)].tobytes() == rows[: len(pixels)].tobytes()
+    finally:
+        torch.set_num_threads(threads)
