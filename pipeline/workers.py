@@ -64,7 +64,7 @@ class Pool:
         from concurrent.futures import CancelledError
 
         from distributed import KilledWorker, as_completed
-        from distributed.comm import CommClosedError
+        from distributed.comm.core import CommClosedError
 
         client = self._connect()
         futures = client.map(function, tasks, pure=False)
