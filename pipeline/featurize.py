@@ -23,7 +23,6 @@ from pipeline.derive import Derivation, derive
 from pipeline.workers import Pool
 
 CODE_VERSION = 1  # raise it whenever the same recipe gives other features
-TILE = 16  # the compute batch is filled up to a multiple: in others (7, 8), a row's last bits depend on its place
 COMPILE_OPTIONS: dict[str, Any] = {"freezing": True}
 
 
@@ -109,7 +108,7 @@ def _network(config: FeaturizeConfig) -> Callable[[Array], Array]:
     half = config.precision == "bfloat16"
 
     def features(images: Array) -> Array:
-        padded = torch.zeros((-(-config.batch // TILE) * TILE, *images.shape[1:]), dtype=torch.uint8)
+        padded = torch.zeros((config.batch, *images.shape[1:]), dtype=torch.uint8)
         padded[: len(images)] = torch.from_numpy(images)
         pixels = padded.to(device).permute(0, 3, 1, 2).to(torch.float32)  # [k, 3, h, w], channels last
         inputs = (resized(pixels, config.size, config.interpolation) - mean) / std

@@ -7,13 +7,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import pipeline.workers as workers_module
 from cache.errors import InputError, RecordError, StorageError
@@ -25,7 +23,7 @@ from pipeline.config.augment import AugmentConfig
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.whole import read_params
 from pipeline.derive import Derivation, derive
-from pipeline.featurize import Featurizer, _network
+from pipeline.featurize import Featurizer
 from pipeline.policy import Augmentation, make_augmentation
 from pipeline.workers import Pool
 
@@ -212,19 +210,3 @@ def test_a_worker_of_another_kind_is_refused_instead_of_filling_the_store_with_o
     with pytest.raises(RecordError, match=r"libraries: worker differs; expected \{'numpy': '1\.0'\}, found \{'imgaug'"):
         derive(images, images.ids, Derivation(store, augmentation, 8, Pool(1)))
     assert not store.path.exists()
-
-
-@pytest.mark.parametrize("batch", [1, 8, 16, 64])
-def test_a_row_depends_on_neither_its_place_nor_its_neighbours_nor_threads(featurizer: Featurizer, batch: int) -> None:
-    # With a compute batch of 7 or 8 it did: the last rows of a tile are summed by other instructions.
-    network = _network(replace(featurizer, config=featurizer.config.model_copy(update={"batch": batch})).config)
-    pixels = np.random.default_rng(0).integers(0, 256, (batch, 32, 32, 3), dtype=np.uint8)
-    order, threads = np.random.default_rng(1).permutation(batch), torch.get_num_threads()
-    rows = network(pixels)
-    assert network(pixels[order])[: len(pixels)].tobytes() == rows[: len(pixels)][order].tobytes()
-    assert network(pixels[-1:])[0].tobytes() == rows[len(pixels) - 1].tobytes()
-    try:
-        torch.set_num_threads(1)
-        assert network(pixels)[: len(pixels)].tobytes() == rows[: len(pixels)].tobytes()
-    finally:
-        torch.set_num_threads(threads)
