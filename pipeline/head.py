@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cache.errors import InputError, RecordError
 from cache.records import UNAUGMENTED, FeatureSet
@@ -90,6 +91,23 @@ def _make_head(first: _Rows, classes: int, config: TrainHeadConfig) -> Head:
     return head
 
 
+@dataclass(frozen=True)
+class _Learner:
+    """What one step of training moves: the head, its optimizer and learning rate, and its moving average."""
+
+    head: Head
+    optimizer: torch.optim.Optimizer
+    scheduler: Any
+    average: AveragedModel
+
+    def step(self, loss: Tensor) -> None:
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.scheduler.step()
+        self.average.update_parameters(self.head)
+
+
 def _train(
     head: Head,
     train: Mapping[str, _Rows],
@@ -97,48 +115,41 @@ def _train(
     config: TrainHeadConfig,
     advance: Callable[[int], object],
 ) -> Fit:
-    steps = sum(phase.epochs * -(-len(train[phase.variant].labels) // config.batch) for phase in config.schedule)
-    optimizer = _make_optimizer(head, config)
-    scheduler = _make_scheduler(optimizer, config, steps)
+    learner = _make_learner(head, train, config)
+    averaged = cast(Head, learner.average.module)
     curves: list[dict[str, Any]] = []
     best: tuple[float, float] | None = None
-    best_epoch, weights = 0, head.state_dict()
+    best_epoch, weights = 0, averaged.state_dict()
     for epoch, variant in enumerate(epochs_of(config.schedule), start=1):
         rows = train[variant]
-        curve: dict[str, Any] = {"epoch": epoch, "variant": variant, "lr": optimizer.param_groups[0]["lr"]}
-        curve |= _train_epoch(head, rows, optimizer, scheduler, config)
+        curve: dict[str, Any] = {"epoch": epoch, "variant": variant, "lr": learner.optimizer.param_groups[0]["lr"]}
+        curve |= _train_epoch(learner, rows, config)
         for name, held_out in val.items():
-            loss, accuracy = measure(head, held_out.features, held_out.labels)
-            curve |= (
-                {"val_loss": loss, "val_accuracy": accuracy}
-                if name == UNAUGMENTED
-                else {f"val_accuracy_{name}": accuracy}
-            )
+            loss, accuracy = measure(averaged, held_out.features, held_out.labels)
+            if name == UNAUGMENTED:
+                curve |= {"val_loss": loss, "val_accuracy": accuracy}
+            else:
+                curve[f"val_accuracy_{name}"] = accuracy
         curves.append(curve)
         score = (curve.get("val_accuracy", float(epoch)), -curve.get("val_loss", 0.0))
         if best is None or score > best:
             best, best_epoch = score, epoch
-            weights = {key: value.clone() for key, value in head.state_dict().items()}
+            weights = {key: value.clone() for key, value in averaged.state_dict().items()}
         advance(len(rows.labels))
-    head.load_state_dict(weights)
-    return Fit(head.eval(), curves, best_epoch)
+    averaged.load_state_dict(weights)
+    return Fit(averaged.eval(), curves, best_epoch)
 
 
-def _train_epoch(
-    head: Head, rows: _Rows, optimizer: torch.optim.Optimizer, scheduler: Any, config: TrainHeadConfig
-) -> dict[str, float]:
+def _train_epoch(learner: _Learner, rows: _Rows, config: TrainHeadConfig) -> dict[str, float]:
     """One pass in random order; the loss and the accuracy are means over examples."""
-    head.train()
+    learner.head.train()
     order = torch.randperm(len(rows.labels))
     total, right = torch.zeros(()), torch.zeros(())
     for index in order.split(config.batch):
         labels = rows.labels[index]
-        logits = head(rows.features[index].float())
+        logits = learner.head(rows.features[index].float())
         loss = functional.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        scheduler.step()
+        learner.step(loss)
         total += loss.detach() * len(index)
         right += (logits.argmax(dim=1) == labels).sum()
     if not torch.isfinite(total):
@@ -188,6 +199,13 @@ def check_sets(train: Mapping[str, FeatureSet], val: Mapping[str, FeatureSet], s
 
 def _in_memory(features: FeatureSet) -> _Rows:
     return _Rows(torch.from_numpy(features.features[:]), torch.from_numpy(np.asarray(features.labels, dtype=np.int64)))
+
+
+def _make_learner(head: Head, train: Mapping[str, _Rows], config: TrainHeadConfig) -> _Learner:
+    steps = sum(phase.epochs * -(-len(train[phase.variant].labels) // config.batch) for phase in config.schedule)
+    optimizer = _make_optimizer(head, config)
+    average = AveragedModel(head, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+    return _Learner(head, optimizer, _make_scheduler(optimizer, config, steps), average)
 
 
 def _make_optimizer(head: Head, config: TrainHeadConfig) -> torch.optim.Optimizer:

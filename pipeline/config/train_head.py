@@ -46,6 +46,7 @@ class TrainHeadConfig(Section):
     lr: float = Field(gt=0, description="peak learning rate")
     lr_schedule: Literal["constant", "cosine", "onecycle"] = Field(description="learning rate over all phases")
     weight_decay: float = Field(ge=0, description="weight decay")
+    ema: float = Field(ge=0, lt=1, description="decay a step of the averaged weights, which are kept; 0: no average")
     label_smoothing: float = Field(ge=0, lt=1, description="label smoothing")
     batch: int = Field(ge=1, description="rows a step")
     seed: int = Field(ge=0, description="seed of initialisation, order and dropout")
