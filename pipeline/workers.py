@@ -3,11 +3,12 @@
 The only module that imports dask. Tasks say where their results go, so it does not matter who runs which.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
+
+from joblib import cpu_count
 
 from cache.errors import InputError, StorageError
 from pipeline.params import Workers
@@ -28,7 +29,7 @@ class Pool:
     """
 
     def __init__(self, workers: Workers = 1, scheduler: str | None = None) -> None:
-        self.processes = len(os.sched_getaffinity(0)) if workers == "auto" else workers
+        self.processes = cpu_count() if workers == "auto" else workers
         self.scheduler = scheduler
         self._alone = 0.0  # seconds of work done in this process
         self._client: Any = None
