@@ -55,7 +55,7 @@ class PartStore:
         """Index every complete part. Raises FileError for a part that cannot be trusted."""
         remove_stale(self.path)
         parts = [read_part(path, self.recipe) for path in sorted(self.path.glob("*.h5"))]
-        with suppress(OSError):  # the folder's time says when the recipe was last used; a store may be read-only
+        with suppress(OSError):  # the folder's time says when the recipe was last used
             os.utime(self.path)
         return StoreIndex(tuple(part.columns["keys"] for part in parts), tuple(part.rows for part in parts))
 

@@ -62,7 +62,7 @@ def write_file(path: Path, kind: str, rows: Rows, columns: Mapping[str, Array], 
     """
     _check_columns(path, kind, rows, columns)
     needed = _expected_bytes(rows, columns)
-    partial = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.{threading.get_ident()}.partial")
+    partial = path.with_name(partial_name(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         check_space(path.parent, needed)
@@ -79,6 +79,32 @@ def write_file(path: Path, kind: str, rows: Rows, columns: Mapping[str, Array], 
     finally:
         with suppress(OSError):  # a disk that refuses this too must not hide the reason
             partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """A small text file, complete or absent; see `write_bytes`."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """A small file, complete or absent: never in place, because DVC may hold a hard link to the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(partial_name(path))
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        raise storage_error(path, error, len(content)) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def partial_name(path: Path) -> str:
+    """The name that a file has until it is complete: it says who writes it."""
+    return f"{path.name}.{socket.gethostname()}.{os.getpid()}.{threading.get_ident()}.partial"
 
 
 class SteadyFile(io.FileIO):

@@ -26,7 +26,7 @@ from cache.errors import InputError
 from pipeline.tarstream import MEMBER_BYTES, TarStream, check_members, check_unpacked
 
 NAME_LENGTH = 4096
-ACCEPTED = "a folder, .zip, .tar, .tar.gz, .tar.bz2, .tar.xz, or the word digits"
+ACCEPTED = "a folder, .zip, .tar, .tar.gz, .tar.bz2, .tar.xz, or pipeline/digits.txt"
 DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError),
     *(LookupError, ArithmeticError, RecursionError, NotImplementedError),
@@ -58,8 +58,11 @@ def walk(source: str) -> Iterator[Entry]:
         return _walk_folder(path)
     if not path.is_file():
         raise InputError("no such folder or archive", where=source, expected=ACCEPTED, remedy="Check prepare.source.")
-    with path.open("rb") as file:
-        magic = file.read(8)
+    try:
+        with path.open("rb") as file:
+            magic = file.read(8)
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=source) from error
     return _walk_zip(path) if magic[:4] in (b"PK\x03\x04", b"PK\x05\x06") else _walk_tar(path, magic)
 
 

@@ -1,18 +1,18 @@
 """Trained classifiers on disk: safetensors and JSON, never a pickle."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from cache.errors import DamagedFile, RecordError, StorageError
 from cache.layout import canonical
 from cache.records import FeatureSet
+from cache.writer import write_bytes
 from pipeline.head import Head, predict_logits
 from pipeline.predictions import Predictions
 
@@ -55,17 +55,12 @@ class HeadClassifier:
 
 def save_classifier(folder: Path, classifier: HeadClassifier) -> None:
     """Write the classifier; both files are complete or absent."""
-    folder.mkdir(parents=True, exist_ok=True)
     layers = [module for module in classifier.head.layers if isinstance(module, torch.nn.Linear)]
     widths = [layers[0].in_features, *(layer.out_features for layer in layers)]
     tensors = {name: value.contiguous() for name, value in classifier.head.state_dict().items()}
     description = {"classes": list(classifier.classes), "recipe": classifier.recipe, "widths": widths}
-    partial = folder / f"{WEIGHTS}.partial"
-    save_file(tensors, partial)
-    os.replace(partial, folder / WEIGHTS)
-    partial = folder / f"{DESCRIPTION}.partial"
-    partial.write_bytes(canonical(description) + b"\n")
-    os.replace(partial, folder / DESCRIPTION)
+    write_bytes(folder / WEIGHTS, save(tensors))
+    write_bytes(folder / DESCRIPTION, canonical(description) + b"\n")
 
 
 def load_classifier(folder: Path) -> HeadClassifier:

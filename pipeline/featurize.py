@@ -61,7 +61,7 @@ class Featurizer:
     def __call__(self, images: Array, keys: Array) -> Array:
         network, batch = _network(self.config), self.config.batch
         batches = [images[start : start + batch] for start in range(0, len(images), batch)]
-        with one_thread_each() as threads:
+        with one_thread_each(choose_device(self.config.device)) as threads:
             rows = list(threads.map(network, batches))
         return np.concatenate(rows).astype(self.config.dtype)
 
@@ -124,7 +124,7 @@ def _network(config: FeaturizeConfig) -> Callable[[Array], Array]:
 
 
 @contextmanager
-def one_thread_each() -> Iterator[ThreadPoolExecutor]:
+def one_thread_each(device: torch.device) -> Iterator[ThreadPoolExecutor]:
     """Threads to compute batches side by side, each batch by one thread alone.
 
     torch's kernels share a batch among threads and treat the ends of shares with other code, so with their own threads
@@ -133,7 +133,7 @@ def one_thread_each() -> Iterator[ThreadPoolExecutor]:
     cores = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(1 if torch.cuda.is_available() else cores) as threads:
+        with ThreadPoolExecutor(cores if device.type == "cpu" else 1) as threads:
             yield threads
     finally:
         torch.set_num_threads(cores)

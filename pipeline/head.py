@@ -75,11 +75,12 @@ def fit_head(
     where the sets do not belong together.
     """
     check_sets(train, val, config.schedule)
-    needed = sorted({phase.variant for phase in config.schedule})
-    rows = {variant: _in_memory(train[variant]) for variant in needed}
+    needed = [phase.variant for phase in config.schedule]
+    rows = {variant: _in_memory(train[variant]) for variant in sorted(set(needed))}
     held_out = {variant: _in_memory(features) for variant, features in val.items()}
     with torch_seeded("train_head", config.seed):
-        head = _make_head(rows[needed[0]], len(train[needed[0]].classes), config)
+        statistics = rows[UNAUGMENTED if UNAUGMENTED in rows else needed[0]]
+        head = _make_head(statistics, len(train[needed[0]].classes), config)
         return _train(head, rows, held_out, config, advance)
 
 
@@ -188,6 +189,13 @@ def check_sets(train: Mapping[str, FeatureSet], val: Mapping[str, FeatureSet], s
             )
         if not len(train[phase.variant]):
             raise InputError("training set is empty", where=phase.variant, remedy="Run prepare with more images.")
+    for split in (train, val):
+        for features in split.values():
+            if not np.array_equal(features.ids, next(iter(split.values())).ids):
+                remedy = "Run augment and featurize again."
+                raise RecordError("variants hold different photos", where=features.variant, remedy=remedy)
+    if train and val and np.isin(next(iter(val.values())).ids, next(iter(train.values())).ids).any():
+        raise RecordError("photos of train stand in val too", remedy="Run prepare, augment and featurize again.")
     everything = [*train.values(), *val.values()]
     for features in everything[1:]:
         for name in ("classes", "recipe"):

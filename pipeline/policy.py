@@ -49,25 +49,26 @@ class Augmentation:
         }
 
     def __call__(self, images: Array, ids: Array) -> Array:
-        policy = _compiled(self.steps)
-        rows = [
-            policy(image, make_generator(self.seed, self.variant, key)) for image, key in zip(images, ids, strict=True)
-        ]
-        return np.stack([_resized(row, self.size) for row in rows])
+        policy, rows = _compiled(self.steps), []
+        for image, key in zip(images, ids, strict=True):
+            try:
+                rows.append(_resized(policy(image, make_generator(self.seed, self.variant, key)), self.size))
+            except RUN_ERRORS as error:
+                found = f"{type(error).__name__} {error}"
+                where = f"params.yaml augment.policies, {self.variant} of image {key.decode()}"
+                raise ParamsError("policy cannot run with the installed libraries", where=where, found=found) from error
+        return np.stack(rows)
 
 
 def make_augmentation(config: AugmentConfig, variant: str) -> Augmentation:
     """The augmentation of one variant. Raises ParamsError where a step of its policy cannot be built."""
     policy, _ = policy_and_draw(variant)
-    where = f"params.yaml augment.policies.{policy}"
-    augmentation = Augmentation(variant, canonical(config.policies[policy]).decode(), config.size, config.seed)
     try:
+        steps = canonical(config.policies[policy]).decode()
+        augmentation = Augmentation(variant, steps, config.size, config.seed)
         augmentation(PROBE, np.array([b"probe"]))
-    except ParamsError as error:
-        raise ParamsError(str(error), where=where) from error
-    except RUN_ERRORS as error:
-        found = f"{type(error).__name__} {error}"
-        raise ParamsError("policy cannot run with the installed libraries", where=where, found=found) from error
+    except (ParamsError, ValueError) as error:  # canonical takes no infinite number
+        raise ParamsError(str(error), where=f"params.yaml augment.policies.{policy}") from error
     return augmentation
 
 
@@ -109,7 +110,9 @@ def _all_augmenters(iaa: Any, augmenter: Any) -> Iterator[Any]:
 
 def _make_step(iaa: Any, step: Step) -> Any:
     """One `{Name: {arguments}}` as an imgaug augmenter."""
-    (name, arguments), *_ = step.items()
+    if len(step) != 1:
+        raise ParamsError("a step must be one `Name: {arguments}`", found=", ".join(step))
+    ((name, arguments),) = step.items()
     if name == "AutoAugment":
         return _auto_augment(iaa, **arguments)
     known = augmenter_names(iaa)

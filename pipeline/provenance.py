@@ -87,5 +87,14 @@ def overrides(committed: Mapping[str, Any], used: Mapping[str, Any], prefix: str
         if isinstance(value, Mapping) and isinstance(before, Mapping) and set(before) <= set(value):
             yield from overrides(before, value, f"{prefix}{key}.")
         elif key not in committed or before != value:
-            plain = isinstance(value, str) and PLAIN.fullmatch(value)
-            yield f"{prefix}{key}={value if plain else json.dumps(value, ensure_ascii=False)}"
+            yield f"{'' if key in committed else '+'}{prefix}{key}={_override_value(value)}"
+
+
+def _override_value(value: Any) -> str:
+    """A value in the grammar of `-S` (Hydra's): as JSON, but keys and plain words stand without quotes."""
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_override_value(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_override_value, value)) + "]"
+    plain = isinstance(value, str) and PLAIN.fullmatch(value)
+    return value if plain else json.dumps(value, ensure_ascii=False)

@@ -15,7 +15,7 @@ import typer
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from cache.errors import AugcacheError
+from cache.errors import AugcacheError, StorageError
 from pipeline.config.whole import SECTIONS, read_params
 from pipeline.params import Section
 
@@ -38,6 +38,13 @@ class Job:
     def section(self, kind: type[S]) -> S:
         """The section of this kind."""
         return next(section for section in self.sections.values() if isinstance(section, kind))
+
+    def inputs(self, stage: str, pattern: str = "*.h5") -> dict[str, Path]:
+        """The files that an earlier stage has made, by name. Raises StorageError where it has made none at all."""
+        folder = self.data / stage
+        if not any(folder.glob("*.h5")):
+            raise StorageError("there is nothing to read", where=folder, remedy=f"Run {stage}.")
+        return {path.stem: path for path in sorted(folder.glob(pattern))}
 
     @contextmanager
     def progress(self, total: int, unit: str, label: str = "") -> Iterator[Callable[[int], object]]:
@@ -63,7 +70,8 @@ def run_stage(stage: str, run: Callable[[Job], str], needs_section: bool = True)
     ) -> None:
         signal.signal(signal.SIGTERM, _interrupt)
         try:
-            job = Job(stage, read_params(params, override or []), data, out or data / stage, quiet)
+            place = data.absolute()  # also for workers that were started elsewhere
+            job = Job(stage, read_params(params, override or []), place, (out or place / stage).absolute(), quiet)
             _run_locked(job, run)
         except AugcacheError as error:
             if debug:
@@ -107,11 +115,13 @@ def _run_locked(job: Job, run: Callable[[Job], str]) -> None:
 
 def _record(job: Job, summary: str, seconds: float) -> None:
     """Print the summary and keep it beside the outputs, where it changes no output's bytes."""
+    from cache.writer import write_text
+
     typer.echo(f"{job.stage}: {summary} ({seconds:.1f} s)")
-    folder = job.data / "runs"
-    folder.mkdir(parents=True, exist_ok=True)
+    if job.out != job.data / job.stage:
+        return  # an experiment beside the run
     record = {"stage": job.stage, "summary": summary, "seconds": round(seconds, 2), **job.facts}
-    (folder / f"{job.stage}.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_text(job.data / "runs" / f"{job.stage}.json", json.dumps(record, indent=2) + "\n")
 
 
 def _describe_section(stage: str) -> str:

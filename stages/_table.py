@@ -13,7 +13,7 @@ DATA = Path("data")
 def main() -> None:
     """Print the table of the last run below data/."""
     judged = json.loads((DATA / "evaluate" / "metrics.json").read_text(encoding="utf-8"))["test"]
-    print(f"\n{'variant':<14}{'images':>9}{'top-1 on test':>16}  95 % interval")
+    print(f"\n{'variant':<14}{'images':>9}{'top-1 on test':>16}  interval")
     for variant, figures in judged.items():
         paths = sorted((DATA / "featurize").glob(f"*-{variant}.h5"))
         images = sum(len(read_features(path)) for path in paths)
@@ -21,7 +21,11 @@ def main() -> None:
         print(f"{variant:<14}{images:>9,}{figures['top1']:>16.1%}  {interval}")
     print(f"\n{'stage':<14}{'seconds':>9}{'from the cache':>16}  made")
     for stage in SECTIONS:
-        run = json.loads((DATA / "runs" / f"{stage}.json").read_text(encoding="utf-8"))
+        path = DATA / "runs" / f"{stage}.json"
+        if not path.exists():
+            print(f"{stage:<14}{'':>9}{'':>16}  restored by DVC from its own cache")
+            continue
+        run = json.loads(path.read_text(encoding="utf-8"))
         cached = f"{run['cached']:,}" if "cached" in run else ""
         print(f"{stage:<14}{run['seconds']:>9.1f}{cached:>16}  {run['summary']}")
     print(f"\nreport: {(DATA / 'report' / 'index.html').absolute()}")
@@ -31,4 +35,5 @@ if __name__ == "__main__":
     try:
         main()
     except FileNotFoundError as error:
-        sys.exit(f"error: {error.filename}: no such file. Run dvc repro first.")
+        print(f"error: {error.filename}: no such file. Run dvc repro first.", file=sys.stderr)
+        sys.exit(2)

@@ -21,12 +21,13 @@ def run(job: Job) -> str:
     """Build every (split, variant) file; return the summary."""
     config = job.section(AugmentConfig)
     augmentations = [make_augmentation(config, variant) for variant in config.variants]
-    splits = {path.stem: read_images(path) for path in sorted((job.data / "prepare").glob("*.h5"))}
+    splits = {split: read_images(path) for split, path in job.inputs("prepare").items()}
     outputs = {
         job.out / f"{split}-{augmentation.variant}.h5": (images, augmentation)
         for split, images in splits.items()
         for augmentation in augmentations
     }
+    job.out.mkdir(parents=True, exist_ok=True)  # DVC wants it even where no variant is
     remove_others(job.out, set(outputs))
     total, computed = sum(len(images) for images, _ in outputs.values()), 0
     parts = job.out / ".parts"

@@ -13,6 +13,7 @@ Nothing is chosen by these figures. Intervals are Wilson's for accuracies, a boo
 
 from cache.reader import read_features
 from cache.records import UNAUGMENTED
+from cache.writer import write_bytes, write_text
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.evaluate import Report, evaluate
 from pipeline.predictions import to_npz
@@ -24,26 +25,24 @@ def run(job: Job) -> str:
     """Predict and judge every test variant, write the figures, return the summary."""
     from pipeline.classifier import load_classifier
 
-    config, features = job.section(EvaluateConfig), job.data / "featurize"
+    config = job.section(EvaluateConfig)
+    paths = {name.removeprefix("test-"): path for name, path in job.inputs("featurize", "test-*.h5").items()}
     classifier = load_classifier(job.data / "train_head")
-    variants = {path.stem.removeprefix("test-") for path in features.glob("test-*.h5")}
-    wanted = sorted({UNAUGMENTED} | variants if variants else variants, key=variant_order)
-    job.out.mkdir(parents=True, exist_ok=True)
     for old in job.out.glob("predictions-*.npz"):  # of variants that are gone
         old.unlink()
     reports: list[Report] = []
     tables = error_tables([], [], config.worst)  # headers alone where there is no test split
-    with job.progress(len(wanted), "variants") as advance:
-        for variant in wanted:
-            predictions = classifier.predict(read_features(features / f"test-{variant}.h5"))
+    with job.progress(len(paths), "variants") as advance:
+        for variant in sorted(paths, key=variant_order):
+            predictions = classifier.predict(read_features(paths[variant]))
             reports.append(evaluate(predictions, config.confidence))
-            (job.out / f"predictions-{variant}.npz").write_bytes(to_npz(predictions))
+            write_bytes(job.out / f"predictions-{variant}.npz", to_npz(predictions))
             if variant == UNAUGMENTED:
                 tables = error_tables(reports, [predictions], config.worst)
             advance(1)
     figures = {"per_class.csv": per_class_csv(reports), "metrics.json": metrics_json(reports)}
     for name, text in {**tables, **figures}.items():
-        (job.out / name).write_text(text, encoding="utf-8")
+        write_text(job.out / name, text)
     job.facts["rows"] = sum(report.n for report in reports)
     return _summary(reports)
 

@@ -8,7 +8,6 @@ that the store lacks are computed, so changing one photo costs one row a variant
 
 from pathlib import Path
 
-from cache.errors import StorageError
 from cache.reader import read_images
 from cache.records import UNAUGMENTED
 from cache.writer import remove_others, write_features
@@ -26,7 +25,7 @@ def run(job: Job) -> str:
     if config.weights in OFFICIAL:  # here, where progress can be shown
         fetch_weights(config.backbone, config.weights, config.weights_folder, job.progress)
     featurizer = Featurizer(config)
-    sources = find_images(job.data)
+    sources = find_images(job)
     remove_others(job.out, {job.out / f"{name}.h5" for name in sources})
     sets = {name: read_images(path) for name, path in sources.items()}
     total, computed = sum(map(len, sets.values())), 0
@@ -41,13 +40,11 @@ def run(job: Job) -> str:
     return f"{made}, by {config.backbone}{random}"
 
 
-def find_images(data: Path) -> dict[str, Path]:
+def find_images(job: Job) -> dict[str, Path]:
     """Every image file by its output name <split>-<variant>, in order."""
-    prepared = {f"{path.stem}-{UNAUGMENTED}": path for path in (data / "prepare").glob("*.h5")}
-    made = {path.stem: path for stage in ("augment", "gan") for path in (data / stage).glob("*.h5")}
-    if not prepared:
-        raise StorageError("no prepared images", where=data / "prepare", remedy="Run prepare.")
-    return dict(sorted({**prepared, **made}.items()))
+    prepared = {f"{split}-{UNAUGMENTED}": path for split, path in job.inputs("prepare").items()}
+    augmented = {path.stem: path for path in (job.data / "augment").glob("*.h5")}
+    return dict(sorted({**prepared, **augmented}.items()))
 
 
 if __name__ == "__main__":

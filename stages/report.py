@@ -10,6 +10,7 @@ Writes  data/report/index.html           without whatever this run lacks: a val 
 import yaml
 
 from cache.reader import read_features, read_images
+from cache.writer import write_bytes
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.report import ReportConfig
@@ -36,8 +37,7 @@ def run(job: Job) -> str:
         provenance=make_provenance(params, used, committed, git_revision()),
     )
     path, page = job.out / "index.html", render_report(findings).encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(page)
+    write_bytes(path, page)
     return f"{path}, {len(page) / 1e6:.1f} MB"
 
 

@@ -55,6 +55,6 @@ def prune(
 if __name__ == "__main__":
     try:
         app()
-    except AugcacheError as failure:
+    except (AugcacheError, OSError) as failure:
         typer.echo(f"error: {failure}", err=True)
         sys.exit(2)

@@ -7,12 +7,13 @@ phases, such as `spatial_1 x 2`. Nothing is featurized here, so another head cos
 """
 
 import csv
+import io
 import json
-from pathlib import Path
 from typing import Any
 
 from cache.reader import read_features
 from cache.records import FeatureSet
+from cache.writer import write_text
 from pipeline.config.train_head import TrainHeadConfig
 from stages._cli import Job, run_stage
 
@@ -23,34 +24,34 @@ def run(job: Job) -> str:
     from pipeline.head import fit_head
 
     config = job.section(TrainHeadConfig)
-    train, val = (find_features(job.data, split) for split in ("train", "val"))
+    train, val = (find_features(job, split) for split in ("train", "val"))
     rows = sum(phase.epochs * len(train.get(phase.variant, ())) for phase in config.schedule)
     with job.progress(rows, "row") as advance:
         fit = fit_head(train, val, config, advance)
     first = train[config.schedule[0].variant]
     save_classifier(job.out, HeadClassifier(fit.head, first.classes, first.recipe))
-    write_curves(job.out / "curves.csv", fit.curves)
+    write_text(job.out / "curves.csv", curves_csv(fit.curves))
     best = fit.curves[fit.best_epoch - 1]
     chosen = {key: best[key] for key in ("val_accuracy", "val_loss", "train_accuracy", "train_loss") if key in best}
-    metrics = json.dumps({"best_epoch": fit.best_epoch, **chosen}, indent=2)
-    (job.out / "metrics.json").write_text(metrics + "\n", encoding="utf-8")
+    write_text(job.out / "metrics.json", json.dumps({"best_epoch": fit.best_epoch, **chosen}, indent=2) + "\n")
     job.facts.update(rows=rows)
     accuracy = f"val accuracy {best['val_accuracy']:.1%}" if "val_accuracy" in best else "no validation set"
     return f"{accuracy} at epoch {fit.best_epoch} of {len(fit.curves)}, {rows:,} rows"
 
 
-def find_features(data: Path, split: str) -> dict[str, FeatureSet]:
+def find_features(job: Job, split: str) -> dict[str, FeatureSet]:
     """The cached sets of a split by variant."""
-    paths = sorted((data / "featurize").glob(f"{split}-*.h5"))
-    return {path.stem.removeprefix(f"{split}-"): read_features(path) for path in paths}
+    paths = job.inputs("featurize", f"{split}-*.h5")
+    return {name.removeprefix(f"{split}-"): read_features(path) for name, path in paths.items()}
 
 
-def write_curves(path: Path, curves: list[dict[str, Any]]) -> None:
+def curves_csv(curves: list[dict[str, Any]]) -> str:
     """One row an epoch, for `dvc plots`."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(curves[-1]))
-        writer.writeheader()
-        writer.writerows(curves)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(curves[-1]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(curves)
+    return text.getvalue()
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ class TrainHeadConfig(Section):
     hidden: list[Annotated[int, Field(ge=1)]] = Field(description="widths of the hidden layers; empty is a linear head")
     dropout: float = Field(ge=0, lt=1, description="dropout before every layer after the first")
     input_dropout: float = Field(ge=0, lt=1, description="dropout of the standardised features")
-    optimizer: Literal["adamw", "sgd"] = Field(description="AdamW, or SGD with momentum 0.9")
+    optimizer: Literal["adamw", "sgd"] = Field(description="AdamW, or SGD with momentum 0.9, which onecycle cycles")
     lr: float = Field(gt=0, description="peak learning rate")
     lr_schedule: Literal["constant", "cosine", "onecycle"] = Field(description="learning rate over all phases")
     weight_decay: float = Field(ge=0, description="weight decay")

@@ -7,6 +7,7 @@ from typing import Any, cast
 import yaml
 
 from cache.errors import ParamsError
+from cache.records import UNAUGMENTED
 from pipeline.config.augment import AugmentConfig
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.featurize import FeaturizeConfig
@@ -68,7 +69,7 @@ def _put_in(values: dict[str, Any], override: str) -> None:
 
 def _check_references(sections: dict[str, Section]) -> None:
     augment, head = cast(AugmentConfig, sections["augment"]), cast(TrainHeadConfig, sections["train_head"])
-    built = ["unaugmented", *augment.variants]
+    built = [UNAUGMENTED, *augment.variants]
     for phase in head.schedule:
         if phase.variant not in built:
             raise unknown_name("params.yaml train_head.schedule", phase.variant, built)

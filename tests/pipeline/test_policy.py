@@ -113,6 +113,8 @@ def test_flips_come_as_often_as_stated(config: AugmentConfig) -> None:
         ([{"Fliplr": {"probability": 1}}], "probability"),
         ([{"Rotate": {"rotate": "much"}}], "Rotate"),
         ([{"AutoAugment": {"policy": "imagenets"}}], "imagenet"),
+        ([{"SomeOf": {"n": 1, "children": [{"Fliplr": {"p": 1}, "Flipud": {"p": 1}}]}}], "Fliplr, Flipud"),
+        ([{"Multiply": {"mul": float("inf")}}], "JSON"),
     ],
 )
 def test_a_wrong_step_is_refused_by_name(config: AugmentConfig, steps: list[dict[str, object]], message: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cache.errors import RecordError
+from cache.errors import RecordError, StorageError
 from cache.reader import read_images
 from cache.records import ImageSet
 from cache.writer import write_images
@@ -79,3 +79,17 @@ def test_ids_that_are_no_digests_are_refused(data: Path, make_job: MakeJob) -> N
     write_images(data / "prepare" / "test.h5", ImageSet(images.images, images.labels, images.ids[::-1], ("a", "b")))
     with pytest.raises(RecordError, match="Run prepare again"):
         augment.run(make_job("augment", data, *SMALL))
+
+
+def test_without_prepared_images_nothing_is_thrown_away(data: Path, make_job: MakeJob) -> None:
+    augment.run(make_job("augment", data, *SMALL))
+    for path in (data / "prepare").iterdir():
+        path.unlink()
+    with pytest.raises(StorageError, match="Run prepare"):
+        augment.run(make_job("augment", data, *SMALL))
+    assert len(list((data / "augment").iterdir())) == 4
+
+
+def test_no_variants_leave_an_empty_folder_for_dvc(data: Path, make_job: MakeJob) -> None:
+    augment.run(make_job("augment", data, *SMALL, "augment.variants=[]"))
+    assert list((data / "augment").iterdir()) == []

@@ -3,12 +3,14 @@
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cache.errors import InputError
+from cache.errors import RecordError, StorageError
+from cache.reader import read_features
 from cache.records import FeatureSet
 from cache.writer import write_features
 from pipeline.classifier import load_classifier
@@ -63,5 +65,23 @@ def test_without_val_the_last_epoch_is_kept_and_said(data: Path, make_job: MakeJ
 
 
 def test_without_features_it_says_what_to_run(tmp_path: Path, make_job: MakeJob) -> None:
-    with pytest.raises(InputError, match="Run featurize"):
+    with pytest.raises(StorageError, match="Run featurize"):
         train_head.run(make_job("train_head", tmp_path / "data", *SMALL))
+
+
+def test_a_photo_that_is_in_train_and_in_val_is_refused(data: Path, make_job: MakeJob) -> None:
+    """As after prepare with another seed, where augment was forgotten."""
+    leaked = read_features(data / "featurize" / "train-unaugmented.h5")
+    path = data / "featurize" / "val-unaugmented.h5"
+    write_features(path, replace(leaked, features=leaked.features[:]))
+    (data / "featurize" / "val-color_1.h5").unlink()
+    with pytest.raises(RecordError, match="photos of train stand in val too"):
+        train_head.run(make_job("train_head", data, *SMALL))
+
+
+def test_variants_of_different_photos_are_refused(data: Path, make_job: MakeJob) -> None:
+    path = data / "featurize" / "train-color_1.h5"
+    old = read_features(path)
+    write_features(path, replace(old, features=old.features[:], ids=old.ids[::-1]))
+    with pytest.raises(RecordError, match="variants hold different photos"):
+        train_head.run(make_job("train_head", data, *SMALL))

@@ -1,0 +1,69 @@
+"""What every command line shares: help, errors as one line and exit code 2, the lock, the record of a run."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from cache.errors import StorageError
+from stages._cli import Job, _run_locked
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "stages.train_head", *arguments]
+    return subprocess.run(line, capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def test_a_wrong_value_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    done = command("--data", str(tmp_path), "--set", "train_head.lr=-1")
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: params.yaml train_head.lr") and done.stderr.count("\n") == 1
+
+
+def test_a_missing_input_says_what_to_run(tmp_path: Path) -> None:
+    done = command("--data", str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.endswith("Run featurize.\n") and done.stderr.count("\n") == 1
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    assert "Traceback" in command("--data", str(tmp_path), "--debug").stderr
+
+
+def test_a_run_is_recorded_and_an_experiment_beside_it_is_not(tmp_path: Path) -> None:
+    def run(job: Job) -> str:
+        job.facts["rows"] = 3
+        return "three rows"
+
+    data = tmp_path / "data"
+    _run_locked(Job("report", {}, data, tmp_path / "elsewhere", quiet=True), run)
+    assert not (data / "runs").exists()
+    _run_locked(Job("report", {}, data, data / "report", quiet=True), run)
+    record = json.loads((data / "runs" / "report.json").read_text(encoding="utf-8"))
+    assert record["summary"] == "three rows" and record["rows"] == 3
+
+
+def test_two_runs_of_one_output_wait_for_each_other(tmp_path: Path, store: Path) -> None:
+    """DVC's orphaned stage and its rerun: the second starts when the first is done."""
+    job = Job("report", {}, tmp_path / "data", tmp_path / "data" / "report", quiet=True)
+
+    def run(inner: Job) -> str:
+        held = next((store / "locks").iterdir())
+        with pytest.raises(TimeoutError):
+            FileLock(held).acquire(timeout=0.05)
+        return "alone"
+
+    _run_locked(job, run)
+
+
+def test_the_operating_system_s_errors_are_one_line(tmp_path: Path) -> None:
+    def run(job: Job) -> str:
+        raise PermissionError(13, "Permission denied", "/somewhere/file")
+
+    with pytest.raises(StorageError, match="/somewhere/file: cannot write: Permission denied"):
+        _run_locked(Job("report", {}, tmp_path, tmp_path / "report", quiet=True), run)
