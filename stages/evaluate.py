@@ -26,15 +26,16 @@ def run(job: Job) -> str:
     from pipeline.classifier import load_classifier
 
     config = job.section(EvaluateConfig)
-    paths = {name.removeprefix("test-"): path for name, path in job.inputs("featurize", "test-*.h5").items()}
+    found = {name.removeprefix("test-") for name in job.inputs("featurize", "test-*.h5")}
+    wanted = sorted({UNAUGMENTED} | found if found else found, key=variant_order)
     classifier = load_classifier(job.data / "train_head")
     for old in job.out.glob("predictions-*.npz"):  # of variants that are gone
         old.unlink()
     reports: list[Report] = []
     tables = error_tables([], [], config.worst)  # headers alone where there is no test split
-    with job.progress(len(paths), "variants") as advance:
-        for variant in sorted(paths, key=variant_order):
-            predictions = classifier.predict(read_features(paths[variant]))
+    with job.progress(len(wanted), "variants") as advance:
+        for variant in wanted:
+            predictions = classifier.predict(read_features(job.data / "featurize" / f"test-{variant}.h5"))
             reports.append(evaluate(predictions, config.confidence))
             write_bytes(job.out / f"predictions-{variant}.npz", to_npz(predictions))
             if variant == UNAUGMENTED:

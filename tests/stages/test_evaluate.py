@@ -117,10 +117,17 @@ def test_the_same_input_gives_the_same_bytes(judged: Job) -> None:
 
 
 def test_without_a_test_split_it_says_so_and_the_metrics_are_empty(job: Job) -> None:
+    write_test(job.data / "featurize", "unaugmented", [0] * 10)
+    (job.data / "featurize" / "test-unaugmented.h5").rename(job.data / "featurize" / "train-unaugmented.h5")
     assert run(job) == "no test split (prepare.test is none), so nothing to judge"
     assert json.loads((job.out / "metrics.json").read_text()) == {"test": {}}
     assert (job.out / "per_class.csv").read_text() == "variant,class,support,precision,recall,f1\n"
     assert (job.out / "confusion.csv").read_text() == "actual,predicted\n"
+
+
+def test_missing_features_are_not_taken_for_a_missing_test_split(job: Job) -> None:
+    with pytest.raises(AugcacheError, match="Run featurize"):
+        run(job)
 
 
 def test_augmented_test_features_without_the_unaugmented_are_refused(job: Job) -> None:

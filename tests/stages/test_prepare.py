@@ -168,7 +168,7 @@ def test_bad_input_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr == (
         "error: nowhere: no such folder or archive; expected a folder, .zip, .tar, .tar.gz, .tar.bz2, .tar.xz, "
-        "or the word digits. Check prepare.source.\n"
+        "or pipeline/digits.txt. Check prepare.source.\n"
     )
 
 
