@@ -1,5 +1,6 @@
 """The head: learns, obeys its schedule, picks its best epoch on val-unaugmented, repeats to the bit."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,8 @@ def test_without_val_the_last_epoch_is_kept(config: TrainHeadConfig, train: dict
 def test_augmented_val_is_a_curve_and_decides_nothing(config: TrainHeadConfig, train: dict[str, FeatureSet]) -> None:
     val = {"unaugmented": make_features(90, seed=1)}
     alone = fit_head(train, val, config)
-    both = fit_head(train, {**val, "spatial_1": make_features(90, "spatial_1", 9.0, 2)}, config)
+    sibling = replace(make_features(90, "spatial_1", 9.0, 2), ids=val["unaugmented"].ids)
+    both = fit_head(train, {**val, "spatial_1": sibling}, config)
     assert both.best_epoch == alone.best_epoch
     assert all("val_accuracy_spatial_1" in row for row in both.curves)
 
@@ -94,7 +96,8 @@ def test_means_are_over_examples_not_over_batches(config: TrainHeadConfig, train
     once = config.model_copy(
         update={"schedule": [Phase("unaugmented", 1)], "lr": 1e-9, "dropout": 0, "input_dropout": 0}
     )
-    fit = fit_head(few, {"unaugmented": few["unaugmented"]}, once)
+    others = replace(few["unaugmented"], ids=make_features(33, seed=1).ids)
+    fit = fit_head(few, {"unaugmented": others}, once)
     assert fit.curves[0]["train_accuracy"] == pytest.approx(fit.curves[0]["val_accuracy"], abs=1e-6)
     assert fit.curves[0]["train_accuracy"] * 33 == pytest.approx(round(fit.curves[0]["train_accuracy"] * 33))
 
