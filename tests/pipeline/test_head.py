@@ -125,7 +125,7 @@ def test_a_variant_that_is_not_there_is_refused(config: TrainHeadConfig, train: 
 
 
 def test_features_of_two_backbones_are_refused(config: TrainHeadConfig, train: dict[str, FeatureSet]) -> None:
-    other = make_features(30, "spatial_1")
+    other = make_features(300, "spatial_1")
     other = FeatureSet(
         other.features, other.labels, other.ids, CLASSES, "spatial_1", "b0", {**RECIPE, "backbone": "b0"}
     )
