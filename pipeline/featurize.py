@@ -13,16 +13,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cache.errors import InputError, ParamsError
+from cache.errors import InputError
 from cache.layout import Array
 from cache.parts import PartStore, store_folder
 from cache.records import FeatureSet, ImageSet
 from pipeline.backbone import Backbone, make_backbone
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.derive import Derivation, derive
+from pipeline.devices import choose_device, device_kind
 from pipeline.workers import Pool
 
-CODE_VERSION = 1  # raise it whenever the same recipe gives other features
+CODE_VERSION = 2  # raise it whenever the same recipe gives other features
 COMPILE_OPTIONS: dict[str, Any] = {"freezing": True}
 
 
@@ -76,20 +77,6 @@ def featurize(
     rows, computed = derive(images, images.keys(), derivation, advance=advance)
     identity = (images.labels, images.ids, images.classes, images.variant)
     return FeatureSet(rows, *identity, backbone=config.backbone, recipe=recipe), computed
-
-
-def choose_device(device: str) -> torch.device:
-    """The device of this name, `auto` being a GPU where there is one. Raises ParamsError."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ParamsError("no GPU is available", where="params.yaml featurize.device", found="cuda", remedy="Set auto.")
-    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def device_kind(device: str) -> str:
-    """The device as far as it decides bytes: the GPU's model, or the processor's vector instructions."""
-    if choose_device(device).type == "cuda":
-        return torch.cuda.get_device_name()
-    return f"cpu {torch.backends.cpu.get_cpu_capability()}"
 
 
 @cache

@@ -1,14 +1,27 @@
 """Section `featurize` of params.yaml."""
 
-from typing import Literal, Self
+import re
+from typing import Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
 from cache.errors import ParamsError
 from pipeline.params import Section, Workers, unknown_name
 
-EFFICIENTNETS = tuple(f"efficientnet-b{scale}" for scale in range(9))
+
+class Shape(NamedTuple):
+    """How an EfficientNet differs from B0: factors of its width and depth, and the stride of its first layer."""
+
+    width: float
+    depth: float
+    stem_stride: int = 2
+
+
+# Tan & Le, ICML 2019, as efficientnet-pytorch has them
+SCALES = ((1, 1), (1, 1.1), (1.1, 1.2), (1.2, 1.4), (1.4, 1.8), (1.6, 2.2), (1.8, 2.6), (2, 3.1), (2.2, 3.6))
+EFFICIENTNETS = {f"efficientnet-b{number}": Shape(*scale) for number, scale in enumerate(SCALES)}
 MINI = "efficientnet-mini"
+OWN = re.compile(r"efficientnet:(?P<width>[0-9.]+)x(?P<depth>[0-9.]+)/(?P<stride>[12])")
 TIMM = "timm:"
 OFFICIAL = ("advprop", "imagenet")  # weights that have a published file, and what inputs they expect
 
@@ -16,7 +29,10 @@ OFFICIAL = ("advprop", "imagenet")  # weights that have a published file, and wh
 class FeaturizeConfig(Section):
     """The frozen backbone and how its features are computed and kept."""
 
-    backbone: str = Field(description="`efficientnet-mini`, `efficientnet-b0` … `b8`, or `timm:<name>`")
+    backbone: str = Field(
+        description="`efficientnet-mini`, `efficientnet-b0` … `b8`, `efficientnet:<width>x<depth>/<stem stride>`, "
+        "or `timm:<name>`"
+    )
     weights: str = Field(
         description="`advprop` or `imagenet` (the official file, downloaded once), `random` (seeded), "
         "or the path of a .safetensors or pickle-free .pth file"
@@ -51,8 +67,9 @@ class FeaturizeConfig(Section):
 
 def check_names(backbone: str, weights: str, preprocessing: str) -> None:
     """Raise ParamsError for a name that does not exist, or weights that such a backbone cannot have."""
-    if not backbone.startswith(TIMM) and backbone != MINI and backbone not in EFFICIENTNETS:
-        raise unknown_name("params.yaml featurize.backbone", backbone, [MINI, *EFFICIENTNETS, "timm:<name>"])
+    if not backbone.startswith(TIMM) and shape_of(backbone) is None:
+        known = [MINI, *EFFICIENTNETS, "efficientnet:<width>x<depth>/<stem stride>", "timm:<name>"]
+        raise unknown_name("params.yaml featurize.backbone", backbone, known)
     if weights not in OFFICIAL:
         return
     if reason := _lacking(backbone, weights):
@@ -67,12 +84,27 @@ def check_names(backbone: str, weights: str, preprocessing: str) -> None:
         )
 
 
+def shape_of(backbone: str) -> Shape | None:
+    """The shape of an EfficientNet by its name; None for any other name."""
+    if backbone == MINI:
+        return Shape(0.5, 0.5)
+    if own := OWN.fullmatch(backbone):
+        try:
+            shape = Shape(float(own["width"]), float(own["depth"]), int(own["stride"]))
+        except ValueError:
+            return None
+        return shape if 0 < shape.width <= 8 and 0 < shape.depth <= 8 else None
+    return EFFICIENTNETS.get(backbone)
+
+
 def _lacking(backbone: str, weights: str) -> tuple[str, str] | None:
     """Why a backbone has no official weights of this kind, and what to do; None where it has."""
     if backbone.startswith(TIMM):
         return "timm's weights cannot be fetched here by name", "Give the path of a file, or random."
     if backbone == MINI:
         return f"no {weights} weights of {MINI} are shipped yet", "Give the path of a file, or random."
-    if backbone == EFFICIENTNETS[8] and weights == "imagenet":
+    if backbone not in EFFICIENTNETS:
+        return f"no {weights} weights of {backbone} were ever published", "Give the path of a file, or random."
+    if backbone == "efficientnet-b8" and weights == "imagenet":
         return f"{backbone} was published with AdvProp weights alone", "Set advprop."
     return None

@@ -12,6 +12,7 @@ from pipeline.config.augment import AugmentConfig
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.prepare import PrepareConfig
+from pipeline.config.pretrain import PretrainConfig
 from pipeline.config.report import ReportConfig
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.params import Section, parse, unknown_name
@@ -23,6 +24,7 @@ SECTIONS: dict[str, type[Section]] = {
     "train_head": TrainHeadConfig,
     "evaluate": EvaluateConfig,
     "report": ReportConfig,
+    "pretrain": PretrainConfig,
 }
 
 

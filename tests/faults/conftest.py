@@ -39,6 +39,12 @@ SETTINGS = (
     "featurize.rows_per_task=8",
     "train_head.schedule=[unaugmented x 2, spatial_1 x 2, color_1 x 2]",
     "train_head.hidden=[32]",
+    "pretrain.backbone=efficientnet:0.25x0.2/2",
+    "pretrain.sizes=[16]",
+    "pretrain.epochs=2",
+    "pretrain.batch=4",
+    "pretrain.device=cpu",
+    "pretrain.checkpoint_seconds=0",
 )
 
 
@@ -115,6 +121,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Place:
     made = Place(home / "photos", home / "data", home / "store")
     made.run_all()
     made.run("train_head")
+    made.run("pretrain")
     return made
 
 

@@ -3,6 +3,8 @@
 `pytest tests/faults/test_kill.py --kills 500` kills as often as you like.
 """
 
+import hashlib
+import io
 import os
 import shutil
 import signal
@@ -16,17 +18,30 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from cache.reader import read_file
 
-STAGES = ("augment", "featurize", "train_head")
+STAGES = ("augment", "featurize", "train_head", "pretrain")
 SEED = 20260203
+STEPS = 24 // 4  # of pretrain an epoch: images by batch
 Start = Callable[..., Any]
 
 
 def rows_in(folder: Path) -> int:
     """Rows of all complete parts below a folder."""
     return sum(len(read_file(path, "part").rows) for path in folder.glob("*/*.h5"))
+
+
+def steps_in(store: Path) -> int:
+    """Steps of training that the checkpoint holds, which must be whole whenever the stage was killed."""
+    found = list((store / "checkpoints").rglob("*.pt"))
+    if not found:
+        return 0
+    content = found[0].read_bytes()
+    assert len(found) == 1 and hashlib.sha256(content[32:]).digest() == content[:32]
+    state = torch.load(io.BytesIO(content[32:]), weights_only=True)
+    return int(state["epoch"] * STEPS + state["step"])
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -42,13 +57,14 @@ def test_a_stage_killed_at_random_moments_ends_as_if_it_had_not_been(
     kills, asked, tries = 0, -(-pytestconfig.getoption("--kills") // len(STAGES)), 0
     while kills < asked:
         tries += 1
-        held = rows_in(place.store / "features")
+        held, reached = rows_in(place.store / "features"), steps_in(place.store)
         child = start(place, stage)
         time.sleep(random.uniform(0, duration))
         child.send(signal.SIGKILL)
         killed = child.wait() == -signal.SIGKILL
         kills += killed
         assert rows_in(place.store / "features") >= held
+        assert steps_in(place.store) >= reached
         if not killed or tries % 4 == 0:  # finish what was killed, then start anew
             check_repeat(stage, place, reference, start)
             forget(stage, place)
@@ -69,7 +85,7 @@ def check_repeat(stage: str, place: Any, reference: Any, start: Start) -> None:
 
 
 def forget(stage: str, place: Any) -> None:
-    for folder in (place.data / stage, place.store / "features"):
+    for folder in (place.data / stage, place.store / "features", place.store / "checkpoints"):
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -1,0 +1,38 @@
+"""Adversarial examples: gradient ascent on the loss within a box around each image."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Projected gradient descent in the L-infinity ball (Madry et al., ICLR 2018); one big step of it is FGSM.
+
+    eps: how far a value may move, and step: how far it moves at once, both in 8-bit steps of 0..255.
+    """
+
+    eps: float
+    step: float
+    steps: int
+
+
+def perturb(
+    predict: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, attack: Attack, generator: torch.Generator
+) -> Tensor:
+    """Images float [k, 3, h, w] in 0..255, moved from a random start so that `predict`'s cross entropy grows.
+
+    predict: images in 0..255 to logits [k, c]; its own parameters get no gradients. Stays within 0..255.
+    """
+    low, high = (images - attack.eps).clamp(min=0), (images + attack.eps).clamp(max=255)
+    start = torch.rand(images.shape, generator=generator, device=images.device)
+    moved = torch.lerp(low, high, start)
+    for _ in range(attack.steps):
+        moved = moved.detach().requires_grad_()
+        logits = predict(moved).double()  # in float32 a sure answer has no gradient at all, and would seem robust
+        (gradient,) = torch.autograd.grad(functional.cross_entropy(logits, labels), moved)
+        moved = torch.minimum(torch.maximum(moved + attack.step * gradient.sign(), low), high)
+    return moved.detach()
