@@ -39,7 +39,7 @@ class Pretrained:
     """An EfficientNet with its classifier, of the last epoch.
 
     curves: one row an epoch: epoch, size, lr, train_loss, train_loss_attacked and, where there is a validation set,
-    val_loss and val_accuracy.
+    val_loss and val_accuracy, at the size of the epoch.
     """
 
     network: nn.Module
@@ -224,7 +224,7 @@ def _end_epoch(training: _Training, steps: int, size: int, held_out: Pixels | No
     if config.attack_steps:
         curve["train_loss_attacked"] = attacked
     if held_out is not None:
-        loss, accuracy = measure(training.network, held_out, config.sizes[-1])
+        loss, accuracy = measure(training.network, held_out, size)
         curve |= {"val_loss": loss, "val_accuracy": accuracy}
     training.curves.append(curve)
     training.epoch, training.step = training.epoch + 1, 0
