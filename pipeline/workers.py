@@ -4,7 +4,8 @@ The only module that imports dask. Tasks say where their results go, so it does 
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ R = TypeVar("R")
 STARTUP_SECONDS = 6.0  # of a local cluster and of its workers' imports
 RETRIES = 3  # of a task whose worker died
 CONNECT_SECONDS = 10
+RECONNECT_SECONDS = 60  # how long a scheduler may be away while work is left
 
 
 class Pool:
@@ -64,31 +66,45 @@ class Pool:
     def _run_on_cluster(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
         from concurrent.futures import CancelledError
 
-        from distributed import KilledWorker, as_completed
+        from distributed import KilledWorker
         from distributed.comm.core import CommClosedError
 
-        client = self._connect()
-        futures = client.map(function, tasks, pure=False)
+        remaining = dict(enumerate(tasks))
+        self._connect(CONNECT_SECONDS)
+        while remaining:
+            try:
+                for number, result in self._gather(function, remaining):
+                    del remaining[number]
+                    yield result
+            except KilledWorker as error:
+                remedy = "Look at the workers' logs (too little memory?), then run the same command again."
+                raise StorageError("workers died again and again on one task", remedy=remedy) from error
+            except (CancelledError, CommClosedError) as error:
+                self._reconnect(error)
+
+    def _gather(self, function: Callable[[T], R], tasks: Mapping[int, T]) -> Iterator[tuple[int, R]]:
+        """Results by the number of their task. Raises CancelledError or CommClosedError where the scheduler is lost."""
+        from concurrent.futures import CancelledError
+
+        from distributed import as_completed
+
+        futures = self._client.map(function, list(tasks.values()), pure=False)
+        numbers = dict(zip((future.key for future in futures), tasks, strict=True))
         try:
-            for _, result in as_completed(futures, with_results=True):
+            for future, result in as_completed(futures, with_results=True):
                 if isinstance(result, CancelledError):  # given, not raised, where the scheduler is lost
                     raise result
-                yield result
-        except KilledWorker as error:
-            remedy = "Look at the workers' logs (too little memory?), then run the same command again."
-            raise StorageError("workers died again and again on one task", remedy=remedy) from error
-        except (CancelledError, CommClosedError) as error:
-            remedy = "Start it again and run the same command again: finished parts are kept."
-            raise StorageError("the dask scheduler went away", where=self.scheduler, remedy=remedy) from error
+                yield numbers[future.key], result
         finally:
-            client.cancel(futures)
+            self._client.cancel(futures)
 
-    def _connect(self) -> Any:
+    def _connect(self, seconds: float) -> None:
+        """Have a client, of local processes or of the scheduler. Raises InputError where none answers in time."""
         import dask
         from distributed import Client, LocalCluster
 
         if self._client is not None:
-            return self._client
+            return
         dask.config.set({"distributed.scheduler.allowed-failures": RETRIES})
         if self.scheduler is None:
             local = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
@@ -96,8 +112,20 @@ class Pool:
                 n_workers=self.processes, threads_per_worker=1, memory_limit=0, silence_logs=40, **local
             )
         try:
-            self._client = Client(self._cluster or self.scheduler, timeout=CONNECT_SECONDS)
+            self._client = Client(self._cluster or self.scheduler, timeout=seconds)
         except (OSError, ValueError) as error:
             remedy = "Start it (dask scheduler), or set the scheduler to null for local processes."
             raise InputError("no dask scheduler answers", where=self.scheduler, remedy=remedy) from error
-        return self._client
+
+    def _reconnect(self, lost: BaseException) -> None:
+        """Wait for a scheduler that was lost to be started again. Raises StorageError where it is not."""
+        with suppress(OSError, TimeoutError, type(lost)):  # its scheduler is gone
+            self._client.close(timeout=1)
+        self._client = None
+        try:
+            if self.scheduler is None:
+                raise lost
+            self._connect(RECONNECT_SECONDS)
+        except (InputError, type(lost)) as error:
+            remedy = "Start it again and run the same command again: finished parts are kept."
+            raise StorageError("the dask scheduler went away", where=self.scheduler, remedy=remedy) from error

@@ -37,8 +37,8 @@ class Cluster:
         self.file = folder / "scheduler.json"
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self, workers: int) -> str:
-        listen = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0"]
+    def start(self, workers: int, port: int = 0) -> str:
+        listen = ["--host", "127.0.0.1", "--port", str(port), "--dashboard-address", "127.0.0.1:0"]
         self._run("scheduler", *listen, "--scheduler-file", str(self.file))
         deadline = time.monotonic() + 60
         while not (self.file.exists() and self.file.read_text().endswith("}")):
@@ -168,9 +168,32 @@ def test_a_worker_killed_in_mid_run_and_one_added_do_not_change_a_byte(
     assert victim.wait(10) == -signal.SIGKILL
 
 
-def test_a_scheduler_that_dies_is_one_line_and_the_repeat_goes_on(
+def test_a_scheduler_started_again_in_mid_run_completes_it_with_the_same_bytes(
     images: ImageSet, augmentation: Augmentation, tmp_path: Path
 ) -> None:
+    cluster, store = Cluster(tmp_path), tmp_path / "store"
+    try:
+        address = cluster.start(workers=1)
+
+        def restart(_: int, seen: list[int] = []) -> None:  # noqa: B006
+            seen.append(1)
+            if len(seen) == 3:
+                cluster.stop()
+                cluster.file.unlink()
+                threading.Thread(target=cluster.start, args=(1, int(address.rpartition(":")[2])), daemon=True).start()
+
+        with Pool(1, address) as pool:
+            made, computed = augment(images, augmentation, Workshop(store, 1, pool), advance=restart)
+        assert computed == len(images)
+        assert np.array_equal(made.images[:], augmentation(images.images[:], images.ids))
+    finally:
+        cluster.stop()
+
+
+def test_a_scheduler_that_dies_is_one_line_and_the_repeat_goes_on(
+    images: ImageSet, augmentation: Augmentation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers_module, "RECONNECT_SECONDS", 0.5)
     first, second, store = Cluster(tmp_path / "a"), Cluster(tmp_path / "b"), tmp_path / "store"
     for cluster in (first, second):
         cluster.file.parent.mkdir()

@@ -1,0 +1,113 @@
+"""How do augment and featurize grow with the workers of a dask cluster? A real scheduler on loopback.
+
+    python benchmarks/cluster.py [--images 4000] [--size 64] [--workers 1 2]
+
+Images a second beyond start-up (the same command with everything cached), by number of worker processes of one thread
+each, and what a part costs: seconds, bytes, and the scheduler's own processor time per task.
+"""
+
+import argparse
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+from stage_runs import Place, make_photos, write_json
+
+ROWS_PER_TASK = 64
+LOOPBACK = ["--host", "127.0.0.1"]
+LISTEN = [*LOOPBACK, "--port", "0", "--dashboard-address", "127.0.0.1:0"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=4_000)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--out", type=Path, default=Path("data/benchmarks/cluster.json"))
+    given = parser.parse_args()
+    folder = Path(tempfile.mkdtemp())
+    try:
+        make_photos(folder / "photos", range(given.images), given.size)
+        found = {count: measure(folder, given.images, given.size, count) for count in given.workers}
+    finally:
+        shutil.rmtree(folder)
+    print(f"\n{'workers':8}{'augment':>16}{'featurize':>16}{'s/part':>16}{'scheduler ms/task':>20}")
+    for count, row in found.items():
+        rates = f"{row['augment']:>10,.0f} img/s{row['featurize']:>10,.0f} img/s"
+        parts = f"{row['augment_part']:>8.2f} {row['featurize_part']:>7.2f}"
+        print(f"{count:<8}{rates}{parts}{row['scheduler_ms_per_task']:>20.1f}")
+    write_json(given.out, found)
+
+
+def measure(folder: Path, images: int, size: int, workers: int) -> dict[str, float]:
+    """Images a second of both stages, seconds a part, the scheduler's milliseconds a task."""
+    with cluster(folder / f"cluster-{workers}", workers) as (address, scheduler):
+        overrides = (
+            "augment.variants=[spatial_1]",
+            "train_head.schedule=[unaugmented x 1]",
+            f"prepare.source={folder / 'photos'}",
+            *(f"{stage}.size={size}" for stage in ("prepare", "augment", "featurize")),
+            *(f"{stage}.scheduler={address}" for stage in ("augment", "featurize")),
+            *(f"{stage}.rows_per_task={ROWS_PER_TASK}" for stage in ("augment", "featurize")),
+        )
+        place = Place(folder / f"place-{workers}", overrides)
+        place.run("prepare")
+        found: dict[str, float] = {}
+        used, tasks = sum(scheduler.cpu_times()[:2]), 0
+        for stage, rows in (("augment", images), ("featurize", 2 * images)):
+            warm(place, stage)
+            full, again = place.run(stage), place.run(stage)
+            print(f"{workers} workers: {full.summary}", flush=True)
+            parts = -(-rows // ROWS_PER_TASK)
+            found[stage] = rows / (full.seconds - again.seconds)
+            found[f"{stage}_part"] = (full.seconds - again.seconds) * workers / parts
+            tasks += parts
+        spent = sum(scheduler.cpu_times()[:2]) - used
+        return found | {"scheduler_ms_per_task": 1000 * spent / tasks}
+
+
+def warm(place: Place, stage: str) -> None:
+    """Let every worker import and build what the stage needs, on other draws or sizes than are measured."""
+    other = Place(place.folder / "warm", (*place.overrides, "prepare.limit_per_class=20"))
+    other.run("prepare")
+    if stage == "featurize":
+        other.run("augment")
+    other.run(stage)
+
+
+@contextlib.contextmanager
+def cluster(folder: Path, workers: int) -> Iterator[tuple[str, psutil.Process]]:
+    """A scheduler and its workers, each a process of one thread; yields the address and the scheduler."""
+    folder.mkdir(parents=True)
+    file, processes = folder / "scheduler.json", []
+
+    def start(*arguments: str) -> None:
+        command = [sys.executable, "-m", "dask", *arguments]
+        processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+
+    try:
+        start(
+            "scheduler", *LOOPBACK, "--port", "0", "--dashboard-address", "127.0.0.1:0", "--scheduler-file", str(file)
+        )
+        while not (file.exists() and file.read_text().endswith("}")):
+            time.sleep(0.1)
+        address = str(json.loads(file.read_text())["address"])
+        for _ in range(workers):
+            options = ["--no-nanny", "--nthreads", "1", "--no-dashboard", "--local-directory", str(folder)]
+            start("worker", address, *LOOPBACK, *options)
+        yield address, psutil.Process(processes[0].pid)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+if __name__ == "__main__":
+    main()

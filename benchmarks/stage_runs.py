@@ -1,0 +1,92 @@
+"""Whole stages as processes of their own, on photos made here: what the benchmarks of the cache share."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLE_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one command: wall time, highest sum of resident memory over its processes, and its last line."""
+
+    seconds: float
+    peak_mib: float
+    summary: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """Photos, a data folder and a store under one folder, and the values that differ from params.yaml."""
+
+    folder: Path
+    overrides: tuple[str, ...]
+
+    @property
+    def photos(self) -> Path:
+        return self.folder / "photos"
+
+    def run(self, stage: str, *more: str) -> Cost:
+        """Run one stage to its end. Raises RuntimeError where it fails."""
+        chosen = [f"prepare.source={self.photos}", *self.overrides, *more]
+        sets = [part for override in chosen for part in ("--set", override)]
+        command = [sys.executable, "-m", f"stages.{stage}", "--data", str(self.folder / "data"), *sets]
+        own = os.environ | {"AUGCACHE_STORE": str(self.folder / "store")}
+        started = time.perf_counter()
+        with subprocess.Popen(command, cwd=ROOT, env=own, stdout=subprocess.PIPE, text=True) as process:
+            peak = peak_memory(process)
+            assert process.stdout is not None
+            output = process.stdout.read()
+        if process.returncode:
+            raise RuntimeError(f"{stage} failed: {output}")
+        return Cost(time.perf_counter() - started, peak, output.strip().splitlines()[-1])
+
+
+def peak_memory(process: "subprocess.Popen[str]") -> float:
+    """MiB of a process and all that it starts, looked at until it ends."""
+    peak, parent = 0, psutil.Process(process.pid)
+    while process.poll() is None:
+        total = 0
+        for each in family(parent):
+            try:
+                total += each.memory_info().rss
+            except psutil.Error:
+                continue
+        peak = max(peak, total)
+        time.sleep(SAMPLE_SECONDS)
+    return peak / 2**20
+
+
+def family(parent: psutil.Process) -> list[psutil.Process]:
+    try:
+        return [parent, *parent.children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def make_photos(folder: Path, numbers: Iterable[int], size: int, seed: int = 0, classes: int = 10) -> None:
+    """JPEGs of smooth colours and fine noise, `<class>/<number>.jpg`; other pixels for another number or seed."""
+    for number in numbers:
+        random = np.random.default_rng([seed, number])
+        coarse = Image.fromarray(random.integers(0, 256, (7, 7, 3), dtype=np.uint8))
+        smooth = np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC), dtype=np.int16)
+        pixels = np.clip(smooth + random.integers(-20, 21, (size, size, 1)), 0, 255).astype(np.uint8)
+        path = folder / f"class_{number % classes}" / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path, quality=90)
+
+
+def write_json(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n")
