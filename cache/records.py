@@ -90,6 +90,10 @@ class FeatureSet:
     def __len__(self) -> int:
         return len(self.features)
 
+    def take(self, index: Array) -> "FeatureSet":
+        """The chosen rows, in memory."""
+        return replace(self, features=self.features[index], labels=self.labels[index], ids=self.ids[index])
+
 
 def check_identity(n: int, labels: Array, ids: Array, classes: Sequence[str], variant: str) -> None:
     """Refuse identity columns that do not fit n rows, each other or the classes. Raises RecordError."""

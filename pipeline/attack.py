@@ -21,15 +21,21 @@ class Attack:
 
 
 def perturb(
-    predict: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, attack: Attack, generator: torch.Generator
+    predict: Callable[[Tensor], Tensor],
+    images: Tensor,
+    labels: Tensor,
+    attack: Attack,
+    generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Images float [k, 3, h, w] in 0..255, moved from a random start so that `predict`'s cross entropy grows.
+    """Images float [k, 3, h, w] in 0..255, moved so that `predict`'s cross entropy grows; they stay within 0..255.
 
-    predict: images in 0..255 to logits [k, c]; its own parameters get no gradients. Stays within 0..255.
+    predict: images in 0..255 to logits [k, c]; its own parameters get no gradients. generator: of a random start within
+    the box; without one the start is the image.
     """
     low, high = (images - attack.eps).clamp(min=0), (images + attack.eps).clamp(max=255)
-    start = torch.rand(images.shape, generator=generator, device=images.device)
-    moved = torch.lerp(low, high, start)
+    moved = images
+    if generator is not None:
+        moved = torch.lerp(low, high, torch.rand(images.shape, generator=generator, device=images.device))
     for _ in range(attack.steps):
         moved = moved.detach().requires_grad_()
         logits = predict(moved).double()  # in float32 a sure answer has no gradient at all, and would seem robust

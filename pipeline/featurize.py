@@ -81,7 +81,7 @@ def featurize(
 
 @cache
 def _backbone(config: FeaturizeConfig) -> Backbone:
-    return make_backbone(config.backbone, config.weights, config.size, config.preprocessing, config.weights_folder)
+    return make_backbone(*config.backbone_arguments)
 
 
 @cache

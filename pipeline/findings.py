@@ -52,6 +52,11 @@ class Findings:
         return self._json("evaluate/metrics.json").get("test", {})  # type: ignore[no-any-return]
 
     @cached_property
+    def attacked(self) -> Mapping[str, Mapping[str, float]]:
+        """Figures of the attacked test images, clean and by attack."""
+        return self._json("evaluate/metrics.json").get("attacked", {})  # type: ignore[no-any-return]
+
+    @cached_property
     def best_epoch(self) -> int:
         """The epoch whose weights were kept; 0 where unknown."""
         found = self._json("train_head/metrics.json").get("best_epoch")

@@ -31,11 +31,12 @@ def parse(kind: type[S], values: object, name: str) -> S:
 
 def _params_error(kind: type[Section], name: str, first: Any) -> ParamsError:
     place = [part for part in first["loc"][:1] if part in kind.model_fields]
-    place += [part for part in first["loc"][1:2] if isinstance(part, int)]
+    if any(isinstance(part, int) for part in first["loc"][1:2]):  # an entry of a list, and a key of the entry
+        place += first["loc"][1:3]
     key = ".".join([name, *map(str, place)])
-    if first["type"] == "extra_forbidden":
+    if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
         return unknown_name(f"params.yaml {name}", str(first["loc"][-1]), list(kind.model_fields))
-    if first["type"] == "missing":
+    if first["type"] == "missing" and len(first["loc"]) == 1:
         missing = f"{name}.{first['loc'][0]}"
         return ParamsError("key is missing", where=f"params.yaml {missing}", remedy=f"Add {missing} to params.yaml.")
     message = str(first["msg"]).removeprefix("Value error, ")

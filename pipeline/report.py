@@ -34,7 +34,8 @@ def render_report(findings: Findings) -> str:
         found=findings,
         random=findings.featurize.weights == "random",
         headline=list(_headline(findings)),
-        variants=_variants(findings.metrics),
+        variants=_judged(findings.metrics),
+        attacked=_judged(findings.attacked),
         charts=_charts(findings.curves),
         bands=phase_bands(findings.curves),
         gallery=make_gallery(findings.images, findings.report.samples, side),
@@ -76,10 +77,11 @@ def _headline(findings: Findings) -> Iterator[tuple[str, str, str]]:
         yield f"{len(images[0].classes):,}", "classes", ""
 
 
-def _variants(metrics: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
-    clean = metrics.get(UNAUGMENTED, {}).get("top1")
+def _judged(metrics: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
+    """Each variant's or attack's figures, with its change against the first, which is clean."""
+    clean = next(iter(metrics.values()), {}).get("top1", 0.0)
     return [
-        {**figures, "name": name, "change": None if clean is None or not index else figures["top1"] - clean}
+        {**figures, "name": name, "change": figures["top1"] - clean if index else None}
         for index, (name, figures) in enumerate(metrics.items())
     ]
 

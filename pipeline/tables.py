@@ -30,10 +30,13 @@ def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return target.getvalue()
 
 
-def metrics_json(reports: Sequence[Report]) -> str:
-    """`{"test": {variant: {"top1": ..., "top1_low": ..., ...}}}`: flat names that stay the same from run to run."""
-    figures = {report.variant: _figures(report) for report in reports}
-    return json.dumps({"test": figures}, indent=2) + "\n"
+def metrics_json(reports: Sequence[Report], attacked: Sequence[Report] = ()) -> str:
+    """`{"test": {variant: {"top1": ..., "top1_low": ..., ...}}, "attacked": {attack: ...}}`: names that stay."""
+    figures = {
+        name: {report.variant: _figures(report) for report in group}
+        for name, group in (("test", reports), ("attacked", attacked))
+    }
+    return json.dumps(figures, indent=2) + "\n"
 
 
 def _figures(report: Report) -> dict[str, Any]:
@@ -45,10 +48,22 @@ def _figures(report: Report) -> dict[str, Any]:
     return {**figures, "n": report.n}
 
 
-def per_class_csv(reports: Sequence[Report]) -> str:
-    """One row for each variant and class."""
+def summary(reports: Sequence[Report], attacked: Sequence[Report]) -> str:
+    """One line: accuracy on test, on its worst variant, and under the worst attack."""
+    if not reports:
+        return "no test split (prepare.test is none), so nothing to judge"
+    line = f"top-1 {reports[0].top1.percent()} on {reports[0].n:,} test images"
+    for what, group in (("worst variant", reports[1:]), ("worst attack", attacked[1:])):
+        if group:
+            worst = min(group, key=lambda report: report.top1.value)
+            line += f", {what} {worst.variant} {100 * worst.top1.value:.1f} %"
+    return line
+
+
+def per_class_csv(reports: Sequence[Report]) -> dict[str, str]:
+    """One row for each variant and class, by file name."""
     rows = [(report.variant, *astuple(scores)) for report in reports for scores in report.classes]
-    return to_csv(("variant", "class", "support", "precision", "recall", "f1"), rows)
+    return {"per_class.csv": to_csv(("variant", "class", "support", "precision", "recall", "f1"), rows)}
 
 
 def error_tables(reports: Sequence[Report], predictions: Sequence[Predictions], most: int) -> dict[str, str]:

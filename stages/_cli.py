@@ -105,7 +105,8 @@ def _run_locked(job: Job, run: Callable[[Job], str]) -> None:
             typer.echo(f"{job.stage}: waiting for another run that writes {job.out}", err=True)
             lock.acquire()
         with lock:
-            remove_stale(job.out)
+            for folder in (job.out, job.data / "runs"):
+                remove_stale(folder)
             started = time.perf_counter()
             summary = run(job)
             _record(job, summary, time.perf_counter() - started)

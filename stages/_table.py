@@ -5,22 +5,26 @@ import sys
 from pathlib import Path
 
 from cache.reader import read_features
-from pipeline.config.whole import SECTIONS
+from pipeline.config.whole import STAGES
 
 DATA = Path("data")
 
 
 def main() -> None:
     """Print the table of the last run below data/."""
-    judged = json.loads((DATA / "evaluate" / "metrics.json").read_text(encoding="utf-8"))["test"]
+    metrics = json.loads((DATA / "evaluate" / "metrics.json").read_text(encoding="utf-8"))
     print(f"\n{'variant':<14}{'images':>9}{'top-1 on test':>16}  interval")
-    for variant, figures in judged.items():
+    for variant, figures in metrics["test"].items():
         paths = sorted((DATA / "featurize").glob(f"*-{variant}.h5"))
         images = sum(len(read_features(path)) for path in paths)
         interval = f"{figures['top1_low']:.1%} to {figures['top1_high']:.1%}"
         print(f"{variant:<14}{images:>9,}{figures['top1']:>16.1%}  {interval}")
+    print(f"\n{'attack':<14}{'images':>9}{'top-1 on test':>16}  interval")
+    for attack, figures in metrics["attacked"].items():
+        interval = f"{figures['top1_low']:.1%} to {figures['top1_high']:.1%}"
+        print(f"{attack:<14}{figures['n']:>9,}{figures['top1']:>16.1%}  {interval}")
     print(f"\n{'stage':<14}{'seconds':>9}{'from the cache':>16}  made")
-    for stage in SECTIONS:
+    for stage in STAGES:
         path = DATA / "runs" / f"{stage}.json"
         if not path.exists():
             print(f"{stage:<14}{'':>9}{'':>16}  restored by DVC from its own cache")

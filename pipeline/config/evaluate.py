@@ -5,8 +5,25 @@ from pydantic import Field
 from pipeline.params import Section
 
 
+class AttackConfig(Section):
+    """One attack on the classifier."""
+
+    eps: float = Field(gt=0, le=255, description="how far a value of 0..255 may move")
+    steps: int = Field(ge=1, le=1000, description="steps of gradient ascent; 1 is FGSM")
+    restarts: int = Field(ge=1, le=100, description="tries from other starts; an image holds if all of them fail")
+
+    @property
+    def name(self) -> str:
+        """Such as `fgsm_eps_1` or `pgd_10_eps_0_5`."""
+        method = "fgsm" if self.steps == 1 else f"pgd_{self.steps}"
+        again = "" if self.restarts == 1 else f"_restarts_{self.restarts}"
+        return f"{method}_eps_{self.eps:g}{again}".replace(".", "_")
+
+
 class EvaluateConfig(Section):
     """How the trained head is judged on the test split."""
 
     confidence: float = Field(gt=0.5, lt=1, description="level of the confidence intervals")
     worst: int = Field(ge=1, description="how many worst classes and confident mistakes are listed")
+    attacks: list[AttackConfig] = Field(description="attacks through backbone and head: eps, steps, restarts; or none")
+    attack_images: int = Field(ge=1, description="how many test images are attacked, drawn at random")

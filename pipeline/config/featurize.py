@@ -59,6 +59,11 @@ class FeaturizeConfig(Section):
     rows_per_task: int = Field(ge=1, description="images a part; a killed run loses at most the parts in flight")
     scheduler: str | None = Field(description="address of a running dask scheduler, tcp://host:port, or null")
 
+    @property
+    def backbone_arguments(self) -> tuple[str, str, int, str, str | None]:
+        """What `make_backbone` takes."""
+        return self.backbone, self.weights, self.size, self.preprocessing, self.weights_folder
+
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
         check_names(self.backbone, self.weights, self.preprocessing)

@@ -17,15 +17,16 @@ from pipeline.config.report import ReportConfig
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.params import Section, parse, unknown_name
 
-SECTIONS: dict[str, type[Section]] = {
+STAGES: dict[str, type[Section]] = {
     "prepare": PrepareConfig,
     "augment": AugmentConfig,
     "featurize": FeaturizeConfig,
     "train_head": TrainHeadConfig,
     "evaluate": EvaluateConfig,
     "report": ReportConfig,
-    "pretrain": PretrainConfig,
 }
+COMMANDS: dict[str, type[Section]] = {"pretrain": PretrainConfig}  # no stages of dvc.yaml
+SECTIONS = {**STAGES, **COMMANDS}
 
 
 def read_params(path: Path, overrides: list[str]) -> dict[str, Section]:

@@ -96,11 +96,12 @@ def test_a_half_file_of_a_killed_stage_is_removed_by_the_repeat(
     place.adopt(reference, "prepare", "augment", "featurize", store=True)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    folder = place.data / stage
-    half = folder / f"train-color_1.h5.{socket.gethostname()}.{dead.pid}.1.partial"
-    half.write_bytes(b"half")
+    (place.data / "runs").mkdir(exist_ok=True)
+    for folder, name in ((place.data / stage, "train-color_1.h5"), (place.data / "runs", f"{stage}.json")):
+        (folder / f"{name}.{socket.gethostname()}.{dead.pid}.1.partial").write_bytes(b"half")
     again = start(place, stage)
     assert again.wait() == 0, again.text
+    assert not list(place.data.rglob("*.partial"))
     assert place.contents(stage) == reference.contents(stage)
 
 

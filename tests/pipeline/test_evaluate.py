@@ -180,7 +180,7 @@ def test_pairing_different_images_is_refused() -> None:
 
 def test_metrics_have_flat_fixed_names() -> None:
     labels = [0, 1, 2] * 5
-    assert metrics_json([]) == '{\n  "test": {}\n}\n'
+    assert metrics_json([]) == '{\n  "test": {},\n  "attacked": {}\n}\n'
     text = metrics_json([evaluate(predict(labels, labels), 0.95)])
     assert json.loads(text)["test"]["unaugmented"] == {
         **{"top1": 1.0, "top1_low": 0.796117, "top1_high": 1.0, "top5": 1.0, "top5_low": 0.796117, "top5_high": 1.0},
@@ -190,7 +190,7 @@ def test_metrics_have_flat_fixed_names() -> None:
 
 def test_csv_tables_have_one_row_a_class_and_an_image() -> None:
     report = evaluate(SIX_OF_TEN, 0.95)
-    assert per_class_csv([report]).splitlines()[:2] == [
+    assert per_class_csv([report])["per_class.csv"].splitlines()[:2] == [
         "variant,class,support,precision,recall,f1",
         "unaugmented,a,4,0.5,0.75,0.6",
     ]

@@ -49,7 +49,13 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     stub = SimpleNamespace(load_classifier=lambda folder: FirstColumns())
     monkeypatch.setitem(sys.modules, "pipeline.classifier", stub)
     data = tmp_path / "data"
-    return Job("evaluate", read_params(PARAMS, ["evaluate.worst=2"]), data, data / "evaluate", quiet=True)
+    return Job(
+        "evaluate",
+        read_params(PARAMS, ["evaluate.worst=2", "evaluate.attacks=[]"]),
+        data,
+        data / "evaluate",
+        quiet=True,
+    )
 
 
 @pytest.fixture
@@ -120,7 +126,7 @@ def test_without_a_test_split_it_says_so_and_the_metrics_are_empty(job: Job) -> 
     write_test(job.data / "featurize", "unaugmented", [0] * 10)
     (job.data / "featurize" / "test-unaugmented.h5").rename(job.data / "featurize" / "train-unaugmented.h5")
     assert run(job) == "no test split (prepare.test is none), so nothing to judge"
-    assert json.loads((job.out / "metrics.json").read_text()) == {"test": {}}
+    assert json.loads((job.out / "metrics.json").read_text()) == {"test": {}, "attacked": {}}
     assert (job.out / "per_class.csv").read_text() == "variant,class,support,precision,recall,f1\n"
     assert (job.out / "confusion.csv").read_text() == "actual,predicted\n"
 

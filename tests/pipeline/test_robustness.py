@@ -1,0 +1,129 @@
+"""Attacks go through the very network that made the cached features, and succeed as they must."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cache.errors import ParamsError, RecordError
+from cache.records import FeatureSet, ImageSet
+from pipeline.backbone import make_backbone
+from pipeline.classifier import HeadClassifier
+from pipeline.config.evaluate import EvaluateConfig
+from pipeline.config.featurize import FeaturizeConfig
+from pipeline.config.train_head import TrainHeadConfig
+from pipeline.config.whole import read_params
+from pipeline.featurize import Featurizer
+from pipeline.head import fit_head
+from pipeline.robustness import CLEAN, PixelClassifier, attack_all
+
+ROOT = Path(__file__).resolve().parents[2]
+COLOURS = np.array([[190, 80, 80], [80, 190, 80], [80, 80, 190]])
+ATTACKS = [
+    "{eps: 1, steps: 1, restarts: 1}",
+    "{eps: 8, steps: 1, restarts: 1}",
+    "{eps: 8, steps: 10, restarts: 1}",
+    "{eps: 8, steps: 10, restarts: 2}",
+    "{eps: 160, steps: 10, restarts: 1}",
+]
+
+
+def sections(*overrides: str) -> dict[str, Any]:
+    base = ["featurize.backbone=efficientnet:0.25x0.2/2", "featurize.weights=random", "featurize.size=32"]
+    chosen = [*base, "featurize.device=cpu", "featurize.batch=16", f"evaluate.attacks=[{', '.join(ATTACKS)}]"]
+    return dict(read_params(ROOT / "params.yaml", [*chosen, *overrides]))
+
+
+def coloured(count: int, seed: int) -> ImageSet:
+    random, labels = np.random.default_rng(seed), np.arange(count) % 3
+    images = np.clip(COLOURS[labels][:, None, None] + random.normal(0, 8, (count, 32, 32, 3)), 0, 255)
+    ids = np.array([b"%064x" % (1000 * seed + number) for number in range(count)])
+    return ImageSet(images.astype(np.uint8), labels, ids, ("red", "green", "blue"))
+
+
+def featurized(images: ImageSet, config: FeaturizeConfig) -> FeatureSet:
+    featurizer = Featurizer(config)
+    features = featurizer(images.images[:], images.keys())
+    identity = (images.labels, images.ids, images.classes, images.variant)
+    return FeatureSet(features, *identity, config.backbone, featurizer.recipe)
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[HeadClassifier, ImageSet, FeatureSet]:
+    chosen = sections("train_head.schedule=[unaugmented x 30]", "train_head.hidden=[]", "train_head.lr=0.002")
+    featurize, head = chosen["featurize"], chosen["train_head"]
+    assert isinstance(head, TrainHeadConfig)
+    train, test = (featurized(coloured(count, seed), featurize) for count, seed in ((240, 1), (90, 2)))
+    fit = fit_head({"unaugmented": train}, {}, head)
+    return HeadClassifier(fit.head, train.classes, train.recipe), coloured(90, 2), test
+
+
+Trained = tuple[HeadClassifier, ImageSet, FeatureSet]
+
+
+def test_accuracy_falls_with_eps_steps_and_restarts_to_nothing(trained: Trained) -> None:
+    chosen = sections("evaluate.attack_images=60")
+    found = list(attack_all(*trained, chosen["evaluate"], chosen["featurize"]))
+    names = [CLEAN, "fgsm_eps_1", "fgsm_eps_8", "pgd_10_eps_8", "pgd_10_eps_8_restarts_2", "pgd_10_eps_160"]
+    assert [one.variant for one in found] == names and {len(one) for one in found} == {60}
+    accuracy = {one.variant: one.correct.mean() for one in found}
+    assert accuracy["clean"] > 0.9
+    assert accuracy["clean"] >= accuracy["fgsm_eps_1"] >= accuracy["fgsm_eps_8"] >= accuracy["pgd_10_eps_8"]
+    assert accuracy["pgd_10_eps_8"] >= accuracy["pgd_10_eps_8_restarts_2"]
+    assert accuracy["pgd_10_eps_160"] < 0.05
+
+
+def test_clean_predictions_are_those_of_the_cached_features(trained: Trained) -> None:
+    chosen, (classifier, images, features) = sections("evaluate.attacks=[]"), trained
+    (clean,) = attack_all(*trained, chosen["evaluate"], chosen["featurize"])
+    rows = [images.ids.tolist().index(each) for each in clean.ids.tolist()]
+    cached = classifier.predict(features.take(np.array(rows)))
+    np.testing.assert_allclose(clean.probabilities, cached.probabilities, atol=0.01)
+    assert np.array_equal(clean.labels, cached.labels)
+
+
+def test_twice_gives_the_same_bytes(trained: Trained) -> None:
+    chosen = sections("evaluate.attack_images=20")
+    once, again = (list(attack_all(*trained, chosen["evaluate"], chosen["featurize"])) for _ in range(2))
+    for one, other in zip(once, again, strict=True):
+        assert one.probabilities.tobytes() == other.probabilities.tobytes()
+
+
+def test_another_backbone_than_that_of_the_features_is_refused(trained: Trained) -> None:
+    classifier, images, features = trained
+    other = replace(features, features=features.features[:][:, ::-1].copy())
+    chosen = sections()
+    with pytest.raises(RecordError, match=r"does not give the cached features.*Run featurize again"):
+        list(attack_all(classifier, images, other, chosen["evaluate"], chosen["featurize"]))
+    with pytest.raises(RecordError, match="different rows"):
+        list(attack_all(classifier, images.take(np.arange(10)), features, chosen["evaluate"], chosen["featurize"]))
+
+
+def test_gradients_reach_the_pixels(trained: Trained) -> None:
+    featurize = sections()["featurize"]
+    predict = PixelClassifier(make_backbone(*featurize.backbone_arguments), featurize, trained[0])
+    pixels = (torch.rand(2, 3, 20, 20) * 255).requires_grad_()
+    predict(pixels).sum().backward()
+    assert pixels.grad is not None and bool((pixels.grad != 0).any())
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("[{eps: 0, steps: 1, restarts: 1}]", "greater than 0"),
+        ("[{eps: 1, restarts: 1}]", r"evaluate\.attacks\.0\.steps.*required"),
+        ("[{eps: 1, steps: 1, restarts: 1, size: 3}]", r"evaluate\.attacks\.0\.size"),
+    ],
+)
+def test_bad_attacks_are_refused(value: str, reason: str) -> None:
+    with pytest.raises(ParamsError, match=reason):
+        sections(f"evaluate.attacks={value}")
+
+
+def test_names_say_what_an_attack_does() -> None:
+    config = sections("evaluate.attacks=[{eps: 0.5, steps: 20, restarts: 3}]")["evaluate"]
+    assert isinstance(config, EvaluateConfig)
+    assert config.attacks[0].name == "pgd_20_eps_0_5_restarts_3"
