@@ -27,7 +27,7 @@ ATTACKS = [
     "{eps: 8, steps: 1, restarts: 1}",
     "{eps: 8, steps: 10, restarts: 1}",
     "{eps: 8, steps: 10, restarts: 2}",
-    "{eps: 160, steps: 10, restarts: 1}",
+    "{eps: 60, steps: 60, restarts: 1}",
 ]
 
 
@@ -67,13 +67,13 @@ Trained = tuple[HeadClassifier, ImageSet, FeatureSet]
 def test_accuracy_falls_with_eps_steps_and_restarts_to_nothing(trained: Trained) -> None:
     chosen = sections("evaluate.attack_images=60")
     found = list(attack_all(*trained, chosen["evaluate"], chosen["featurize"]))
-    names = [CLEAN, "fgsm_eps_1", "fgsm_eps_8", "pgd_10_eps_8", "pgd_10_eps_8_restarts_2", "pgd_10_eps_160"]
+    names = [CLEAN, "fgsm_eps_1", "fgsm_eps_8", "pgd_10_eps_8", "pgd_10_eps_8_restarts_2", "pgd_60_eps_60"]
     assert [one.variant for one in found] == names and {len(one) for one in found} == {60}
     accuracy = {one.variant: one.correct.mean() for one in found}
     assert accuracy["clean"] > 0.9
     assert accuracy["clean"] >= accuracy["fgsm_eps_1"] >= accuracy["fgsm_eps_8"] >= accuracy["pgd_10_eps_8"]
     assert accuracy["pgd_10_eps_8"] >= accuracy["pgd_10_eps_8_restarts_2"]
-    assert accuracy["pgd_10_eps_160"] < 0.05
+    assert accuracy["pgd_60_eps_60"] < 0.05
 
 
 def test_clean_predictions_are_those_of_the_cached_features(trained: Trained) -> None:
