@@ -9,6 +9,7 @@ each, and what a part costs: seconds, bytes, and the scheduler's own processor t
 import argparse
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from stage_runs import Place, make_photos, write_json
 ROWS_PER_TASK = 64
 LOOPBACK = ["--host", "127.0.0.1"]
 LISTEN = [*LOOPBACK, "--port", "0", "--dashboard-address", "127.0.0.1:0"]
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}  # as dask's nanny sets it
 
 
 def main() -> None:
@@ -90,12 +92,11 @@ def cluster(folder: Path, workers: int) -> Iterator[tuple[str, psutil.Process]]:
 
     def start(*arguments: str) -> None:
         command = [sys.executable, "-m", "dask", *arguments]
-        processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        silent = subprocess.DEVNULL
+        processes.append(subprocess.Popen(command, env=ONE_THREAD, stdout=silent, stderr=silent))
 
     try:
-        start(
-            "scheduler", *LOOPBACK, "--port", "0", "--dashboard-address", "127.0.0.1:0", "--scheduler-file", str(file)
-        )
+        start("scheduler", *LISTEN, "--scheduler-file", str(file))
         while not (file.exists() and file.read_text().endswith("}")):
             time.sleep(0.1)
         address = str(json.loads(file.read_text())["address"])

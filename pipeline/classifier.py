@@ -32,11 +32,12 @@ class Classifier(Protocol):
 
 @dataclass(frozen=True)
 class HeadClassifier:
-    """A head with the classes it tells apart and the recipe of the features it reads."""
+    """A head with the classes it tells apart, the recipe of the features it reads, and what divides its logits."""
 
     head: Head
     classes: tuple[str, ...]
     recipe: dict[str, Any]
+    temperature: float = 1.0
 
     def predict(self, features: FeatureSet) -> Predictions:
         """Probabilities [n, c]. Raises RecordError for features of another backbone or other classes."""
@@ -49,7 +50,7 @@ class HeadClassifier:
         if features.classes != self.classes:
             raise RecordError("features are of other classes", where=features.variant, remedy=REMEDY)
         logits = predict_logits(self.head, torch.from_numpy(features.features[:]))
-        probabilities = torch.softmax(logits.double(), dim=1).float().numpy()
+        probabilities = torch.softmax(logits.double() / self.temperature, dim=1).float().numpy()
         return Predictions(probabilities, features.labels, features.ids, features.classes, features.variant)
 
 
@@ -58,7 +59,12 @@ def save_classifier(folder: Path, classifier: HeadClassifier) -> None:
     layers = [module for module in classifier.head.layers if isinstance(module, torch.nn.Linear)]
     widths = [layers[0].in_features, *(layer.out_features for layer in layers)]
     tensors = {name: value.contiguous() for name, value in classifier.head.state_dict().items()}
-    description = {"classes": list(classifier.classes), "recipe": classifier.recipe, "widths": widths}
+    description = {
+        "classes": list(classifier.classes),
+        "recipe": classifier.recipe,
+        "temperature": classifier.temperature,
+        "widths": widths,
+    }
     write_bytes(folder / WEIGHTS, save(tensors))
     write_bytes(folder / DESCRIPTION, canonical(description) + b"\n")
 
@@ -70,7 +76,10 @@ def load_classifier(folder: Path) -> HeadClassifier:
         head = Head([int(width) for width in description["widths"]], 0.0, 0.0)
         head.load_state_dict(load_file(folder / WEIGHTS))
         classes = tuple(str(name) for name in description["classes"])
-        return HeadClassifier(head.eval(), classes, dict(description["recipe"]))
+        temperature = float(description["temperature"])
+        if not 0 < temperature < float("inf"):
+            raise ValueError(f"temperature {temperature}")
+        return HeadClassifier(head.eval(), classes, dict(description["recipe"]), temperature)
     except FileNotFoundError as error:
         raise StorageError("no classifier", where=folder, remedy="Run train_head.") from error
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:

@@ -12,6 +12,7 @@ import numpy as np
 
 from cache.errors import RecordError
 from cache.layout import Array
+from pipeline.calibration import calibration_error
 from pipeline.predictions import Predictions
 
 RESAMPLES = 1000  # a percentile of macro F1 costs a confusion matrix each
@@ -46,13 +47,17 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class Report:
-    """How good one variant's predictions are. confusion: int [c, c], actual by predicted."""
+    """How good one variant's predictions are.
+
+    ece: expected calibration error. confusion: int [c, c], actual by predicted.
+    """
 
     variant: str
     n: int
     top1: Interval
     top5: Interval
     macro_f1: Interval
+    ece: float
     classes: tuple[ClassScores, ...]
     confusion: Array
 
@@ -92,6 +97,7 @@ def evaluate(predictions: Predictions, confidence: float) -> Report:
         top1=accuracy_interval(int(predictions.correct.sum()), n, confidence),
         top5=accuracy_interval(int((predictions.ranks < 5).sum()), n, confidence),
         macro_f1=_macro_f1_interval(confusion, confidence),
+        ece=calibration_error(predictions),
         classes=_class_scores(predictions),
         confusion=confusion,
     )

@@ -1,7 +1,7 @@
 """An MLP head over cached features, trained on a staged schedule (report 001)."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cache.errors import InputError, RecordError
 from cache.records import UNAUGMENTED, FeatureSet
+from pipeline.calibration import fit_temperature
 from pipeline.config.train_head import Phase, TrainHeadConfig
 from pipeline.seeds import torch_seeded
 
@@ -47,12 +48,14 @@ class Fit:
     """A trained head: the weights of its best epoch by val-unaugmented (the last one without val), and its curves.
 
     curves: one row an epoch: epoch, variant, lr, train_loss, train_accuracy and, where there is a validation set,
-    val_loss, val_accuracy and val_accuracy_<variant> for its augmented siblings.
+    val_loss, val_accuracy and val_accuracy_<variant> for its augmented siblings. temperature: fitted on
+    val-unaugmented, 1 without it.
     """
 
     head: Head
     curves: list[dict[str, Any]]
     best_epoch: int
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,12 @@ def fit_head(
     with torch_seeded("train_head", config.seed):
         statistics = rows[UNAUGMENTED if UNAUGMENTED in rows else needed[0]]
         head = _make_head(statistics, len(train[needed[0]].classes), config)
-        return _train(head, rows, held_out, config, advance)
+        fit = _train(head, rows, held_out, config, advance)
+    judge = held_out.get(UNAUGMENTED)
+    if judge is None:
+        return fit
+    logits = predict_logits(fit.head, judge.features)
+    return replace(fit, temperature=fit_temperature(logits.numpy(), judge.labels.numpy()))
 
 
 def _make_head(first: _Rows, classes: int, config: TrainHeadConfig) -> Head:

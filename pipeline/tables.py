@@ -4,12 +4,14 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, fields
 from typing import Any
 
 from cache.records import UNAUGMENTED
+from pipeline.calibration import Bin, reliability
 from pipeline.evaluate import Report, confident_mistakes, confused_pairs
+from pipeline.leakage import NearDuplicate
 from pipeline.predictions import Predictions
 
 DIGITS = 6  # after the point: finer than any test split can tell apart
@@ -30,13 +32,11 @@ def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return target.getvalue()
 
 
-def metrics_json(reports: Sequence[Report], attacked: Sequence[Report] = ()) -> str:
-    """`{"test": {variant: {"top1": ..., "top1_low": ..., ...}}, "attacked": {attack: ...}}`: names that stay."""
-    figures = {
-        name: {report.variant: _figures(report) for report in group}
-        for name, group in (("test", reports), ("attacked", attacked))
-    }
-    return json.dumps(figures, indent=2) + "\n"
+def metrics_json(groups: Mapping[str, Sequence[Report]], calibration: Mapping[str, float]) -> str:
+    """`{group: {variant, attack or corruption: {"top1": ..., "top1_low": ..., ...}}, ...}`: names that stay."""
+    figures = {name: {report.variant: _figures(report) for report in group} for name, group in groups.items()}
+    rounded = {name: round(value, DIGITS) for name, value in calibration.items()}
+    return json.dumps({**figures, "calibration": rounded}, indent=2) + "\n"
 
 
 def _figures(report: Report) -> dict[str, Any]:
@@ -45,17 +45,18 @@ def _figures(report: Report) -> dict[str, Any]:
         interval = getattr(report, name)
         for suffix, value in (("", interval.value), ("_low", interval.low), ("_high", interval.high)):
             figures[name + suffix] = round(value, DIGITS)
-    return {**figures, "n": report.n}
+    return {**figures, "ece": round(report.ece, DIGITS), "n": report.n}
 
 
-def summary(reports: Sequence[Report], attacked: Sequence[Report]) -> str:
-    """One line: accuracy on test, on its worst variant, and under the worst attack."""
-    if not reports:
+def summary(groups: Mapping[str, Sequence[Report]]) -> str:
+    """One line: accuracy on test, and on its worst variant, under the worst attack and the worst corruption."""
+    if not groups["test"]:
         return "no test split (prepare.test is none), so nothing to judge"
-    line = f"top-1 {reports[0].top1.percent()} on {reports[0].n:,} test images"
-    for what, group in (("worst variant", reports[1:]), ("worst attack", attacked[1:])):
-        if group:
-            worst = min(group, key=lambda report: report.top1.value)
+    clean = groups["test"][0]
+    line = f"top-1 {clean.top1.percent()} on {clean.n:,} test images"
+    for what, name in (("worst variant", "test"), ("worst attack", "attacked"), ("worst corruption", "corrupted")):
+        if len(groups.get(name, ())) > 1:
+            worst = min(groups[name][1:], key=lambda report: report.top1.value)
             line += f", {what} {worst.variant} {100 * worst.top1.value:.1f} %"
     return line
 
@@ -64,6 +65,11 @@ def per_class_csv(reports: Sequence[Report]) -> dict[str, str]:
     """One row for each variant and class, by file name."""
     rows = [(report.variant, *astuple(scores)) for report in reports for scores in report.classes]
     return {"per_class.csv": to_csv(("variant", "class", "support", "precision", "recall", "f1"), rows)}
+
+
+def rows_csv(kind: type[Bin] | type[NearDuplicate], rows: Iterable[Any]) -> str:
+    """One column a field, one line a row."""
+    return to_csv([field.name for field in fields(kind)], map(astuple, rows))
 
 
 def error_tables(reports: Sequence[Report], predictions: Sequence[Predictions], most: int) -> dict[str, str]:
@@ -82,4 +88,5 @@ def error_tables(reports: Sequence[Report], predictions: Sequence[Predictions], 
         "confusion.csv": to_csv(("actual", "predicted"), actual_predicted),
         "confused.csv": to_csv(("actual", "predicted", "count", "share"), confused),
         "mistakes.csv": to_csv(("row", "id", "actual", "predicted", "probability"), mistakes),
+        "calibration.csv": rows_csv(Bin, [found for one in predictions for found in reliability(one)]),
     }

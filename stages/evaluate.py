@@ -1,13 +1,15 @@
-"""Judge the trained head on the test split: clean, for each augmented variant, and under attack.
+"""Judge the trained head on the test split: clean, augmented, corrupted and under attack, and look for leaks.
 
 \b
-Reads   data/featurize/test-<variant>.h5  features of the test images
-        data/train_head/                  the trained head
-        data/prepare/test.h5              images to attack, through backbone and head
-Writes  data/evaluate/metrics.json        top-1, top-5 and macro F1 with their intervals, per variant and attack
-        .../per_class.csv                 support, precision, recall and F1 of each class, per variant
-        .../confusion.csv                 actual and predicted class of each test image, unaugmented
-        .../confused.csv, mistakes.csv    worst pairs, most confident mistakes; and predictions-<variant>.npz
+Reads   data/featurize/<split>-<variant>.h5  features of test; of train and val, to find near duplicates
+        data/train_head/                     the trained head
+        data/prepare/test.h5                 images to attack and corrupt, through backbone and head
+Writes  data/evaluate/metrics.json           top-1, top-5, macro F1 with their intervals, and calibration error (ece)
+        .../per_class.csv                    support, precision, recall and F1 of each class, per variant
+        .../confusion.csv, confused.csv      actual and predicted class of each test image; the worst pairs
+        .../mistakes.csv, calibration.csv    the most confident mistakes; accuracy by confidence
+        .../near_duplicates.csv              held-out images with a near duplicate in train
+        .../predictions-<variant>.npz        for `python -m stages.compare`
 
 Nothing is chosen by these figures. Intervals are Wilson's for accuracies, a bootstrap over images for macro F1.
 """
@@ -17,43 +19,40 @@ from cache.records import UNAUGMENTED
 from cache.writer import write_bytes, write_text
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.featurize import FeaturizeConfig
-from pipeline.evaluate import Report, evaluate
-from pipeline.predictions import Predictions, to_npz
-from pipeline.tables import error_tables, metrics_json, per_class_csv, summary, variant_order
+from pipeline.predictions import to_npz
+from pipeline.tables import summary, variant_order
 from stages._cli import Job, run_stage
 
 
 def run(job: Job) -> str:
-    """Predict and judge every test variant, attack, write the figures, return the summary."""
+    """Predict and judge every test variant, attack and corrupt, write the figures, return the summary."""
     from pipeline.classifier import load_classifier
-    from pipeline.robustness import attack_all
+    from pipeline.judge import Evidence, judge
+    from pipeline.robustness import make_probe
 
     config = job.section(EvaluateConfig)
-    found = {name.removeprefix("test-") for name in job.inputs("featurize", "test-*.h5")}
+    paths = job.inputs("featurize")
+    found = {name.removeprefix("test-") for name in paths if name.startswith("test-")}
     wanted = sorted({UNAUGMENTED} | found if found else found, key=variant_order)
+    test = {variant: read_features(job.data / "featurize" / f"test-{variant}.h5") for variant in wanted}
+    splits = [split for split in ("train", "val", "test") if f"{split}-{UNAUGMENTED}" in paths]
+    plain = {split: read_features(paths[f"{split}-{UNAUGMENTED}"]) for split in splits}
     classifier = load_classifier(job.data / "train_head")
+    probe = None
+    if test and (config.attacks or config.corruptions):
+        images = read_images(job.data / "prepare" / "test.h5")
+        probe = make_probe(classifier, images, test[UNAUGMENTED], config.probe_images, job.section(FeaturizeConfig))
+    evidence = Evidence(classifier, test, plain, probe)
+    with job.progress(evidence.steps(config), "set") as advance:
+        judged = judge(evidence, config, advance)
     for old in job.out.glob("predictions-*.npz"):  # of variants that are gone
         old.unlink()
-    reports: list[Report] = []
-    clean: list[Predictions] = []
-    for variant in wanted:
-        predictions = classifier.predict(read_features(job.data / "featurize" / f"test-{variant}.h5"))
-        reports.append(evaluate(predictions, config.confidence))
-        write_bytes(job.out / f"predictions-{variant}.npz", to_npz(predictions))
-        clean += [predictions] if variant == UNAUGMENTED else []
-    attacked: list[Report] = []
-    if reports and config.attacks:
-        images = read_images(job.data / "prepare" / "test.h5")
-        cached = read_features(job.data / "featurize" / f"test-{UNAUGMENTED}.h5")
-        with job.progress(1 + len(config.attacks), "attack") as advance:
-            for predictions in attack_all(classifier, images, cached, config, job.section(FeaturizeConfig)):
-                attacked.append(evaluate(predictions, config.confidence))
-                advance(1)
-    write_text(job.out / "metrics.json", metrics_json(reports, attacked))
-    for name, text in {**error_tables(reports[:1], clean, config.worst), **per_class_csv(reports)}.items():
+    for predictions in judged.predictions:
+        write_bytes(job.out / f"predictions-{predictions.variant}.npz", to_npz(predictions))
+    for name, text in judged.texts.items():
         write_text(job.out / name, text)
-    job.facts["rows"] = sum(report.n for report in reports)
-    return summary(reports, attacked)
+    job.facts["rows"] = sum(len(predictions) for predictions in judged.predictions)
+    return summary(judged.groups)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def run(job: Job) -> str:
     with job.progress(rows, "row") as advance:
         fit = fit_head(train, val, config, advance)
     first = train[config.schedule[0].variant]
-    save_classifier(job.out, HeadClassifier(fit.head, first.classes, first.recipe))
+    save_classifier(job.out, HeadClassifier(fit.head, first.classes, first.recipe, fit.temperature))
     write_text(job.out / "curves.csv", curves_csv(fit.curves))
     best = fit.curves[fit.best_epoch - 1]
     chosen = {key: best[key] for key in ("val_accuracy", "val_loss", "train_accuracy", "train_loss") if key in best}

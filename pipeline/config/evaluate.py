@@ -1,8 +1,14 @@
 """Section `evaluate` of params.yaml."""
 
+from typing import Annotated, Literal
+
 from pydantic import Field
 
 from pipeline.params import Section
+
+CorruptionName = Literal[
+    "gaussian_noise", "shot_noise", "impulse_noise", "gaussian_blur", "brightness", "contrast", "pixelate", "jpeg"
+]
 
 
 class AttackConfig(Section):
@@ -26,4 +32,11 @@ class EvaluateConfig(Section):
     confidence: float = Field(gt=0.5, lt=1, description="level of the confidence intervals")
     worst: int = Field(ge=1, description="how many worst classes and confident mistakes are listed")
     attacks: list[AttackConfig] = Field(description="attacks through backbone and head: eps, steps, restarts; or none")
-    attack_images: int = Field(ge=1, description="how many test images are attacked, drawn at random")
+    corruptions: list[CorruptionName] = Field(
+        description="gaussian_noise, shot_noise, impulse_noise, gaussian_blur, brightness, contrast, pixelate, jpeg"
+    )
+    severities: list[Annotated[int, Field(ge=1, le=5)]] = Field(description="how strong they are, each 1 to 5")
+    probe_images: int = Field(ge=1, description="how many test images are attacked and corrupted, drawn at random")
+    near_duplicate: float = Field(
+        gt=0, le=1, description="cosine of standardised features from which two images count as near duplicates"
+    )

@@ -179,13 +179,12 @@ def test_pairing_different_images_is_refused() -> None:
 
 
 def test_metrics_have_flat_fixed_names() -> None:
-    labels = [0, 1, 2] * 5
-    assert metrics_json([]) == '{\n  "test": {},\n  "attacked": {}\n}\n'
-    text = metrics_json([evaluate(predict(labels, labels), 0.95)])
-    assert json.loads(text)["test"]["unaugmented"] == {
-        **{"top1": 1.0, "top1_low": 0.796117, "top1_high": 1.0, "top5": 1.0, "top5_low": 0.796117, "top5_high": 1.0},
-        **{"macro_f1": 1.0, "macro_f1_low": 1.0, "macro_f1_high": 1.0, "n": 15},
-    }
+    report = evaluate(SIX_OF_TEN, 0.95)
+    metrics = json.loads(metrics_json({"test": [report], "attacked": []}, {"temperature": 1.5}))
+    assert metrics["attacked"] == {} and metrics["calibration"] == {"temperature": 1.5}
+    figures = metrics["test"]["unaugmented"]
+    assert (figures["top1"], figures["n"], figures["ece"]) == (0.6, 10, 0.2)
+    assert figures["top1_low"] == pytest.approx(0.312674, abs=1e-6)
 
 
 def test_csv_tables_have_one_row_a_class_and_an_image() -> None:

@@ -18,7 +18,8 @@ from pipeline.config.train_head import TrainHeadConfig
 from pipeline.config.whole import read_params
 from pipeline.featurize import Featurizer
 from pipeline.head import fit_head
-from pipeline.robustness import CLEAN, PixelClassifier, attack_all
+from pipeline.predictions import Predictions
+from pipeline.robustness import CLEAN, PixelClassifier, Probe, make_probe
 
 ROOT = Path(__file__).resolve().parents[2]
 COLOURS = np.array([[190, 80, 80], [80, 190, 80], [80, 80, 190]])
@@ -64,9 +65,12 @@ def trained() -> tuple[HeadClassifier, ImageSet, FeatureSet]:
 Trained = tuple[HeadClassifier, ImageSet, FeatureSet]
 
 
+def probe(trained: Trained, count: int = 60) -> Probe:
+    return make_probe(*trained, count, sections()["featurize"])
+
+
 def test_accuracy_falls_with_eps_steps_and_restarts_to_nothing(trained: Trained) -> None:
-    chosen = sections("evaluate.attack_images=60")
-    found = list(attack_all(*trained, chosen["evaluate"], chosen["featurize"]))
+    found = list(probe(trained).attacked(sections()["evaluate"].attacks))
     names = [CLEAN, "fgsm_eps_1", "fgsm_eps_8", "pgd_10_eps_8", "pgd_10_eps_8_restarts_2", "pgd_60_eps_60"]
     assert [one.variant for one in found] == names and {len(one) for one in found} == {60}
     accuracy = {one.variant: one.correct.mean() for one in found}
@@ -77,8 +81,8 @@ def test_accuracy_falls_with_eps_steps_and_restarts_to_nothing(trained: Trained)
 
 
 def test_clean_predictions_are_those_of_the_cached_features(trained: Trained) -> None:
-    chosen, (classifier, images, features) = sections("evaluate.attacks=[]"), trained
-    (clean,) = attack_all(*trained, chosen["evaluate"], chosen["featurize"])
+    classifier, images, features = trained
+    (clean,) = probe(trained).attacked([])
     rows = [images.ids.tolist().index(each) for each in clean.ids.tolist()]
     cached = classifier.predict(features.take(np.array(rows)))
     np.testing.assert_allclose(clean.probabilities, cached.probabilities, atol=0.01)
@@ -86,20 +90,38 @@ def test_clean_predictions_are_those_of_the_cached_features(trained: Trained) ->
 
 
 def test_twice_gives_the_same_bytes(trained: Trained) -> None:
-    chosen = sections("evaluate.attack_images=20")
-    once, again = (list(attack_all(*trained, chosen["evaluate"], chosen["featurize"])) for _ in range(2))
-    for one, other in zip(once, again, strict=True):
+    chosen = sections()["evaluate"]
+
+    def run() -> list[Predictions]:
+        seen = probe(trained, 20)
+        return [*seen.attacked(chosen.attacks[:3]), *seen.corrupted(chosen.corruptions, [3])]
+
+    for one, other in zip(run(), run(), strict=True):
         assert one.probabilities.tobytes() == other.probabilities.tobytes()
 
 
 def test_another_backbone_than_that_of_the_features_is_refused(trained: Trained) -> None:
     classifier, images, features = trained
     other = replace(features, features=features.features[:][:, ::-1].copy())
-    chosen = sections()
     with pytest.raises(RecordError, match=r"does not give the cached features.*Run featurize again"):
-        list(attack_all(classifier, images, other, chosen["evaluate"], chosen["featurize"]))
+        probe((classifier, images, other))
     with pytest.raises(RecordError, match="different rows"):
-        list(attack_all(classifier, images.take(np.arange(10)), features, chosen["evaluate"], chosen["featurize"]))
+        probe((classifier, images.take(np.arange(10)), features))
+
+
+def test_corruptions_are_named_by_severity_and_the_harsh_ones_cost_accuracy(trained: Trained) -> None:
+    found = list(probe(trained).corrupted(["contrast", "impulse_noise"], [1, 5]))
+    assert [one.variant for one in found] == [CLEAN, "contrast_1", "contrast_5", "impulse_noise_1", "impulse_noise_5"]
+    accuracy = {one.variant: one.correct.mean() for one in found}
+    assert accuracy["clean"] > 0.9 > accuracy["impulse_noise_5"]
+
+
+def test_the_temperature_is_part_of_the_attacked_classifier(trained: Trained) -> None:
+    classifier, *sets = trained
+    (warm,) = probe((replace(classifier, temperature=3.0), *sets)).attacked([])
+    (plain,) = probe(trained).attacked([])
+    assert np.array_equal(warm.predicted, plain.predicted)
+    assert warm.probabilities.max(axis=1).mean() < plain.probabilities.max(axis=1).mean()
 
 
 def test_gradients_reach_the_pixels(trained: Trained) -> None:
@@ -121,6 +143,11 @@ def test_gradients_reach_the_pixels(trained: Trained) -> None:
 def test_bad_attacks_are_refused(value: str, reason: str) -> None:
     with pytest.raises(ParamsError, match=reason):
         sections(f"evaluate.attacks={value}")
+
+
+def test_an_unknown_corruption_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ParamsError, match=r"evaluate\.corruptions.*gaussian_noise.*found 'snow'"):
+        sections("evaluate.corruptions=[snow]")
 
 
 def test_names_say_what_an_attack_does() -> None:

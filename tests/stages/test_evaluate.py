@@ -2,10 +2,8 @@
 
 import csv
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ import pytest
 from cache.errors import AugcacheError
 from cache.records import FeatureSet
 from cache.writer import write_features
+from pipeline import classifier
 from pipeline.config.whole import read_params
 from pipeline.predictions import Predictions, from_npz
 from stages._cli import Job
@@ -28,6 +27,7 @@ class FirstColumns:
     """A classifier whose features are the scores themselves."""
 
     classes: tuple[str, ...] = CLASSES
+    temperature: float = 2.0
 
     def predict(self, features: FeatureSet) -> Predictions:
         scores = np.asarray(features.features[:], dtype=np.float32)
@@ -46,12 +46,11 @@ def write_test(folder: Path, variant: str, predicted: list[int]) -> None:
 
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
-    stub = SimpleNamespace(load_classifier=lambda folder: FirstColumns())
-    monkeypatch.setitem(sys.modules, "pipeline.classifier", stub)
+    monkeypatch.setattr(classifier, "load_classifier", lambda folder: FirstColumns())
     data = tmp_path / "data"
     return Job(
         "evaluate",
-        read_params(PARAMS, ["evaluate.worst=2", "evaluate.attacks=[]"]),
+        read_params(PARAMS, ["evaluate.worst=2", "evaluate.attacks=[]", "evaluate.corruptions=[]"]),
         data,
         data / "evaluate",
         quiet=True,
@@ -83,7 +82,7 @@ def test_metrics_hold_every_variant_unaugmented_first(judged: Job) -> None:
     assert [figures["top1"] for figures in metrics["test"].values()] == [0.8, 0.9, 0.6]
     assert set(metrics["test"]["color_1"]) == {
         *("top1", "top1_low", "top1_high", "top5", "top5_low", "top5_high"),
-        *("macro_f1", "macro_f1_low", "macro_f1_high", "n"),
+        *("macro_f1", "macro_f1_low", "macro_f1_high", "ece", "n"),
     }
 
 
@@ -122,11 +121,39 @@ def test_the_same_input_gives_the_same_bytes(judged: Job) -> None:
     assert {path.name: path.read_bytes() for path in judged.out.iterdir()} == before
 
 
+def test_calibration_is_measured_with_and_without_the_temperature(judged: Job) -> None:
+    found = json.loads((judged.out / "metrics.json").read_text())["calibration"]
+    # probability 0.75 is 0.9 squared and shared out anew: 0.9474 without the temperature of 2; accuracy is 0.8
+    assert found == {"temperature": 2.0, "ece": 0.05, "ece_without": pytest.approx(0.947368 - 0.8, abs=1e-5)}
+    (only,) = rows(judged.out / "calibration.csv")
+    assert (only["count"], only["confidence"], only["accuracy"]) == ("10", "0.75", "0.8")
+
+
+def test_a_leak_from_train_is_listed_and_accuracy_told_without_it(job: Job) -> None:
+    write_test(job.data / "featurize", "unaugmented", [0, 0, 0, 0, 1, 1, 1, 2, 0, 0])
+    random = np.random.default_rng(0)
+    known = np.float32(1 + random.random((40, 3)))
+    known[11] = (1.5, 0.25, 0.25)  # looks like test rows 0 to 3, 8 and 9
+    ids = np.array([f"{100 + row:064x}".encode() for row in range(40)], dtype="S64")
+    train = FeatureSet(known, np.arange(40) % 3, ids, CLASSES, "unaugmented", "by hand")
+    write_features(job.data / "featurize" / "train-unaugmented.h5", train)
+    run(job)
+    leaks = rows(job.out / "near_duplicates.csv")
+    same = [leak for leak in leaks if leak["train_row"] == "11" and float(leak["cosine"]) > 0.999]
+    assert sorted(int(leak["row"]) for leak in same) == [0, 1, 2, 3, 8, 9]
+    assert {(leak["split"], leak["train_class"]) for leak in same} == {("test", "<d>")}
+    without = json.loads((job.out / "metrics.json").read_text())["without_near_duplicates"]
+    assert set(without) <= {"test"} and all(figures["n"] == 10 - len(leaks) for figures in without.values())
+
+
 def test_without_a_test_split_it_says_so_and_the_metrics_are_empty(job: Job) -> None:
     write_test(job.data / "featurize", "unaugmented", [0] * 10)
     (job.data / "featurize" / "test-unaugmented.h5").rename(job.data / "featurize" / "train-unaugmented.h5")
     assert run(job) == "no test split (prepare.test is none), so nothing to judge"
-    assert json.loads((job.out / "metrics.json").read_text()) == {"test": {}, "attacked": {}}
+    assert json.loads((job.out / "metrics.json").read_text()) == {
+        **{"test": {}, "attacked": {}, "corrupted": {}, "without_near_duplicates": {}},
+        "calibration": {"temperature": 2.0},
+    }
     assert (job.out / "per_class.csv").read_text() == "variant,class,support,precision,recall,f1\n"
     assert (job.out / "confusion.csv").read_text() == "actual,predicted\n"
 

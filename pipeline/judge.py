@@ -1,0 +1,99 @@
+"""Everything that evaluate says of a classifier: predictions, groups of reports, and tables."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cache.records import UNAUGMENTED, FeatureSet
+from pipeline.calibration import calibration_error, reheated
+from pipeline.classifier import HeadClassifier
+from pipeline.config.evaluate import EvaluateConfig
+from pipeline.evaluate import Report, evaluate
+from pipeline.leakage import NearDuplicate, near_duplicates
+from pipeline.predictions import Predictions
+from pipeline.robustness import Probe
+from pipeline.tables import error_tables, metrics_json, per_class_csv, rows_csv
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A classifier and what it is judged by.
+
+    test: features of the test split by variant, unaugmented first, or empty. plain: unaugmented features by split.
+    probe: test images to attack and corrupt, None without.
+    """
+
+    classifier: HeadClassifier
+    test: Mapping[str, FeatureSet]
+    plain: Mapping[str, FeatureSet]
+    probe: Probe | None
+
+    def steps(self, config: EvaluateConfig) -> int:
+        """How many sets of predictions `judge` makes."""
+        probed = [len(config.attacks), len(config.corruptions) * len(config.severities)] if self.probe else []
+        return len(self.test) + sum(count + 1 for count in probed if count)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """predictions: of test, by variant. groups: reports by group. texts: files by name."""
+
+    predictions: list[Predictions]
+    groups: dict[str, list[Report]]
+    texts: dict[str, str]
+
+
+def judge(evidence: Evidence, config: EvaluateConfig, advance: Callable[[int], object] = lambda count: None) -> Judged:
+    """Predict, attack, corrupt and look for leaks.
+
+    Groups are `test` (by variant), `attacked` and `corrupted` (clean first), and `without_near_duplicates` (by split,
+    where there are any).
+    """
+
+    def counted(found: Iterator[Predictions]) -> Iterator[Predictions]:
+        for predictions in found:
+            yield predictions
+            advance(1)
+
+    predictions = list(counted(map(evidence.classifier.predict, evidence.test.values())))
+    made: dict[str, list[Predictions]] = {"test": predictions, "attacked": [], "corrupted": []}
+    if evidence.probe is not None and config.attacks:
+        made["attacked"] = list(counted(evidence.probe.attacked(config.attacks)))
+    if evidence.probe is not None and config.corruptions and config.severities:
+        made["corrupted"] = list(counted(evidence.probe.corrupted(config.corruptions, config.severities)))
+    groups = {name: [evaluate(one, config.confidence) for one in group] for name, group in made.items()}
+    leaks = list(_leaks(evidence, config.near_duplicate))
+    groups["without_near_duplicates"] = list(_without(evidence, leaks, config.confidence))
+    clean = [one for one in predictions if one.variant == UNAUGMENTED]
+    texts = {
+        "metrics.json": metrics_json(groups, _calibration(evidence.classifier.temperature, clean)),
+        "near_duplicates.csv": rows_csv(NearDuplicate, leaks),
+        **error_tables(groups["test"][: len(clean)], clean, config.worst),
+        **per_class_csv(groups["test"]),
+    }
+    return Judged(predictions, groups, texts)
+
+
+def _calibration(temperature: float, clean: list[Predictions]) -> dict[str, float]:
+    """Calibration error of the clean test images with and without the temperature that val gave."""
+    found = {"temperature": temperature}
+    for one in clean:
+        found |= {"ece": calibration_error(one), "ece_without": calibration_error(reheated(one, 1 / temperature))}
+    return found
+
+
+def _leaks(evidence: Evidence, threshold: float) -> Iterator[NearDuplicate]:
+    held_out = [split for split in evidence.plain if split != "train"] if "train" in evidence.plain else []
+    for split in held_out:
+        yield from near_duplicates(split, evidence.plain[split], evidence.plain["train"], threshold)
+
+
+def _without(evidence: Evidence, leaks: list[NearDuplicate], confidence: float) -> Iterator[Report]:
+    """Of each split that has near duplicates in train: how good the classifier is on the other images."""
+    for split, held_out in evidence.plain.items():
+        leaked = [leak.row for leak in leaks if leak.split == split]
+        kept = np.setdiff1d(np.arange(len(held_out)), leaked)
+        if leaked and len(kept):
+            predictions = evidence.classifier.predict(held_out.take(kept))
+            yield replace(evaluate(predictions, confidence), variant=split)

@@ -1,0 +1,78 @@
+"""Held-out images that have a near duplicate among the training images, found from cached features."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from cache.errors import RecordError
+from cache.layout import Array
+from cache.records import FeatureSet
+
+BLOCK_CELLS = 16_000_000  # of the matrix of cosines held at once
+
+
+@dataclass(frozen=True)
+class NearDuplicate:
+    """A held-out image and the training image nearest to it, by row and id; cosine of their standardised features."""
+
+    split: str
+    row: int
+    id: str
+    actual: str
+    train_row: int
+    train_id: str
+    train_class: str
+    cosine: float
+
+
+def near_duplicates(split: str, held_out: FeatureSet, train: FeatureSet, threshold: float) -> list[NearDuplicate]:
+    """The held-out images whose nearest training image has at least this cosine, the nearest first.
+
+    Features are standardised by the training set's mean and deviation first: raw ones all point much the same way.
+    Raises RecordError where the sets are of different backbones or classes.
+    """
+    for name in ("classes", "recipe"):
+        if getattr(held_out, name) != getattr(train, name):
+            raise RecordError(f"feature sets differ in {name}", where=split, remedy="Run featurize again.")
+    if not len(train) or not len(held_out):
+        return []
+    nearest, cosines = nearest_rows(held_out.features[:], train.features[:])
+    rows = np.flatnonzero(cosines >= threshold)
+    rows = rows[np.argsort(-cosines[rows], kind="stable")]
+    return [
+        NearDuplicate(
+            split=split,
+            row=int(row),
+            id=held_out.ids[row].decode(),
+            actual=held_out.classes[held_out.labels[row]],
+            train_row=int(nearest[row]),
+            train_id=train.ids[nearest[row]].decode(),
+            train_class=train.classes[train.labels[nearest[row]]],
+            cosine=float(cosines[row]),
+        )
+        for row in rows
+    ]
+
+
+def nearest_rows(queries: Array, among: Array) -> tuple[Array, Array]:
+    """For each row of queries [n, d] the row of `among` [m, d] with the highest cosine, and that cosine; both [n]."""
+    mean = among.mean(axis=0, dtype=np.float64).astype(np.float32)
+    scale = 1 / np.maximum(among.astype(np.float32).std(axis=0), 1e-6)
+    known = _directions(among, mean, scale)
+    step = max(1, BLOCK_CELLS // len(known))
+    found = list(_blocks(queries, known, mean, scale, step))
+    return np.concatenate([index for index, _ in found]), np.concatenate([cosine for _, cosine in found])
+
+
+def _blocks(queries: Array, known: Array, mean: Array, scale: Array, step: int) -> Iterator[tuple[Array, Array]]:
+    for start in range(0, len(queries), step):
+        cosines = _directions(queries[start : start + step], mean, scale) @ known.T  # [step, m]
+        index = cosines.argmax(axis=1)
+        yield index, cosines[np.arange(len(index)), index]
+
+
+def _directions(features: Array, mean: Array, scale: Array) -> Array:
+    standardised = (features - mean) * scale  # float32
+    lengths = np.maximum(np.linalg.norm(standardised, axis=1, keepdims=True), 1e-12)
+    return np.asarray(standardised / lengths)
