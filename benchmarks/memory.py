@@ -2,7 +2,8 @@
 
     python benchmarks/memory.py [--few 2000] [--many 50000] [--size 64] [--folder FOLDER]
 
-Resident memory summed over a stage's processes, highest value seen. One variant, because variants follow one another.
+Resident memory summed over a stage's processes, highest value seen. One variant, because variants follow one another;
+one process, because `auto` starts others once the work is long enough for them, and each holds its libraries.
 """
 
 import argparse
@@ -39,7 +40,7 @@ def main() -> None:
 
 def measure(folder: Path, count: int, size: int) -> dict[str, float]:
     """Peak MiB by stage."""
-    variants = ("augment.variants=[color_1]", "train_head.schedule=[unaugmented x 1]")
+    variants = ("augment.variants=[color_1]", "train_head.schedule=[unaugmented x 1]", "augment.workers=1")
     place = Place(folder, (*variants, f"prepare.size={size}", f"augment.size={size}", "featurize.size=32"))
     make_photos(place.photos, range(count), size)
     peaks = {}

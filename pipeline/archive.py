@@ -110,10 +110,11 @@ def _walk_folder(folder: Path) -> Iterator[Entry]:
                 remedy = "Put the images themselves there, or name the folder that it leads to."
                 raise InputError("is a link to a folder, which is not followed", where=name, remedy=remedy)
             else:
-                yield Entry(name, partial(_read_file, item.path, root), anytime=True)
+                yield Entry(name, partial(read_file, item.path, root), anytime=True)
 
 
-def _read_file(path: str, root: str) -> bytes:
+def read_file(path: str, root: str) -> bytes:
+    """The bytes of a regular file that lies below `root`. Raises Unreadable."""
     if os.path.islink(path) and not os.path.realpath(path).startswith(os.path.join(root, "")):
         raise Unreadable("is a link that leads out of the folder")
     try:

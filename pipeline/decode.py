@@ -50,6 +50,11 @@ def decode(content: bytes, size: int) -> Array:
         raise Unreadable(f"cannot be decoded: {error}") from error
 
 
+def squared(image: Array, size: int) -> Array:
+    """Pixels uint8 [h, w, 3] as `decode` would give them at a stored size: uint8 [size, size, 3]."""
+    return np.asarray(_square(Image.fromarray(image), size))
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     with suppress(*DAMAGE):  # an image with damaged EXIF stays as it lies; damaged pixels raise again below
         ImageOps.exif_transpose(image, in_place=True)

@@ -12,7 +12,7 @@ from cache.records import UNAUGMENTED
 from pipeline.calibration import Bin, reliability
 from pipeline.evaluate import Report, confident_mistakes, confused_pairs
 from pipeline.leakage import NearDuplicate
-from pipeline.predictions import Predictions
+from pipeline.predictions import FilePrediction, Predictions
 
 DIGITS = 6  # after the point: finer than any test split can tell apart
 
@@ -65,6 +65,23 @@ def per_class_csv(reports: Sequence[Report]) -> dict[str, str]:
     """One row for each variant and class, by file name."""
     rows = [(report.variant, *astuple(scores)) for report in reports for scores in report.classes]
     return {"per_class.csv": to_csv(("variant", "class", "support", "precision", "recall", "f1"), rows)}
+
+
+def predictions_csv(found: Sequence[FilePrediction], top: int) -> str:
+    """One row a file; the `label` column only where some file has one."""
+    labelled, top = any(one.label for one in found), max((len(one.classes) for one in found), default=top)
+    ranks = [f"_{rank}" if rank > 1 else "" for rank in range(1, top + 1)]
+    header = ["path", *["label"] * labelled, *(name + rank for rank in ranks for name in ("class", "probability"))]
+    rows = []
+    for one in found:
+        pairs = [cell for pair in zip(one.classes, one.probabilities, strict=True) for cell in pair]
+        rows.append([one.path, *[one.label] * labelled, *(pairs or [""] * 2 * top), one.error])
+    return to_csv([*header, "error"], rows)
+
+
+def submission_csv(found: Sequence[FilePrediction]) -> str:
+    """`id,label` as for a competition (report 003): file name and class; no label where a file cannot be read."""
+    return to_csv(("id", "label"), [(one.path.rpartition("/")[2], next(iter(one.classes), "")) for one in found])
 
 
 def rows_csv(kind: type[Bin] | type[NearDuplicate], rows: Iterable[Any]) -> str:

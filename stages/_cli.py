@@ -20,7 +20,7 @@ from pipeline.config.whole import SECTIONS, read_params
 from pipeline.params import Section
 
 S = TypeVar("S", bound=Section)
-DATA = Path("data")
+DATA, PARAMS = Path("data"), Path("params.yaml")
 LOCK_SECONDS = 1.0
 
 
@@ -54,35 +54,58 @@ class Job:
             yield bar.update
 
 
-def run_stage(stage: str, run: Callable[[Job], str], needs_section: bool = True) -> None:
-    """Parse the command line, run, print one line; a user's error is one line and exit code 2."""
-    description = sys.modules["__main__"].__doc__ or ""
-    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+Params = Annotated[Path, typer.Option(help="file of values")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", "-S", help="section.key=value, repeatable")]
+Data = Annotated[Path, typer.Option(help="folder that holds one folder a stage")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="no progress bar")]
+Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 
-    @app.command(help=description, epilog=_describe_section(stage) if needs_section else None)
+
+def run_stage(stage: str, run: Callable[[Job], str]) -> None:
+    """Parse the command line, run, print one line; a user's error is one line and exit code 2."""
+    app = make_app()
+
+    @app.command(help=description(), epilog=_describe_section(stage))
     def command(
-        params: Annotated[Path, typer.Option(help="file of values")] = Path("params.yaml"),
-        override: Annotated[list[str] | None, typer.Option("--set", "-S", help="section.key=value, repeatable")] = None,
-        data: Annotated[Path, typer.Option(help="folder that holds one folder a stage")] = DATA,
+        params: Params = PARAMS,
+        override: Overrides = None,
+        data: Data = DATA,
         out: Annotated[Path | None, typer.Option(help=f"where to write, instead of data/{stage}")] = None,
-        quiet: Annotated[bool, typer.Option(help="no progress bar")] = False,
-        debug: Annotated[bool, typer.Option(help="show the traceback of an error")] = False,
+        quiet: Quiet = False,
+        debug: Debug = False,
     ) -> None:
-        signal.signal(signal.SIGTERM, _interrupt)
-        try:
+        with one_line_errors(stage, debug):
             place = data.absolute()  # also for workers that were started elsewhere
             job = Job(stage, read_params(params, override or []), place, (out or place / stage).absolute(), quiet)
             _run_locked(job, run)
-        except AugcacheError as error:
-            if debug:
-                raise
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(2) from error
-        except KeyboardInterrupt as error:
-            typer.echo(f"{stage}: interrupted; finished work is kept, run the same command to go on", err=True)
-            raise typer.Exit(130) from error
 
     app()
+
+
+def make_app() -> typer.Typer:
+    """A command line in the manner of the house."""
+    return typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+def description() -> str:
+    """What the module that is run says of itself."""
+    return sys.modules["__main__"].__doc__ or ""
+
+
+@contextmanager
+def one_line_errors(command: str, debug: bool) -> Iterator[None]:
+    """Turn a user's error into one line and exit code 2, SIGTERM and Ctrl-C into one line and 130."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    except AugcacheError as error:
+        if debug:
+            raise
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    except KeyboardInterrupt as error:
+        typer.echo(f"{command}: interrupted; finished work is kept, run the same command to go on", err=True)
+        raise typer.Exit(130) from error
 
 
 def _interrupt(*_: object) -> None:

@@ -8,9 +8,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from closure import LEFT_OUT, ROOT, closure_of, imports_of
 
 from pipeline.config.whole import SECTIONS, STAGES

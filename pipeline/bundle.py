@@ -1,0 +1,129 @@
+"""A classifier from image to probabilities, as one folder that needs nothing of the project's data."""
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import save
+
+from cache.errors import AugcacheError, DamagedFile, ForeignFile, NewerFile, RecordError, StorageError
+from cache.layout import Array, canonical
+from cache.writer import write_bytes
+from pipeline.backbone import PREPROCESSING, PooledEfficientNet
+from pipeline.classifier import DESCRIPTION, WEIGHTS, HeadClassifier, load_classifier, save_classifier
+from pipeline.config.featurize import FeaturizeConfig
+from pipeline.decode import squared
+from pipeline.featurize import Featurizer
+from pipeline.params import parse
+from pipeline.views import views_of
+
+FORMAT, VERSION = "augcache bundle", 1
+CARD, BACKBONE, ONNX = "bundle.json", "backbone.safetensors", "model.onnx"
+REMEDY = "Export it again, or fetch it again."
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Backbone and head together. size: side in pixels that images are brought to first, as prepare does it."""
+
+    size: int
+    featurizer: Featurizer
+    classifier: HeadClassifier
+
+    def __post_init__(self) -> None:
+        self.classifier.check_backbone(self.featurizer.recipe)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the columns of probabilities."""
+        return self.classifier.classes
+
+    def predict(self, images: Array | Sequence[Array], views: Collection[str] = ()) -> Array:
+        """Probabilities float32 [n, c] of RGB images uint8 [h, w, 3], each of any size; averaged over views.
+
+        views: names of pipeline.views.VIEWS, besides the images themselves. Raises RecordError for other arrays.
+        """
+        for image in images:
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+                found = f"{image.dtype} {image.shape}"
+                raise RecordError("image has the wrong form", expected="uint8 [h, w, 3]", found=found)
+        if not len(images):
+            return np.empty((0, len(self.classes)), dtype=np.float32)
+        square = np.stack([squared(image, self.size) for image in images])
+        averaged = [self.classifier.probabilities(self._features(view)) for view in views_of(square, views)]
+        return np.asarray(np.stack(averaged).mean(axis=0, dtype=np.float64).astype(np.float32))
+
+    def _features(self, images: Array) -> Array:
+        return self.featurizer(images, np.empty(len(images), dtype="S64"))
+
+
+def save_bundle(folder: Path, bundle: Bundle, onnx: bytes, provenance: Mapping[str, Any]) -> None:
+    """Write the bundle; its card comes last, so a folder with a card is whole."""
+    backbone, config = bundle.featurizer.backbone, bundle.featurizer.config
+    network: Any = backbone.network.network if isinstance(backbone.network, PooledEfficientNet) else backbone.network
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+    (folder / CARD).unlink(missing_ok=True)
+    save_classifier(folder, bundle.classifier)
+    write_bytes(folder / BACKBONE, save(tensors))
+    write_bytes(folder / ONNX, onnx)
+    own = {name for name, values in PREPROCESSING.items() if values == (backbone.mean, backbone.std)}
+    elsewhere = {"weights": BACKBONE, "weights_folder": None, "scheduler": None, "workers": 1, "device": "auto"}
+    preprocessing = "auto" if backbone.library == "timm" else own.pop()
+    card = {
+        "format": FORMAT,
+        "version": VERSION,
+        "size": bundle.size,
+        "featurize": config.model_dump(mode="json") | elsewhere | {"preprocessing": preprocessing},
+        "files": {name: _digest(folder / name) for name in (DESCRIPTION, WEIGHTS, BACKBONE, ONNX)},
+        "provenance": provenance,
+    }
+    write_bytes(folder / CARD, canonical(card) + b"\n")
+
+
+def load_bundle(folder: str | Path) -> Bundle:
+    """Read what `save_bundle` wrote, checking every byte. Runs no code from it.
+
+    Raises StorageError where there is none, ForeignFile, NewerFile or DamagedFile where it cannot be used.
+    """
+    folder = Path(folder)
+    card = _read_card(folder)
+    for name, expected in card["files"].items():
+        found = _digest(folder / Path(name).name)
+        if found != expected:
+            raise DamagedFile("checksum does not match", where=folder / name, remedy=REMEDY)
+    try:
+        values = {**card["featurize"], "weights": str(folder / BACKBONE)}
+        config = parse(FeaturizeConfig, values, "featurize")
+        return Bundle(int(card["size"]), Featurizer(config), load_classifier(folder))
+    except (AugcacheError, TypeError, ValueError, KeyError) as error:
+        raise DamagedFile("bundle cannot be used", where=folder, found=str(error), remedy=REMEDY) from error
+
+
+def _read_card(folder: Path) -> dict[str, Any]:
+    try:
+        card = json.loads((folder / CARD).read_bytes())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        remedy = "Name the folder that `python -m stages.export` wrote."
+        raise StorageError("no bundle", where=folder, expected=CARD, remedy=remedy) from error
+    except ValueError as error:
+        raise DamagedFile("not JSON", where=folder / CARD, remedy=REMEDY) from error
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise ForeignFile("not a bundle", where=folder / CARD, expected=repr(FORMAT), remedy=REMEDY)
+    if not isinstance(card.get("version"), int) or card["version"] > VERSION:
+        found = f"version {card.get('version')}"
+        raise NewerFile("format is newer than this code", where=folder, expected=f"version {VERSION}", found=found)
+    if set(card.get("files", ())) != {DESCRIPTION, WEIGHTS, BACKBONE, ONNX}:
+        raise DamagedFile("its card does not name its files", where=folder / CARD, remedy=REMEDY)
+    return card
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DamagedFile(f"cannot be read: {error.strerror}", where=path, remedy=REMEDY) from error

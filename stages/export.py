@@ -1,0 +1,57 @@
+"""Pack the classifier into one folder that predicts on any machine without this project's data.
+
+Writes bundle.json (classes, preprocessing, sizes, checksums, provenance), backbone.safetensors, head.safetensors,
+classifier.json, and model.onnx: uint8 images in, probabilities out, checked against PyTorch on real images.
+\b
+  python -m stages.export --out my_bundle
+  python -m stages.predict --images photos --bundle my_bundle
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from cache.reader import read_images
+from pipeline.config.featurize import FeaturizeConfig
+from pipeline.config.prepare import PrepareConfig
+from pipeline.config.whole import read_params
+from pipeline.provenance import git_revision, package_versions, plain_values
+from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Params, description, make_app, one_line_errors
+
+app = make_app()
+CHECKED = 64  # images on which ONNX and PyTorch are compared
+
+
+@app.command(help=description())
+def main(
+    out: Annotated[Path, typer.Option(help="folder to write")] = Path("bundle"),
+    params: Params = PARAMS,
+    override: Overrides = None,
+    data: Data = DATA,
+    debug: Debug = False,
+) -> None:
+    """Compose, export, check, write."""
+    with one_line_errors("export", debug):
+        from pipeline.bundle import Bundle, save_bundle
+        from pipeline.classifier import load_classifier
+        from pipeline.export import largest_difference, to_onnx
+        from pipeline.featurize import Featurizer
+
+        job = Job("export", read_params(params, override or []), data, out, quiet=True)
+        featurizer = Featurizer(job.section(FeaturizeConfig))
+        bundle = Bundle(job.section(PrepareConfig).size, featurizer, load_classifier(data / "train_head"))
+        onnx = to_onnx(bundle)
+        path = next(iter(sorted((data / "prepare").glob("*.h5"))), None)
+        images = read_images(path).images[:CHECKED] if path else np.empty((0, bundle.size, bundle.size, 3), np.uint8)
+        difference = largest_difference(bundle, onnx, images)
+        made_by = {"revision": git_revision(), "versions": dict(package_versions())}
+        save_bundle(out, bundle, onnx, {**made_by, "params": plain_values(job.sections)})
+        checked = f"ONNX and PyTorch differ by at most {difference:.1e} on {len(images)} images"
+        size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
+        typer.echo(f"export: {len(bundle.classes)} classes, {size:.1f} MB in {out}; {checked}")
+
+
+if __name__ == "__main__":
+    app()

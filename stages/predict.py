@@ -1,0 +1,70 @@
+"""Predict the classes of any images: a folder, an archive, a pattern such as 'photos/*.jpg', or one file.
+
+\b
+  python -m stages.predict --images photos --out predictions.csv
+  python -m stages.predict --images photos --bundle my_bundle --tta flip,crops
+
+Uses the head in data/train_head with the backbone in params.yaml, or a bundle that `python -m stages.export` wrote.
+The CSV has a line a file: path, class, probability, the next likeliest classes, and why a file could not be read.
+Where folders bear the names of classes, it has the label too, and the accuracy is printed.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cache.writer import write_text
+from pipeline.config.featurize import FeaturizeConfig
+from pipeline.config.prepare import PrepareConfig
+from pipeline.config.whole import read_params
+from pipeline.evaluate import accuracy_interval
+from pipeline.tables import predictions_csv, submission_csv
+from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Params, Quiet, description, make_app, one_line_errors
+
+app = make_app()
+CONFIDENCE = 0.95
+
+
+@app.command(help=description())
+def main(  # noqa: PLR0913, PLR0917 - a flag each
+    images: Annotated[str, typer.Option(help="folder, archive, pattern or image")],
+    out: Annotated[Path, typer.Option(help="the CSV file to write")] = Path("predictions.csv"),
+    bundle: Annotated[Path | None, typer.Option(help="an exported bundle, instead of this project's head")] = None,
+    top: Annotated[int, typer.Option(min=1, help="how many of the likeliest classes are listed")] = 5,
+    tta: Annotated[str, typer.Option(help="views to average over: flip,crops,jitter,affine")] = "",
+    submission: Annotated[bool, typer.Option("--submission", help="write `id,label` alone: file name, class")] = False,
+    params: Params = PARAMS,
+    override: Overrides = None,
+    data: Data = DATA,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Predict, write the table, say what was read."""
+    with one_line_errors("predict", debug):
+        from pipeline.bundle import Bundle, load_bundle
+        from pipeline.classifier import load_classifier
+        from pipeline.featurize import Featurizer
+        from pipeline.predict import predict_files
+
+        job = Job("predict", read_params(params, override or []), data, out, quiet)
+        if bundle:
+            chosen = load_bundle(bundle)
+        else:
+            featurizer = Featurizer(job.section(FeaturizeConfig))
+            chosen = Bundle(job.section(PrepareConfig).size, featurizer, load_classifier(data / "train_head"))
+        views = [name.strip() for name in tta.split(",") if name.strip()]
+        with job.progress(0, "image") as advance:
+            found = predict_files(images, chosen, top, views, advance)
+        write_text(out, submission_csv(found) if submission else predictions_csv(found, top))
+        lost = sum(1 for one in found if one.error)
+        line = f"predict: {len(found) - lost:,} images" + (f", {lost:,} unreadable files" if lost else "")
+        judged = [one.classes[0] == one.label for one in found if one.label and not one.error]
+        if judged:
+            interval = accuracy_interval(sum(judged), len(judged), CONFIDENCE)
+            line += f", top-1 {interval.percent()} on {len(judged):,} with a label"
+        typer.echo(f"{line}, in {out}")
+
+
+if __name__ == "__main__":
+    app()

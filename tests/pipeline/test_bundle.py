@@ -1,0 +1,110 @@
+"""A bundle predicts what the project does, and a damaged or foreign one is refused in one line."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bundles import CLASSES, noise, tiny_bundle
+
+from cache.errors import DamagedFile, FileError, ForeignFile, NewerFile, RecordError, StorageError
+from pipeline.bundle import Bundle, load_bundle, save_bundle
+from pipeline.decode import squared
+from pipeline.featurize import Featurizer
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return tiny_bundle()
+
+
+@pytest.fixture
+def saved(tmp_path: Path, bundle: Bundle) -> Path:
+    save_bundle(tmp_path / "bundle", bundle, b"an ONNX file", {"revision": "abc"})
+    return tmp_path / "bundle"
+
+
+def test_a_loaded_bundle_predicts_the_same_bits_wherever_it_lies(saved: Path, bundle: Bundle) -> None:
+    images = noise(20, 32)
+    moved = saved.rename(saved.with_name("elsewhere"))
+    found = load_bundle(str(moved))
+    assert found.classes == CLASSES
+    assert np.array_equal(found.predict(images), bundle.predict(images))
+    assert len(np.unique(found.predict(images).argmax(axis=1))) > 1
+
+
+def test_predictions_are_those_of_features_and_head_at_the_temperature(bundle: Bundle) -> None:
+    images = noise(5, 32)
+    features = bundle.featurizer(images, np.empty(5, dtype="S64"))
+    assert np.array_equal(bundle.predict(images), bundle.classifier.probabilities(features))
+    warm = replace(bundle, classifier=replace(bundle.classifier, temperature=5.0))
+    assert warm.predict(images).max() < bundle.predict(images).max()
+
+
+def test_images_of_any_size_are_squared_as_prepare_does_it(bundle: Bundle) -> None:
+    wide, tall = np.ascontiguousarray(noise(1, 80)[0, :40]), np.ascontiguousarray(noise(1, 80)[0, :, :50])
+    expected = bundle.predict(np.stack([squared(wide, 32), squared(tall, 32)]))
+    assert np.array_equal(bundle.predict([wide, tall]), expected)
+    assert bundle.predict([]).shape == (0, 3)
+
+
+def test_views_are_averaged(bundle: Bundle) -> None:
+    images = noise(4, 32)
+    flipped = images[:, :, ::-1].copy()
+    mean = (bundle.predict(images) + bundle.predict(flipped)) / 2
+    np.testing.assert_allclose(bundle.predict(images, ["flip"]), mean, atol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((1, 8, 8)), np.zeros((1, 8, 8, 3)), np.zeros((1, 8, 8, 1), np.uint8)])
+def test_other_arrays_are_refused(bundle: Bundle, wrong: np.ndarray) -> None:
+    with pytest.raises(RecordError, match=r"image has the wrong form; expected uint8 \[h, w, 3\]"):
+        bundle.predict(wrong)
+
+
+def test_a_head_of_another_backbone_is_refused(bundle: Bundle) -> None:
+    other = Featurizer(bundle.featurizer.config.model_copy(update={"size": 64}))
+    with pytest.raises(RecordError, match="another backbone"):
+        Bundle(32, other, bundle.classifier)
+
+
+@pytest.mark.parametrize("name", ["backbone.safetensors", "head.safetensors", "classifier.json", "model.onnx"])
+def test_a_changed_or_missing_file_is_named(saved: Path, name: str) -> None:
+    content = (saved / name).read_bytes()
+    (saved / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(DamagedFile, match=f"{name}: checksum does not match"):
+        load_bundle(saved)
+    (saved / name).unlink()
+    with pytest.raises(DamagedFile, match=f"{name}: cannot be read"):
+        load_bundle(saved)
+
+
+def test_what_is_no_bundle_is_refused_in_one_line(saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"no bundle; expected bundle\.json"):
+        load_bundle(tmp_path)
+    card = saved / "bundle.json"
+    whole = json.loads(card.read_text())
+    for text, kind in (
+        ("{", DamagedFile),
+        ("[]", ForeignFile),
+        (json.dumps({**whole, "version": 2}), NewerFile),
+        (json.dumps({**whole, "files": {"../../etc/passwd": "0"}}), DamagedFile),
+        (json.dumps({**whole, "size": "big"}), DamagedFile),
+        (json.dumps({**whole, "featurize": {**whole["featurize"], "backbone": "resnet"}}), DamagedFile),
+        (json.dumps({**whole, "featurize": {**whole["featurize"], "size": 64}}), DamagedFile),
+    ):
+        card.write_text(text)
+        with pytest.raises(FileError) as caught:
+            load_bundle(saved)
+        assert isinstance(caught.value, kind) and "\n" not in str(caught.value)
+
+
+def test_an_interrupted_save_leaves_no_card(saved: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(folder: Path, classifier: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.bundle.save_classifier", refuse)
+    with pytest.raises(KeyboardInterrupt):
+        save_bundle(saved, bundle, b"", {})
+    with pytest.raises(StorageError, match="no bundle"):
+        load_bundle(saved)

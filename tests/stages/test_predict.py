@@ -1,0 +1,73 @@
+"""`python -m stages.predict` with a bundle: its tables, its one line, its refusals."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from bundles import tiny_bundle
+from typer.testing import CliRunner, Result
+
+from pipeline.bundle import save_bundle
+from stages.predict import app
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundle")
+    save_bundle(folder, tiny_bundle(), b"", {})
+    return folder
+
+
+def predict(images: object, bundle: Path, out: Path, *flags: str) -> Result:
+    return CliRunner().invoke(app, ["--images", str(images), "--bundle", str(bundle), "--out", str(out), *flags])
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_line_counts_images_unreadable_files_and_labels(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    (photos / "ant" / "broken.png").write_bytes(b"x")
+    out = tmp_path / "predictions.csv"
+    result = predict(photos, bundle, out, "--top", "1", "--tta", "flip, crops")
+    assert result.exit_code == 0
+    found = rows(out)
+    right = sum(row["label"] == row["class"] for row in found)
+    assert result.output.startswith(f"predict: 30 images, 1 unreadable files, top-1 {100 * right / 30:.1f} % [")
+    assert result.output.endswith(f"on 30 with a label, in {out}\n")
+    assert list(found[0]) == ["path", "label", "class", "probability", "error"]
+
+
+def test_a_submission_is_file_name_and_class(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    result = predict(photos / "bee", bundle, tmp_path / "submission.csv", "--submission")
+    assert result.output == f"predict: 10 images, in {tmp_path}/submission.csv\n"
+    found = rows(tmp_path / "submission.csv")
+    assert [row["id"] for row in found] == [f"bee_{number}.png" for number in range(10)]
+    assert {row["label"] for row in found} <= {"ant", "bee", "cow"}
+
+
+@pytest.mark.parametrize(
+    ("images", "flags", "said"),
+    [
+        ("gone", (), "gone: no such folder or archive"),
+        ("photos", ("--tta", "turn"), "--tta: unknown view; expected some of flip, crops, jitter, affine, found turn"),
+        ("photos", ("--bundle", "gone"), "gone: no bundle; expected bundle.json"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(
+    photos: Path, bundle: Path, tmp_path: Path, images: str, flags: tuple[str, ...], said: str
+) -> None:
+    out = tmp_path / "predictions.csv"
+    out.write_text("of an earlier run")
+    result = predict(tmp_path / images, bundle, out, *flags)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert said in result.stderr
+    assert out.read_text() == "of an earlier run"
+
+
+def test_without_bundle_or_head_the_remedy_is_named(photos: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        app, ["--images", str(photos), "--data", str(tmp_path), "--out", str(tmp_path / "a.csv")]
+    )
+    assert (result.exit_code, result.stderr) == (2, f"error: {tmp_path}/train_head: no classifier. Run train_head.\n")
