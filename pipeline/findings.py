@@ -20,6 +20,9 @@ TEXTS = (
     "train_head/metrics.json",
     "train_head/curves.csv",
     "evaluate/metrics.json",
+    "evaluate/calibration.csv",
+    "evaluate/confusion.csv",
+    "evaluate/near_duplicates.csv",
     "evaluate/per_class.csv",
     "evaluate/confused.csv",
     "evaluate/mistakes.csv",
@@ -46,15 +49,14 @@ class Findings:
     texts: Mapping[str, str]
     provenance: Provenance
 
-    @cached_property
-    def metrics(self) -> Mapping[str, Mapping[str, float]]:
-        """Figures of the test split by variant."""
-        return self._json("evaluate/metrics.json").get("test", {})  # type: ignore[no-any-return]
+    def group(self, name: str) -> Mapping[str, Mapping[str, float]]:
+        """Figures of a group that evaluate judged: `test` by variant, `attacked` by attack, and so on."""
+        return self._json("evaluate/metrics.json").get(name, {})  # type: ignore[no-any-return]
 
     @cached_property
-    def attacked(self) -> Mapping[str, Mapping[str, float]]:
-        """Figures of the attacked test images, clean and by attack."""
-        return self._json("evaluate/metrics.json").get("attacked", {})  # type: ignore[no-any-return]
+    def calibration(self) -> Mapping[str, float]:
+        """Temperature, and calibration error with and without it."""
+        return self._json("evaluate/metrics.json").get("calibration", {})  # type: ignore[no-any-return]
 
     @cached_property
     def best_epoch(self) -> int:

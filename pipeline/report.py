@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -10,66 +10,63 @@ import numpy as np
 from cache.layout import canonical
 from cache.records import UNAUGMENTED, FeatureSet, ImageSet
 from pipeline.charts import Chart, make_chart, number, phase_bands
+from pipeline.confusions import make_confusion
 from pipeline.findings import Findings, Row
 from pipeline.gallery import choose_side, count_pictures, make_gallery, pictures_of
+from pipeline.page import percent, render_page
 from pipeline.tables import variant_order
 
-TEMPLATE = Path(__file__).with_name("report.html.jinja")
 STAGES = ("prepare", "augment", "gan", "featurize", "train_head", "train_model", "evaluate")
 SPLITS = ("train", "val", "test")
 SHOWN_ELSEWHERE = ("version", "classes", "images")
 LISTED = 20  # of a long list in the manifest
+PAIRS = 12  # near duplicates shown with their pictures
 
 
 def render_report(findings: Findings) -> str:
     """The page. Every value is escaped, and nothing is fetched from anywhere."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(percent=_percent, count=_count)
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    mistakes = findings.table("evaluate/mistakes.csv")
-    side = choose_side(count_pictures(list(findings.images), findings.report.samples, len(mistakes)))
-    return template.render(
-        found=findings,
-        random=findings.featurize.weights == "random",
-        headline=list(_headline(findings)),
-        variants=_judged(findings.metrics),
-        attacked=_judged(findings.attacked),
-        charts=_charts(findings.curves),
-        bands=phase_bands(findings.curves),
-        gallery=make_gallery(findings.images, findings.report.samples, side),
-        counts=_counts(findings.images),
-        manifest=list(_flat({key: value for key, value in findings.manifest.items() if key not in SHOWN_ELSEWHERE})),
-        per_class=_weakest_first(findings.table("evaluate/per_class.csv")),
-        mistakes=_mistakes(findings.images.get("test"), mistakes, side),
-        runs=_runs(findings.runs),
-        recipes=_recipes(findings),
-    )
-
-
-def _percent(value: object) -> str:
-    found = number(value)
-    return "–" if found is None else f"{100 * found:.1f}\N{NO-BREAK SPACE}%"
-
-
-def _count(value: object) -> str:
-    found = number(value)
-    return "–" if found is None else f"{found:,.0f}"
+    mistakes, leaks = findings.table("evaluate/mistakes.csv"), findings.table("evaluate/near_duplicates.csv")
+    pictures = len(mistakes) + 2 * min(PAIRS, len(leaks))
+    side = choose_side(count_pictures(list(findings.images), findings.report.samples, pictures))
+    values = {
+        "found": findings,
+        "random": findings.featurize.weights == "random",
+        "headline": list(_headline(findings)),
+        "variants": _judged(findings.group("test")),
+        "attacked": _judged(findings.group("attacked")),
+        "corrupted": corruption_table(findings.group("corrupted")),
+        "bins": findings.table("evaluate/calibration.csv") if "ece" in findings.calibration else [],
+        "charts": _charts(findings.curves),
+        "bands": phase_bands(findings.curves),
+        "gallery": make_gallery(findings.images, findings.report.samples, side),
+        "counts": _counts(findings.images),
+        "manifest": list(_flat({key: v for key, v in findings.manifest.items() if key not in SHOWN_ELSEWHERE})),
+        "per_class": _weakest_first(findings.table("evaluate/per_class.csv")),
+        "confusion": make_confusion([(r["actual"], r["predicted"]) for r in findings.table("evaluate/confusion.csv")]),
+        "mistakes": _mistakes(findings.images.get("test"), mistakes, side),
+        "leaks": _leaks(findings.images, leaks[:PAIRS], side),
+        "leak_count": len(leaks),
+        "runs": _runs(findings.runs),
+        "recipes": _recipes(findings),
+    }
+    return render_page("report.html.jinja", findings.report.title, values)
 
 
 def _headline(findings: Findings) -> Iterator[tuple[str, str, str]]:
     """Figure, what it is, and a remark."""
-    clean, level = findings.metrics.get(UNAUGMENTED), f"{100 * findings.evaluate.confidence:g} % interval"
+    clean, level = findings.group("test").get(UNAUGMENTED), f"{100 * findings.evaluate.confidence:g} % interval"
     if clean is not None:
         for name, shown in (("top1", "top-1 on test"), ("top5", "top-5 on test"), ("macro_f1", "macro F1 on test")):
-            low, high = _percent(clean.get(f"{name}_low")), _percent(clean.get(f"{name}_high"))
-            yield _percent(clean.get(name)), shown, f"{level} {low} to {high}"
+            low, high = percent(clean.get(f"{name}_low")), percent(clean.get(f"{name}_high"))
+            yield percent(clean.get(name)), shown, f"{level} {low} to {high}"
+        if "ece" in clean:
+            without = percent(findings.calibration.get("ece_without"))
+            yield percent(clean["ece"]), "calibration error", f"{without} without the temperature that val gave"
     best = max(
         (value for row in findings.curves if (value := number(row.get("val_accuracy"))) is not None), default=None
     )
     if best is not None:
-        yield _percent(best), "top-1 on val", "the best epoch, chosen by it"
+        yield percent(best), "top-1 on val", "the best epoch, chosen by it"
     images = [findings.images[split] for split in SPLITS if split in findings.images]
     if images:
         parts = ", ".join(f"{len(findings.images[split]):,} {split}" for split in SPLITS if split in findings.images)
@@ -84,6 +81,24 @@ def _judged(metrics: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
         {**figures, "name": name, "change": figures["top1"] - clean if index else None}
         for index, (name, figures) in enumerate(metrics.items())
     ]
+
+
+def corruption_table(figures: Mapping[str, Mapping[str, float]]) -> dict[str, Any] | None:
+    """Top-1 by corruption and severity, with means; None where nothing was corrupted.
+
+    clean: top-1 of the same images as they are. rows: name, mean over severities, and one cell a severity.
+    """
+    clean, *corrupted = figures.items() if figures else [("", {})]
+    if not corrupted:
+        return None
+    cells: dict[str, dict[str, float]] = {}
+    for variant, row in corrupted:
+        name, _, severity = variant.rpartition("_")
+        cells.setdefault(name, {})[severity] = row["top1"]
+    severities = list(next(iter(cells.values())))
+    rows = [(name, mean(row.values()), [row.get(severity) for severity in severities]) for name, row in cells.items()]
+    every = mean(average for _, average, _ in rows)
+    return {"clean": clean[1]["top1"], "n": clean[1]["n"], "severities": severities, "rows": rows, "mean": every}
 
 
 def _charts(curves: Sequence[Row]) -> list[Chart]:
@@ -136,6 +151,18 @@ def _mistakes(test: ImageSet | None, mistakes: Sequence[Row], side: int) -> list
         return [(row, "") for row in mistakes]
     ids = np.array([row.get("id", "").encode() for row in mistakes], dtype="S64")
     return list(zip(mistakes, pictures_of(test, ids, side), strict=True))
+
+
+def _leaks(sets: Mapping[str, ImageSet], leaks: Sequence[Row], side: int) -> list[tuple[Row, str, str]]:
+    """Each near duplicate with the picture of the held-out and of the training image."""
+
+    def picture(split: str, one: str) -> str:
+        return pictures_of(sets[split], np.array([one.encode()], dtype="S64"), side)[0] if split in sets else ""
+
+    return [
+        (row, picture(row.get("split", ""), row.get("id", "")), picture("train", row.get("train_id", "")))
+        for row in leaks
+    ]
 
 
 def _runs(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -1,0 +1,74 @@
+"""What the stages of a small run found, with class names that would like to be scripts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cache.records import ImageSet
+from pipeline.config.whole import read_params
+from pipeline.findings import Findings
+from pipeline.provenance import Provenance
+
+EVIL = "<script>alert('x')</script>"
+CLASSES = ("cat", EVIL, 'a "quoted" & long name')
+
+
+def images(variant: str = "unaugmented", rows: int = 6, shade: int = 0) -> ImageSet:
+    pixels = np.zeros((rows, 16, 16, 3), dtype=np.uint8)
+    pixels += (np.arange(rows, dtype=np.uint8) * 20 + shade)[:, None, None, None]
+    ids = np.array([f"{row:064x}".encode() for row in range(rows)], dtype="S64")
+    return ImageSet(pixels, np.arange(rows) % 3, ids, CLASSES, variant, {"made": variant})
+
+
+def figures(top1: float) -> dict[str, float]:
+    names = ("top1", "top5", "macro_f1")
+    return {name + end: top1 + d for name in names for end, d in (("", 0), ("_low", -0.1), ("_high", 0.1))} | {
+        "ece": 0.125,
+        "n": 6,
+    }
+
+
+def findings(**change: Any) -> Findings:
+    sections = read_params(Path(__file__).parents[1] / "params.yaml", ["report.samples=3"])
+    texts = {
+        "prepare/manifest.json": json.dumps({"source": "digits", "unreadable": {f"{EVIL}.png": "truncated"}}),
+        "train_head/metrics.json": '{"best_epoch": 2}',
+        "train_head/curves.csv": (
+            "epoch,variant,lr,train_loss,train_accuracy,val_loss,val_accuracy,val_accuracy_color_1\n"
+            "1,unaugmented,0.1,2.0,0.25,1.5,0.5,0.4\n2,color_1,0.2,1.0,0.5,1.0,0.75,0.7\n"
+        ),
+        "evaluate/metrics.json": json.dumps(
+            {
+                "test": {"unaugmented": figures(0.75), "color_1": figures(0.5)},
+                "attacked": {"clean": figures(0.75), "fgsm_eps_1": figures(0.25)},
+                "corrupted": {"clean": figures(0.75), "jpeg_1": figures(0.5), "jpeg_5": figures(0.25)},
+                "without_near_duplicates": {"test": figures(0.625)},
+                "calibration": {"temperature": 1.25, "ece": 0.125, "ece_without": 0.25},
+            }
+        ),
+        "evaluate/per_class.csv": (
+            "variant,class,support,precision,recall,f1\nunaugmented,cat,2,1.0,1.0,1.0\n"
+            f"unaugmented,{EVIL},4,0.5,0.25,0.333333\ncolor_1,cat,2,0.0,0.0,0.0\n"
+        ),
+        "evaluate/confused.csv": f"actual,predicted,count,share\n{EVIL},cat,3,0.75\n",
+        "evaluate/mistakes.csv": f"row,id,actual,predicted,probability\n1,{1:064x},{EVIL},cat,0.875\n",
+        "evaluate/confusion.csv": f"actual,predicted\n{EVIL},cat\n{EVIL},cat\ncat,cat\n",
+        "evaluate/calibration.csv": "low,high,count,confidence,accuracy\n0.8,0.866667,3,0.85,0.333333\n",
+        "evaluate/near_duplicates.csv": (
+            "split,row,id,actual,train_row,train_id,train_class,cosine\n"
+            f"test,2,{2:064x},{EVIL},3,{3:064x},cat,0.987654\n"
+        ),
+        "runs/prepare.json": '{"stage": "prepare", "seconds": 2.0, "summary": "done", "rows": {"train": 6, "val": 4}}',
+        "runs/featurize.json": '{"stage": "featurize", "seconds": 4, "summary": "<b>", "rows": 20, "cached": 15}',
+        "runs/report.json": '{"stage": "report", "seconds": 9.9, "summary": "the last page"}',
+    }
+    values: dict[str, Any] = {
+        **{name: sections[name] for name in ("report", "evaluate", "featurize")},
+        "images": {"train": images(), "val": images(), "val-color_1": images("color_1", 5, 7), "test": images()},
+        "features": {},
+        "texts": texts,
+        "provenance": Provenance("a: 1", "abc123", ("dvc repro",), (("torch", "2.0"),), "a machine"),
+    }
+    return Findings(**{**values, **change})

@@ -1,0 +1,51 @@
+"""Confused classes come to stand together, and what is drawn is what was counted."""
+
+import base64
+import io
+
+import numpy as np
+from PIL import Image
+
+from pipeline.confusions import make_confusion
+
+
+def groups_of_ten(count: int) -> list[tuple[str, str]]:
+    """Classes c0, c1, ... : 8 of 10 images right, 2 taken for another class of the same last digit."""
+    random = np.random.default_rng(0)
+    pairs = []
+    for number in range(count):
+        others = [other for other in range(count) if other % 10 == number % 10 and other != number]
+        pairs += [(f"c{number}", f"c{number}")] * 8
+        pairs += [(f"c{number}", f"c{random.choice(others)}") for _ in range(2)]
+    return pairs
+
+
+def test_few_classes_are_numbers_in_their_own_order() -> None:
+    confusion = make_confusion([("b", "a"), ("b", "b"), ("b", "b"), ("a", "a"), ("c", "a")])
+    assert confusion is not None
+    assert (confusion.classes, confusion.picture) == (("a", "b", "c"), "")
+    assert confusion.cells.tolist() == [[1, 0, 0], [1, 2, 0], [1, 0, 0]]
+    assert dict(confusion.rows)["b"] == [(1, 1 / 3), (2, 2 / 3), (0, 0.0)]
+    assert make_confusion([]) is None
+
+
+def test_many_classes_stand_in_blocks_of_those_confused() -> None:
+    confusion = make_confusion(groups_of_ten(200))
+    assert confusion is not None
+    assert sorted(confusion.classes) == sorted(f"c{number}" for number in range(200))
+    assert [name for block in confusion.blocks for name in block] == list(confusion.classes)
+    assert 2 <= len(confusion.blocks) <= 12
+    within = sum(len({name[-1] for name in block}) for block in confusion.blocks)
+    assert within <= 14  # ten groups, hardly any of them torn apart
+
+
+def test_the_picture_is_transparent_where_nothing_was_counted_and_small() -> None:
+    confusion = make_confusion(groups_of_ten(200))
+    assert confusion is not None
+    png = base64.b64decode(confusion.picture.partition(",")[2])
+    picture = np.asarray(Image.open(io.BytesIO(png)))
+    step = len(picture) // 200
+    assert picture.shape == (800, 800, 4) and len(png) < 200_000
+    middle = picture[step // 2 :: step, step // 2 :: step, 3]
+    counted = confusion.cells > 0
+    assert (middle[counted] > 0).all() and (middle[~counted] == 0).all()
