@@ -10,8 +10,8 @@ from typing import Any
 
 from cache.records import UNAUGMENTED
 from pipeline.calibration import Bin, reliability
+from pipeline.compare import Comparison
 from pipeline.evaluate import Report, confident_mistakes, confused_pairs
-from pipeline.leakage import NearDuplicate
 from pipeline.predictions import FilePrediction, Predictions
 
 DIGITS = 6  # after the point: finer than any test split can tell apart
@@ -84,7 +84,20 @@ def submission_csv(found: Sequence[FilePrediction]) -> str:
     return to_csv(("id", "label"), [(one.path.rpartition("/")[2], next(iter(one.classes), "")) for one in found])
 
 
-def rows_csv(kind: type[Bin] | type[NearDuplicate], rows: Iterable[Any]) -> str:
+def comparison_table(found: Sequence[Comparison]) -> list[str]:
+    """Lines of text, one a variant."""
+    width = max(len(one.variant) for one in found) + 2
+    numbers = f"{'images':>8}{'before':>9}{'after':>9}  {'change, points':<24}{'gained':>8}{'lost':>8}{'p':>9}"
+    lines = [f"{'variant':<{width}}{numbers}"]
+    for one in found:
+        change = one.difference
+        points = f"{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
+        shares = f"{one.n:>8,}{one.before:>9.1%}{one.after:>9.1%}"
+        lines.append(f"{one.variant:<{width}}{shares}  {points:<24}{one.gained:>8,}{one.lost:>8,}{one.p_value:>9.2g}")
+    return lines
+
+
+def rows_csv(kind: type[Any], rows: Iterable[Any]) -> str:
     """One column a field, one line a row."""
     return to_csv([field.name for field in fields(kind)], map(astuple, rows))
 

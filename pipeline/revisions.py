@@ -1,0 +1,38 @@
+"""What evaluate left of a run, from a folder or from a revision that DVC knows."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from cache.errors import InputError
+from pipeline.predictions import Predictions, from_npz
+from pipeline.tables import variant_order
+
+OUTPUT = "data/evaluate"
+PREFIX = "predictions-"
+
+
+def find_run(name: str, scratch: Path) -> Path:
+    """The folder of predictions of a data folder, an evaluate folder, or a git revision or DVC experiment.
+
+    Those of a revision are brought to `scratch` from DVC's cache. Raises InputError where there are none.
+    """
+    for folder in (Path(name) / "evaluate", Path(name)):
+        if any(folder.glob(f"{PREFIX}*.npz")):
+            return folder
+    if Path(name).is_dir():
+        raise InputError("holds no predictions", where=name, expected=f"{PREFIX}<variant>.npz", remedy="Run evaluate.")
+    command = [sys.executable, "-m", "dvc", "get", ".", OUTPUT, "--rev", name, "--out", str(scratch), "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no shell
+    if done.returncode:
+        said = next((line for line in done.stderr.splitlines() if line.startswith("ERROR")), "")
+        what, found = "neither a folder nor a revision that DVC knows", said.removeprefix("ERROR: ") or None
+        remedy = "Name a data folder, a commit with its dvc.lock, or an experiment (`dvc exp list`)."
+        raise InputError(what, where=name, found=found, remedy=remedy)
+    return scratch
+
+
+def read_predictions(folder: Path) -> dict[str, Predictions]:
+    """Predictions by variant, unaugmented first."""
+    paths = {path.stem.removeprefix(PREFIX): path for path in folder.glob(f"{PREFIX}*.npz")}
+    return {name: from_npz(paths[name].read_bytes(), paths[name]) for name in sorted(paths, key=variant_order)}
