@@ -1,0 +1,66 @@
+"""Differences that can be counted by hand, and McNemar's p as the binomial gives it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cache.errors import RecordError
+from pipeline.compare import ChangedImage, ClassChange, compare
+from pipeline.comparison import render_comparison
+from pipeline.predictions import Predictions
+from pipeline.tables import comparison_table
+
+LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+
+
+def predict(predicted: list[int]) -> Predictions:
+    probabilities = np.full((8, 3), 0.1, dtype=np.float32)
+    probabilities[np.arange(8), predicted] = 0.8
+    ids = np.array([f"{row:064x}".encode() for row in range(8)], dtype="S64")
+    return Predictions(probabilities, LABELS, ids, ("a", "<b>", "c"), "unaugmented")
+
+
+BEFORE = predict([0, 0, 1, 1, 1, 1, 0, 2])  # 4 of 8
+AFTER = predict([0, 2, 0, 0, 1, 1, 1, 1])  # 7 of 8: loses row 1, gains rows 2, 3, 6, 7
+
+
+def test_changes_are_counted_by_image_and_class() -> None:
+    found = compare(BEFORE, AFTER, 0.95)
+    assert (found.n, found.before, found.after, found.gained, found.lost) == (8, 0.5, 0.875, 4, 1)
+    assert found.difference.value == 0.375 and found.difference.low < 0.375 < found.difference.high
+    assert found.p_value == pytest.approx(2 * (1 + 5) / 2**5)  # of 5 images that changed, at most 1 went one way
+    assert found.classes == (ClassChange("<b>", 4, 0.5, 1.0, 0.5), ClassChange("a", 4, 0.5, 0.75, 0.25))
+    assert found.images[0] == ChangedImage(1, f"{1:064x}", "a", "a", "c", gained=False)
+    assert [(image.row, image.gained) for image in found.images[1:]] == [(2, True), (3, True), (6, True), (7, True)]
+
+
+def test_a_classifier_does_not_differ_from_itself() -> None:
+    found = compare(AFTER, AFTER, 0.95)
+    assert (found.p_value, found.gained, found.lost, found.images) == (1.0, 0, 0, ())
+    assert (found.difference.low, found.difference.high) == (0, 0)
+
+
+def test_other_images_or_classes_are_refused() -> None:
+    with pytest.raises(RecordError, match="different classes"):
+        compare(BEFORE, replace(AFTER, classes=("a", "b", "d")), 0.95)
+    with pytest.raises(RecordError, match="different rows"):
+        compare(BEFORE, replace(AFTER, ids=AFTER.ids[::-1].copy()), 0.95)
+
+
+def test_the_table_has_a_line_a_variant() -> None:
+    header, line = comparison_table([compare(BEFORE, AFTER, 0.95)])
+    assert header.split() == ["variant", "images", "before", "after", "change,", "points", "gained", "lost", "p"]
+    assert line.split()[:5] == ["unaugmented", "8", "50.0%", "87.5%", "+37.5"]
+    assert line.split()[-3:] == [
+        "4",
+        "1",
+        "0.38",
+    ]
+
+
+def test_the_page_shows_what_was_lost_and_gained_and_escapes_names() -> None:
+    page = render_comparison([compare(BEFORE, AFTER, 0.95)], ("<old>", "new"), None)
+    assert "new against &lt;old&gt;" in page and "<old>" not in page and "<b></b>" not in page
+    assert page.count("was taken for") == 4 and page.count("now taken for") == 1
+    assert "+37.5" in page and "http:" not in page
