@@ -83,16 +83,18 @@ class StoredFile:
     meta: dict[str, Any]
 
 
-def read_images(path: Path) -> ImageSet:
-    """An ImageSet with lazy rows. Raises FileError or RecordError."""
+def read_images(path: Path | str) -> ImageSet:
+    """An ImageSet with lazy rows: `.images[:]` reads them. Raises FileError or RecordError."""
+    path = Path(path)
     rows, columns, meta = _opened(path, "images")
     identity = columns["labels"], columns["ids"], tuple(meta["classes"]), meta["variant"]
     with _naming(path):
         return ImageSet(rows, *identity, meta["recipe"])
 
 
-def read_features(path: Path) -> FeatureSet:
-    """A FeatureSet with lazy rows. Raises FileError or RecordError."""
+def read_features(path: Path | str) -> FeatureSet:
+    """A FeatureSet with lazy rows: `.features[:]` reads them. Raises FileError or RecordError."""
+    path = Path(path)
     rows, columns, meta = _opened(path, "features")
     identity = columns["labels"], columns["ids"], tuple(meta["classes"]), meta["variant"]
     with _naming(path):

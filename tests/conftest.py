@@ -62,6 +62,25 @@ def make_job() -> Callable[..., Job]:
     return make
 
 
+@pytest.fixture
+def project(photos: Path, tmp_path: Path, make_job: Callable[..., Job]) -> list[str]:
+    """The flags that name a small trained project: 30 photos of three classes, 6 of them test."""
+    from stages import augment, featurize, prepare, train_head
+
+    tiny = ("prepare.size=32", "prepare.val=none", "prepare.test=2", "augment.variants=[]", "featurize.size=32")
+    backbone = ("featurize.backbone=efficientnet:0.25x0.2/2", "featurize.weights=random", "featurize.batch=16")
+    chosen = (f"prepare.source={photos}", *tiny, *backbone, "train_head.schedule=[unaugmented x 8]")
+    for name, stage in (
+        ("prepare", prepare),
+        ("augment", augment),
+        ("featurize", featurize),
+        ("train_head", train_head),
+    ):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        stage.run(make_job(name, tmp_path / "data", *chosen))
+    return ["--data", str(tmp_path / "data"), *(part for each in chosen for part in ("--set", each))]
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--kills N`: how often tests/faults/test_kill.py kills a stage, in all."""
     parser.addoption("--kills", type=int, default=20, help="SIGKILLs of stages at random moments")
