@@ -1,10 +1,13 @@
 """What the documents show is run."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from make_reference import COMMANDS, FOLDER, page
 from typer.testing import CliRunner
 
 from stages import export
@@ -24,3 +27,29 @@ def test_the_example_is_short_and_runs(project: list[str], tmp_path: Path) -> No
     assert fit.startswith("logistic regression: ") and fit.endswith(" of 6 test images")
     assert batch.startswith("one batch: (24, ") and batch.endswith("torch.float16, labels of 3 classes")
     assert classes.startswith("[")
+
+
+SOURCES = " ".join(
+    " ".join(path.read_text(encoding="utf-8").split())
+    for room in ("cache", "pipeline", "stages")
+    for path in (ROOT / room).rglob("*.py")
+)
+
+
+def test_the_messages_of_the_troubleshooting_page_are_those_of_the_code() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    messages = re.findall(r"^\| `(.+?)` \|", page, re.MULTILINE)
+    assert len(messages) > 10
+    assert [message for message in messages if message not in SOURCES] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_commands_page_is_made_of_its_own_help_and_parameters(name: str) -> None:
+    written = (FOLDER / f"{name}.md").read_text(encoding="utf-8")
+    assert written == page(name), "run python docs/make_reference.py"
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for document in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+?)\)", document.read_text(encoding="utf-8")):
+            assert target.startswith("http") or (document.parent / target).exists(), f"{document.name}: {target}"
