@@ -3,7 +3,8 @@
     python benchmarks/cluster.py [--images 4000] [--size 64] [--workers 1 2]
 
 Images a second beyond start-up (the same command with everything cached), by number of worker processes of one thread
-each, and what a part costs: seconds, bytes, and the scheduler's own processor time per task.
+each, and what a part costs: seconds, bytes, and the scheduler's own processor time per task (beyond an
+empty run's).
 """
 
 import argparse
@@ -62,17 +63,25 @@ def measure(folder: Path, images: int, size: int, workers: int) -> dict[str, flo
         place = Place(folder / f"place-{workers}", overrides)
         place.run("prepare")
         found: dict[str, float] = {}
-        used, tasks = sum(scheduler.cpu_times()[:2]), 0
+        spent, tasks = 0.0, 0
         for stage, rows in (("augment", images), ("featurize", 2 * images)):
             warm(place, stage)
-            full, again = place.run(stage), place.run(stage)
+            before = busy_seconds(scheduler)
+            full = place.run(stage)
+            between = busy_seconds(scheduler)
+            again = place.run(stage)
             print(f"{workers} workers: {full.summary}", flush=True)
             parts = -(-rows // ROWS_PER_TASK)
             found[stage] = rows / (full.seconds - again.seconds)
             found[f"{stage}_part"] = (full.seconds - again.seconds) * workers / parts
+            spent += 2 * between - before - busy_seconds(scheduler)  # beyond what the empty run costs
             tasks += parts
-        spent = sum(scheduler.cpu_times()[:2]) - used
         return found | {"scheduler_ms_per_task": 1000 * spent / tasks}
+
+
+def busy_seconds(process: psutil.Process) -> float:
+    """Processor time used so far."""
+    return sum(process.cpu_times()[:2])
 
 
 def warm(place: Place, stage: str) -> None:

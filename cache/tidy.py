@@ -1,8 +1,8 @@
-"""See and tidy the part store: what it holds, whether it is sound, and what may go.
+"""See and tidy the store of parts and checkpoints: what it holds, whether it is sound, and what may go.
 
 A recipe's age is the time since it was last used: opening its folder or adding a part renews it. Pruning removes
-whole parts, those of the recipe that was not used for longest first, and of one recipe the oldest first. What is
-removed is computed again when it is asked for.
+whole parts, those of the recipe that was not used for longest first, and of one recipe the oldest first; a checkpoint
+counts as a recipe of one part. What is removed is computed again when it is asked for.
 """
 
 import math
@@ -19,6 +19,7 @@ from cache.errors import DamagedFile, FileError, StorageError
 from cache.layout import recipe_key, rows_per_block
 from cache.parts import remove_stale
 from cache.reader import REMAKE, read_file
+from cache.sealed import read_sealed
 
 RECIPE = re.compile(r"[0-9a-f]{32}")
 DAY = 86_400
@@ -27,7 +28,7 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class StoredRecipe:
-    """The parts of one recipe. used: seconds since 1970. damaged: parts that could not be opened."""
+    """The parts of one recipe, or a checkpoint. used: seconds since 1970. damaged: parts that could not be opened."""
 
     folder: Path
     description: str
@@ -39,8 +40,17 @@ class StoredRecipe:
 
 
 def list_recipes(store: Path) -> list[StoredRecipe]:
-    """Every recipe of the store, the most recently used first."""
-    return sorted(map(_described, recipe_folders(store)), key=lambda recipe: -recipe.used)
+    """Every recipe and checkpoint of the store, the most recently used first."""
+    checkpoints = [
+        StoredRecipe(path, f"checkpoint of {path.parent.name}", 1, 0, _size(path), _time(path), 0)
+        for path in checkpoint_paths(store)
+    ]
+    return sorted([*map(_described, recipe_folders(store)), *checkpoints], key=lambda recipe: -recipe.used)
+
+
+def checkpoint_paths(store: Path) -> list[Path]:
+    """The checkpoints in a store: <store>/checkpoints/<stage>/<key>.pt."""
+    return sorted(store.glob("checkpoints/*/*.pt"))
 
 
 def recipe_folders(store: Path) -> Iterator[Path]:
@@ -87,20 +97,24 @@ def table(recipes: list[StoredRecipe]) -> list[str]:
 
 
 def verify(store: Path, advance: Callable[[int], object] = lambda count: None) -> list[str]:
-    """Read and check every byte of every part; return one line for each that cannot be trusted."""
+    """Read and check every byte of every file; return one line for each that cannot be trusted."""
     wrong: list[str] = []
-    for path in part_paths(store):
+    for path in stored_paths(store):
         try:
-            _check_part(path)
+            if path.suffix == ".h5":
+                _check_part(path)
+            else:
+                read_sealed(path)
         except (FileError, StorageError) as error:
             wrong.append(str(error))
         advance(1)
     return wrong
 
 
-def part_paths(store: Path) -> list[Path]:
-    """Every part of the store, in order."""
-    return [path for folder in recipe_folders(store) for path in sorted(folder.glob("*.h5"))]
+def stored_paths(store: Path) -> list[Path]:
+    """Every part and checkpoint of the store."""
+    parts = [path for folder in recipe_folders(store) for path in sorted(folder.glob("*.h5"))]
+    return parts + checkpoint_paths(store)
 
 
 def _check_part(path: Path) -> None:
@@ -115,11 +129,11 @@ def _check_part(path: Path) -> None:
 
 
 def choose_prunable(store: Path, older_than: float = math.inf, at_most: float = math.inf) -> list[Path]:
-    """Parts to remove: of recipes not used for `older_than` seconds, then as many as leave `at_most` bytes."""
-    folders, now = sorted(recipe_folders(store), key=_time), time.time()
-    old = [folder for folder in folders if now - _time(folder) >= older_than]
-    chosen = [path for folder in old for path in _oldest_first(folder)]
-    left = [path for folder in folders if folder not in old for path in _oldest_first(folder)]
+    """Files to remove: of recipes not used for `older_than` seconds, then as many as leave `at_most` bytes."""
+    recipes, now = sorted([*recipe_folders(store), *checkpoint_paths(store)], key=_time), time.time()
+    old = [recipe for recipe in recipes if now - _time(recipe) >= older_than]
+    chosen = [path for recipe in old for path in _oldest_first(recipe)]
+    left = [path for recipe in recipes if recipe not in old for path in _oldest_first(recipe)]
     total = sum(map(_size, left))
     for path in left:
         if total <= at_most:
@@ -129,8 +143,9 @@ def choose_prunable(store: Path, older_than: float = math.inf, at_most: float = 
     return chosen
 
 
-def _oldest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.h5"), key=lambda path: (_time(path), path.name))
+def _oldest_first(recipe: Path) -> list[Path]:
+    parts = recipe.glob("*.h5") if recipe.is_dir() else [recipe]
+    return sorted(parts, key=lambda path: (_time(path), path.name))
 
 
 def _time(path: Path) -> float:

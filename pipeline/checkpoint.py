@@ -1,6 +1,5 @@
 """Checkpoints of long training in the store, keyed by all that decides them: complete, or absent."""
 
-import hashlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,12 +8,9 @@ from typing import Any
 
 import torch
 
-from cache.errors import DamagedFile
 from cache.layout import recipe_key
 from cache.parts import remove_stale, store_folder
-from cache.writer import write_bytes
-
-DIGEST = 32  # bytes of SHA-256 before the payload
+from cache.sealed import read_sealed, write_sealed
 
 
 @dataclass(frozen=True)
@@ -33,19 +29,14 @@ class Checkpoint:
         """Keep tensors and plain values; the file before it stays until this one is complete."""
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        payload = buffer.getvalue()
-        write_bytes(self.path, hashlib.sha256(payload).digest() + payload)
+        write_sealed(self.path, buffer.getvalue())
 
     def load(self) -> dict[str, Any] | None:
         """The state that was kept, on the CPU; None where there is none. Raises DamagedFile."""
         remove_stale(self.path.parent)
         try:
-            content = self.path.read_bytes()
+            payload = read_sealed(self.path)
         except FileNotFoundError:
             return None
-        digest, payload = content[:DIGEST], content[DIGEST:]
-        if hashlib.sha256(payload).digest() != digest:
-            remedy = "Remove it; training then begins anew."
-            raise DamagedFile("checkpoint does not match its checksum", where=self.path, remedy=remedy)
         state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
         return state

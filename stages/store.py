@@ -1,6 +1,6 @@
-"""See and tidy the store of computed rows (AUGCACHE_STORE, else the user's cache folder); no stage of dvc.yaml.
+"""See and tidy the store of computed rows and checkpoints; no stage of dvc.yaml.
 
-What is pruned is computed again when it is asked for.
+It lies where AUGCACHE_STORE says, else in the user's cache folder. What is pruned is computed again when asked for.
 """
 
 import sys
@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from cache.errors import AugcacheError
 from cache.parts import store_folder
-from cache.tidy import choose_prunable, list_recipes, part_paths, remove_all_stale, remove_parts, table, verify
+from cache.tidy import choose_prunable, list_recipes, remove_all_stale, remove_parts, stored_paths, table, verify
 
 DAY, MIB, GIB = 86_400, 1 << 20, 1 << 30
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__)
@@ -28,8 +28,8 @@ def show() -> None:
 
 @app.command("verify")
 def check() -> None:
-    """Read and check every byte of every part; name the damaged ones, exit code 2 if there are any."""
-    parts = part_paths(store_folder())
+    """Read and check every byte of every file; name the damaged ones, exit code 2 if there are any."""
+    parts = stored_paths(store_folder())
     with tqdm(total=len(parts), unit="part", desc="verify", disable=None, leave=False) as bar:
         wrong = verify(store_folder(), bar.update)
     typer.echo("".join(f"error: {line}\n" for line in wrong), err=True, nl=False)

@@ -10,14 +10,15 @@ import pytest
 
 from cache.errors import StorageError
 from cache.parts import PartStore
+from cache.sealed import read_sealed, write_sealed
 from cache.tidy import (
     StoredRecipe,
     choose_prunable,
     describe,
     list_recipes,
-    part_paths,
     remove_all_stale,
     remove_parts,
+    stored_paths,
     verify,
 )
 
@@ -64,7 +65,7 @@ def test_listing_passes_over_what_is_no_part(store: Path, filled: tuple[list[Pat
     (store / "features" / "notes").mkdir()
     (store / "features" / ("0" * 32)).mkdir()
     assert len(list_recipes(store)) == 2
-    assert part_paths(store) == sorted(filled[0] + filled[1])
+    assert stored_paths(store) == sorted(filled[0] + filled[1])
     assert list_recipes(store / "absent") == []
 
 
@@ -122,7 +123,7 @@ def test_removing_keeps_the_age_of_what_is_left_and_no_empty_folders(
 ) -> None:
     used = filled[0][0].parent.stat().st_mtime
     remove_parts([filled[0][0], *filled[1]])
-    assert part_paths(store) == sorted(filled[0][1:])
+    assert stored_paths(store) == sorted(filled[0][1:])
     assert filled[0][0].parent.stat().st_mtime == used
     assert not filled[1][0].parent.exists()
     remove_parts([])
@@ -143,3 +144,24 @@ def test_half_files_of_the_dead_go_everywhere_in_the_store(store: Path, filled: 
     assert remove_all_stale(store) == 1
     assert living.exists()
     assert not dead.exists()
+
+
+def test_checkpoints_are_listed_verified_and_pruned_like_recipes(
+    store: Path, filled: tuple[list[Path], list[Path]]
+) -> None:
+    checkpoint = store / "checkpoints" / "pretrain" / f"{'ab' * 16}.pt"
+    write_sealed(checkpoint, b"state")
+    assert read_sealed(checkpoint) == b"state"
+    then = time.time() - 20 * DAY
+    os.utime(checkpoint, (then, then))
+    listed = list_recipes(store)[-1]
+    assert (listed.description, listed.parts, listed.bytes) == ("checkpoint of pretrain", 1, 37)
+    assert checkpoint in stored_paths(store) and verify(store) == []
+    assert choose_prunable(store, older_than=15 * DAY) == [checkpoint]
+    total = sum(path.stat().st_size for path in stored_paths(store))
+    assert choose_prunable(store, at_most=total - 1) == [checkpoint]
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
+    (wrong,) = verify(store)
+    assert wrong.startswith(f"{checkpoint}: checkpoint does not match its checksum")
+    remove_parts([checkpoint])
+    assert not checkpoint.exists()
