@@ -1,6 +1,6 @@
 """An MLP head over cached features, trained on a staged schedule (report 001)."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, cast
@@ -59,7 +59,7 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class _Rows:
+class Rows:
     """A FeatureSet in memory, once."""
 
     features: Tensor  # float [n, d], as stored
@@ -79,8 +79,8 @@ def fit_head(
     """
     check_sets(train, val, config.schedule)
     needed = [phase.variant for phase in config.schedule]
-    rows = {variant: _in_memory(train[variant]) for variant in sorted(set(needed))}
-    held_out = {variant: _in_memory(features) for variant, features in val.items()}
+    rows = {variant: in_memory(train[variant]) for variant in sorted(set(needed))}
+    held_out = {variant: in_memory(features) for variant, features in val.items()}
     with torch_seeded("train_head", config.seed):
         statistics = rows[UNAUGMENTED if UNAUGMENTED in rows else needed[0]]
         head = _make_head(statistics, len(train[needed[0]].classes), config)
@@ -92,7 +92,7 @@ def fit_head(
     return replace(fit, temperature=fit_temperature(logits.numpy(), judge.labels.numpy()))
 
 
-def _make_head(first: _Rows, classes: int, config: TrainHeadConfig) -> Head:
+def _make_head(first: Rows, classes: int, config: TrainHeadConfig) -> Head:
     head = Head([first.features.shape[1], *config.hidden, classes], config.dropout, config.input_dropout)
     everything = first.features.float()
     head.mean.copy_(everything.mean(dim=0))
@@ -119,8 +119,8 @@ class _Learner:
 
 def _train(
     head: Head,
-    train: Mapping[str, _Rows],
-    val: Mapping[str, _Rows],
+    train: Mapping[str, Rows],
+    val: Mapping[str, Rows],
     config: TrainHeadConfig,
     advance: Callable[[int], object],
 ) -> Fit:
@@ -149,7 +149,7 @@ def _train(
     return Fit(averaged.eval(), curves, best_epoch)
 
 
-def _train_epoch(learner: _Learner, rows: _Rows, config: TrainHeadConfig) -> dict[str, float]:
+def _train_epoch(learner: _Learner, rows: Rows, config: TrainHeadConfig) -> dict[str, float]:
     """One pass in random order; the loss and the accuracy are means over examples."""
     learner.head.train()
     order = torch.randperm(len(rows.labels))
@@ -213,24 +213,29 @@ def check_sets(train: Mapping[str, FeatureSet], val: Mapping[str, FeatureSet], s
                 )
 
 
-def _in_memory(features: FeatureSet) -> _Rows:
-    return _Rows(torch.from_numpy(features.features[:]), torch.from_numpy(np.asarray(features.labels, dtype=np.int64)))
+def in_memory(features: FeatureSet) -> Rows:
+    """Read a set once."""
+    return Rows(torch.from_numpy(features.features[:]), torch.from_numpy(np.asarray(features.labels, dtype=np.int64)))
 
 
-def _make_learner(head: Head, train: Mapping[str, _Rows], config: TrainHeadConfig) -> _Learner:
+def _make_learner(head: Head, train: Mapping[str, Rows], config: TrainHeadConfig) -> _Learner:
     steps = sum(phase.epochs * -(-len(train[phase.variant].labels) // config.batch) for phase in config.schedule)
-    optimizer = _make_optimizer(head, config)
+    optimizer = make_optimizer(head.parameters(), config)
     average = AveragedModel(head, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
-    return _Learner(head, optimizer, _make_scheduler(optimizer, config, steps), average)
+    return _Learner(head, optimizer, make_scheduler(optimizer, config, steps), average)
 
 
-def _make_optimizer(head: Head, config: TrainHeadConfig) -> torch.optim.Optimizer:
+def make_optimizer(parameters: Iterable[Any], config: TrainHeadConfig) -> torch.optim.Optimizer:
+    """AdamW, or SGD with Nesterov's momentum, over parameters or groups of them."""
     if config.optimizer == "sgd":
-        return torch.optim.SGD(head.parameters(), config.lr, MOMENTUM, weight_decay=config.weight_decay, nesterov=True)
-    return torch.optim.AdamW(head.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
+        return torch.optim.SGD(
+            parameters, config.lr, MOMENTUM, weight_decay=config.weight_decay, nesterov=True, fused=True
+        )
+    return torch.optim.AdamW(parameters, config.lr, weight_decay=config.weight_decay, fused=True)
 
 
-def _make_scheduler(optimizer: torch.optim.Optimizer, config: TrainHeadConfig, steps: int) -> Any:
+def make_scheduler(optimizer: torch.optim.Optimizer, config: TrainHeadConfig, steps: int) -> Any:
+    """The learning rate over all steps."""
     if config.lr_schedule == "onecycle":
         return torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps + 1)
     if config.lr_schedule == "cosine":

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from cache.errors import AugcacheError, StorageError
+from cache.records import FeatureSet
 from pipeline.config.whole import SECTIONS, read_params
 from pipeline.params import Section
 
@@ -45,6 +46,13 @@ class Job:
         if not any(folder.glob("*.h5")):
             raise StorageError("there is nothing to read", where=folder, remedy=f"Run {stage}.")
         return {path.stem: path for path in sorted(folder.glob(pattern))}
+
+    def features(self, split: str) -> dict[str, FeatureSet]:
+        """The cached features of a split, by variant."""
+        from cache.reader import read_features
+
+        paths = self.inputs("featurize", f"{split}-*.h5")
+        return {name.removeprefix(f"{split}-"): read_features(path) for name, path in paths.items()}
 
     @contextmanager
     def progress(self, total: int, unit: str, label: str = "") -> Iterator[Callable[[int], object]]:

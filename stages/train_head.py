@@ -11,8 +11,6 @@ import io
 import json
 from typing import Any
 
-from cache.reader import read_features
-from cache.records import FeatureSet
 from cache.writer import write_text
 from pipeline.config.train_head import TrainHeadConfig
 from stages._cli import Job, run_stage
@@ -24,7 +22,7 @@ def run(job: Job) -> str:
     from pipeline.head import fit_head
 
     config = job.section(TrainHeadConfig)
-    train, val = (find_features(job, split) for split in ("train", "val"))
+    train, val = (job.features(split) for split in ("train", "val"))
     rows = sum(phase.epochs * len(train.get(phase.variant, ())) for phase in config.schedule)
     with job.progress(rows, "row") as advance:
         fit = fit_head(train, val, config, advance)
@@ -37,12 +35,6 @@ def run(job: Job) -> str:
     job.facts.update(rows=rows)
     accuracy = f"val accuracy {best['val_accuracy']:.1%}" if "val_accuracy" in best else "no validation set"
     return f"{accuracy} at epoch {fit.best_epoch} of {len(fit.curves)}, {rows:,} rows"
-
-
-def find_features(job: Job, split: str) -> dict[str, FeatureSet]:
-    """The cached sets of a split by variant."""
-    paths = job.inputs("featurize", f"{split}-*.h5")
-    return {name.removeprefix(f"{split}-"): read_features(path) for name, path in paths.items()}
 
 
 def curves_csv(curves: list[dict[str, Any]]) -> str:

@@ -14,6 +14,7 @@ from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.prepare import PrepareConfig
 from pipeline.config.pretrain import PretrainConfig
 from pipeline.config.report import ReportConfig
+from pipeline.config.sweep import SweepConfig
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.params import Section, parse, unknown_name
 
@@ -25,7 +26,7 @@ STAGES: dict[str, type[Section]] = {
     "evaluate": EvaluateConfig,
     "report": ReportConfig,
 }
-COMMANDS: dict[str, type[Section]] = {"pretrain": PretrainConfig}  # no stages of dvc.yaml
+COMMANDS: dict[str, type[Section]] = {"pretrain": PretrainConfig, "sweep": SweepConfig}  # no stages of dvc.yaml
 SECTIONS = {**STAGES, **COMMANDS}
 
 

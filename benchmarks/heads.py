@@ -1,0 +1,96 @@
+"""Many heads in one pass against one after another: head-rows a second, and what successive halving saves.
+
+    python benchmarks/heads.py [--rows 20000] [--heads 16] [--classes 200] [--batch 512]
+
+Synthetic features of 1,280 columns, float16, three epochs; both ways in this process, the median of three runs.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from stage_runs import ROOT, write_json
+
+from cache.records import FeatureSet
+from pipeline.config.train_head import TrainHeadConfig
+from pipeline.config.whole import read_params
+from pipeline.head import fit_head
+from pipeline.heads import Spec
+from pipeline.sweep import make_arena, run_pass
+
+WIDTH, RUNS = 1280, 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--heads", type=int, default=16)
+    parser.add_argument("--classes", type=int, default=200)
+    parser.add_argument("--batch", type=int, default=512)
+    parser.add_argument("--out", type=Path, default=Path("data/benchmarks/heads.json"))
+    given = parser.parse_args()
+    train, val = (features(rows, given.classes, seed) for seed, rows in enumerate((given.rows, 2_000)))
+    flops = matmul_rate()
+    print(f"matrix products here: {flops / 1e9:,.0f} GFLOP/s\n")
+    columns = f"{'one by one':>14}{'one pass':>14}{'ratio':>8}{'halved':>10}{'of the limit':>14}"
+    print(f"{'hidden':<10}{columns}   head-rows/s")
+    found = {}
+    for hidden in ((), (512,)):
+        overrides = [f"train_head.hidden={list(hidden)}", f"train_head.batch={given.batch}"]
+        rates = measure(train, val, overrides, given.heads)
+        limit = flops / (6 * sum(a * b for a, b in pairwise([WIDTH, *hidden, given.classes])))
+        name = "x".join(map(str, hidden)) or "linear"
+        found[name] = {**rates, "limit": limit}
+        ratios = f"{rates['together'] / rates['apart']:>8.2f}{rates['halved'] / rates['apart']:>9.2f}x"
+        share = f"{rates['together'] / limit:>13.0%}"
+        print(f"{name:<10}{rates['apart']:>14,.0f}{rates['together']:>14,.0f}{ratios}{share}")
+    write_json(given.out, found)
+
+
+def measure(train: FeatureSet, val: FeatureSet, overrides: list[str], heads: int) -> dict[str, float]:
+    """Head-rows a second: one head after another, all in one pass, and with half of them dropped after each phase."""
+    phases = "train_head.schedule=[unaugmented x 1, unaugmented x 1, unaugmented x 1]"
+    config = read_params(ROOT / "params.yaml", [*overrides, phases, "train_head.dropout=0"])["train_head"]
+    assert isinstance(config, TrainHeadConfig)
+    specs = [Spec(tuple(config.hidden), 0.001 * (1 + number), 0.01, 0.0, 0.1) for number in range(heads)]
+    arena = make_arena({"unaugmented": train}, {"unaugmented": val}, config.schedule)
+    work = 3 * len(train)
+    return {
+        "apart": work / seconds(lambda: fit_head({"unaugmented": train}, {"unaugmented": val}, config)),
+        "together": work * heads / seconds(lambda: run_pass(specs, arena, config)),
+        "halved": work * heads / seconds(lambda: run_pass(specs, arena, config, 0.5)),
+    }
+
+
+def features(rows: int, classes: int, seed: int) -> FeatureSet:
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, classes, rows)
+    centres = np.random.default_rng(9).normal(0, 0.3, (classes, WIDTH))
+    values = (centres[labels] + random.normal(0, 1, (rows, WIDTH))).astype(np.float16)
+    ids = np.array([b"%064x" % (seed * 10**9 + number) for number in range(rows)])
+    return FeatureSet(values, labels, ids, tuple(map(str, range(classes))), "unaugmented", "synthetic")
+
+
+def seconds(work: Callable[[], object]) -> float:
+    times = []
+    for _ in range(RUNS):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def matmul_rate(size: int = 2048) -> float:
+    """Floating-point operations a second of large float32 matrix products."""
+    one = torch.randn(size, size)
+    one @ one
+    return 2 * size**3 / seconds(lambda: one @ one)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,259 @@
+"""Many heads trained in one pass over the same batches, by batched matrix products and one optimizer.
+
+Learning rate, weight decay, dropout, label smoothing, mixup, seed, fold and variants are each head's own. A pass of one
+head without dropout does what `fit_head` does.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from cache.records import UNAUGMENTED
+from pipeline.config.train_head import TrainHeadConfig
+from pipeline.head import EVALUATION_ROWS, Head, Rows, make_optimizer, make_scheduler
+from pipeline.seeds import torch_seeded
+
+CELLS = 64_000_000  # of the largest activation, heads x rows x width
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a head has of its own.
+
+    mixup: alpha of Beta(alpha, alpha) (Zhang et al., ICLR 2018), on features; 0: none. fold: the rows that it never
+    trains on and is judged by, None: judged by val. variants: those that it trains on; in a phase of another one it
+    trains on unaugmented rows, so all heads take equal steps.
+    """
+
+    hidden: tuple[int, ...]
+    lr: float
+    weight_decay: float
+    dropout: float
+    label_smoothing: float
+    mixup: float = 0.0
+    seed: int = 0
+    fold: int | None = None
+    variants: frozenset[str] | None = None
+
+    def trains_on(self, variant: str) -> str:
+        """The variant whose rows this head sees in an epoch of `variant`."""
+        return variant if self.variants is None or variant in self.variants else UNAUGMENTED
+
+
+@dataclass(frozen=True)
+class Norm:
+    """Mean and deviation [d] of the training features."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __call__(self, features: Tensor) -> Tensor:
+        return (features.float() - self.mean) / self.deviation
+
+
+class Stack:
+    """H heads of one shape. tensors: weights [H, in, out] and biases [H, 1, out] of each layer, in turn.
+
+    averages: of the same shapes, their moving averages, which are judged. The optimizer sees runs of heads of one
+    learning rate and weight decay as one parameter group, whose parameters are views of the tensors.
+    """
+
+    def __init__(self, specs: Sequence[Spec], tensors: Sequence[Tensor], config: TrainHeadConfig) -> None:
+        self.specs, self.config = list(specs), config
+        self.tensors = [tensor.detach().requires_grad_() for tensor in tensors]
+        self.averages = [tensor.clone() for tensor in tensors]
+        self.runs = list(_runs(self.specs))
+        groups = [
+            {
+                "params": [tensor.detach()[start:end] for tensor in self.tensors],
+                "weight_decay": self.specs[start].weight_decay,
+                "own": self.specs[start].lr,
+            }
+            for start, end in self.runs
+        ]
+        self.optimizer = make_optimizer(groups, config)
+
+    def __len__(self) -> int:
+        return len(self.specs)
+
+    def select(self, index: Sequence[int]) -> "Stack":
+        """The chosen heads in this order of places, copied with all their state."""
+        places = torch.as_tensor(list(index), dtype=torch.int64)
+        tensors = [one.detach()[places] for one in self.tensors]
+        chosen = Stack([self.specs[place] for place in index], tensors, self.config)
+        chosen.averages = [one[places] for one in self.averages]
+        for number in range(len(tensors)):
+            parts = [self.optimizer.state[group["params"][number]] for group in self.optimizer.param_groups]
+            moments = {key: torch.cat([part[key] for part in parts])[places] for key in parts[0] if key != "step"}
+            shared = {"step": parts[0]["step"]} if "step" in parts[0] else {}
+            for group, (start, end) in zip(chosen.optimizer.param_groups, chosen.runs, strict=True):
+                own = {key: moment[start:end] for key, moment in moments.items()}
+                own |= {key: value.clone() for key, value in shared.items()}
+                chosen.optimizer.state[group["params"][number]] = own
+        return chosen
+
+    def step(self, loss: Tensor, factor: float, momentum: float) -> None:
+        """One step for every head, at `factor` of its own learning rate."""
+        gradients = torch.autograd.grad(loss, self.tensors)
+        first = not self.optimizer.state
+        for group, (start, end) in zip(self.optimizer.param_groups, self.runs, strict=True):
+            group["lr"] = factor * group["own"]
+            if "momentum" in group:
+                group["momentum"] = momentum
+            else:
+                group["betas"] = momentum, group["betas"][1]
+            for parameter, gradient in zip(group["params"], gradients, strict=True):
+                parameter.grad = gradient[start:end]
+        self.optimizer.step()
+        with torch.no_grad():
+            for average, tensor in zip(self.averages, self.tensors, strict=True):
+                average.lerp_(tensor, 1.0 if first else 1 - self.config.ema)
+
+    def own(self, name: str) -> Tensor:
+        """One of the specs' numbers, [H, 1, 1]."""
+        return torch.tensor([float(getattr(spec, name)) for spec in self.specs])[:, None, None]
+
+
+def _runs(specs: Sequence[Spec]) -> Iterator[tuple[int, int]]:
+    """Start and end of neighbours of one learning rate and weight decay."""
+    start = 0
+    for _, group in itertools.groupby(specs, key=lambda spec: (spec.lr, spec.weight_decay)):
+        end = start + len(list(group))
+        yield start, end
+        start = end
+
+
+def make_stack(specs: Sequence[Spec], inputs: int, classes: int, config: TrainHeadConfig) -> Stack:
+    """Heads of one shape, each initialised by its own seed as `fit_head` does it."""
+    made = []
+    for spec in specs:
+        with torch_seeded("train_head", spec.seed):
+            parameters = Head([inputs, *spec.hidden, classes], 0.0, 0.0).parameters()
+            made.append([one.detach().T if one.ndim == 2 else one.detach()[None] for one in parameters])
+    return Stack(specs, [torch.stack(layer).contiguous() for layer in zip(*made, strict=True)], config)
+
+
+def logits_of(tensors: Sequence[Tensor], inputs: Tensor, between: Callable[[Tensor, int], Tensor]) -> Tensor:
+    """Logits [H, b, c] of standardised rows [b, d]; between changes what comes out of a layer, by its number."""
+    found = inputs.expand(len(tensors[0]), -1, -1)
+    for number, (weight, bias) in enumerate(zip(tensors[::2], tensors[1::2], strict=True)):
+        found = between(torch.baddbmm(bias, found, weight), number)
+    return found
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What all heads of a pass share: rows by variant, folds int [n] of them, and batches in one order.
+
+    rates: of each step, the factor of a head's lr and the momentum.
+    """
+
+    rows: Mapping[str, Rows]
+    folds: Tensor | None
+    norm: Norm
+    config: TrainHeadConfig
+    rates: Iterator[tuple[float, float]]
+    generator: torch.Generator
+
+    def epoch(self, stack: Stack, variant: str) -> None:
+        """Train every head of the stack once over its rows of this epoch."""
+        order = torch.randperm(len(self.rows[UNAUGMENTED].labels), generator=self.generator)
+        groups: dict[str, list[int]] = {}
+        for place, spec in enumerate(stack.specs):
+            groups.setdefault(spec.trains_on(variant), []).append(place)
+        for index in order.split(self.config.batch):
+            losses = [self._losses(stack, self.rows[name], index, places) for name, places in groups.items()]
+            stack.step(torch.cat(losses).sum(), *next(self.rates))  # of the sum each head's gradient is its own
+
+    def _losses(self, stack: Stack, rows: Rows, index: Tensor, places: list[int]) -> Tensor:
+        """Of the heads at these places: their mean losses [h]."""
+        everyone = len(places) == len(stack)
+        chosen = slice(None) if everyone else torch.as_tensor(places)
+        inputs = functional.dropout(self.norm(rows.features[index]), self.config.input_dropout)
+        labels, dropout = rows.labels[index], stack.own("dropout")[chosen]
+        share, partner = _mixing(stack, chosen, len(inputs))
+
+        def between(found: Tensor, number: int) -> Tensor:
+            if number == 0 and share is not None:  # mixing inputs of a linear layer is mixing its outputs
+                found = share * found + (1 - share) * found[:, partner]
+            if number == len(stack.specs[0].hidden):
+                return found
+            kept = functional.relu(found)
+            return kept * (torch.rand_like(kept) >= dropout) / (1 - dropout) if dropout.any() else kept
+
+        log_odds = torch.log_softmax(logits_of([one[chosen] for one in stack.tensors], inputs, between), dim=2)
+        smoothing = stack.own("label_smoothing")[chosen, :, 0]
+        losses = _cross_entropy(log_odds, labels, smoothing)  # [h, b]
+        if share is not None:
+            mixed = _cross_entropy(log_odds, labels[partner], smoothing)
+            losses = share[..., 0] * losses + (1 - share[..., 0]) * mixed
+        if self.folds is None:
+            return losses.mean(dim=1)
+        own = torch.tensor([stack.specs[place].fold for place in places])
+        counted = (self.folds[index] != own[:, None]).float()
+        return (losses * counted).sum(dim=1) / counted.sum(dim=1).clamp_min(1)
+
+
+def _mixing(stack: Stack, chosen: Any, count: int) -> tuple[Tensor | None, Tensor]:
+    """Each head's share [h, 1, 1] of the row itself, and the partner of each row; None where no head mixes."""
+    alphas = stack.own("mixup")[chosen]
+    if not alphas.any():
+        return None, torch.empty(0)
+    drawn = torch.distributions.Beta(alphas.clamp_min(1e-3), alphas.clamp_min(1e-3)).sample()
+    return torch.where(alphas > 0, drawn, 1.0), torch.randperm(count)
+
+
+def _cross_entropy(log_odds: Tensor, labels: Tensor, smoothing: Tensor) -> Tensor:
+    """[h, b], with each head's label smoothing [h, 1]."""
+    right = -log_odds.gather(2, labels.expand(len(log_odds), -1)[..., None])[..., 0]
+    return (1 - smoothing) * right - smoothing * log_odds.mean(dim=2)
+
+
+def judge(stack: Stack, rows: Rows, norm: Norm, folds: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Accuracy and mean cross entropy, float [H], of the averaged heads on all rows, or each on its own fold."""
+    right, loss, count = (torch.zeros(len(stack)) for _ in range(3))
+    own = torch.tensor([-1 if spec.fold is None else spec.fold for spec in stack.specs])[:, None]
+    step = max(1, min(EVALUATION_ROWS, CELLS // (len(stack) * max(one.shape[2] for one in stack.tensors))))
+    last = len(stack.specs[0].hidden)
+    with torch.inference_mode():
+        for start in range(0, len(rows.labels), step):
+            labels = rows.labels[start : start + step]
+            inputs = norm(rows.features[start : start + step])
+            found = logits_of(stack.averages, inputs, lambda out, number: out if number == last else out.relu())
+            counted = torch.ones(1) if folds is None else (folds[start : start + step] == own).float()
+            losses = _cross_entropy(torch.log_softmax(found, dim=2), labels, torch.zeros(1))
+            right += ((found.argmax(dim=2) == labels) * counted).sum(dim=1)
+            loss += (losses * counted).sum(dim=1)
+            count += counted.expand_as(losses).sum(dim=1)
+    return right / count.clamp_min(1), loss / count.clamp_min(1)
+
+
+def rates_of(config: TrainHeadConfig, steps: int) -> Iterator[tuple[float, float]]:
+    """Of each step, as torch's own schedulers have them for a learning rate of 1: that rate, and the momentum."""
+    unit = config.model_copy(update={"lr": 1.0})
+    optimizer = make_optimizer([torch.zeros(1, requires_grad=True)], unit)
+    scheduler = make_scheduler(optimizer, unit, steps)
+    for _ in range(steps):
+        group: dict[str, Any] = optimizer.param_groups[0]
+        yield group["lr"], group["momentum"] if "momentum" in group else group["betas"][0]
+        optimizer.step()
+        scheduler.step()
+
+
+def head_of(tensors: Sequence[Tensor], place: int, norm: Norm) -> Head:
+    """One head on its own, ready to predict."""
+    own = [tensor[place] for tensor in tensors]
+    head = Head([len(norm.mean), *(bias.shape[1] for bias in own[1::2])], 0.0, 0.0)
+    head.mean.copy_(norm.mean)
+    head.deviation.copy_(norm.deviation)
+    linear = [module for module in head.layers if isinstance(module, torch.nn.Linear)]
+    with torch.no_grad():
+        for module, weight, bias in zip(linear, own[::2], own[1::2], strict=True):
+            module.weight.copy_(weight.T)
+            module.bias.copy_(bias[0])
+    return head.eval()

@@ -1,0 +1,43 @@
+"""Find the best head: a grid in one pass over cached features, its seeds and folds, and what each variant is worth.
+
+\b
+Reads   data/featurize/        features of train and val; of test once, for the best head alone
+Writes  data/sweep/heads.csv   every head of the grid: val accuracy, best epoch, epochs before it was dropped
+        .../variants.csv       by how many points each variant raises val accuracy, overall and in each class
+        .../metrics.json       the best head; mean and deviation over seeds on val and test, and over folds
+        .../sweep.png          val accuracy of the grid over the learning rate
+        .../head.safetensors, classifier.json   the best head, as train_head writes them
+
+Heads share batches; losers are dropped between phases (`sweep.keep`). All but the grid is as in `train_head`:
+  python -m stages.sweep --set 'sweep.lr=[0.003, 0.01]' --set sweep.folds=5
+"""
+
+from cache.records import UNAUGMENTED
+from cache.writer import write_bytes, write_text
+from pipeline.config.sweep import SweepConfig
+from pipeline.config.train_head import TrainHeadConfig
+from stages._cli import Job, run_stage
+
+
+def run(job: Job) -> str:
+    """Search, save the best head, write tables and plot; return the summary."""
+    from pipeline.classifier import HeadClassifier, save_classifier
+    from pipeline.search import search
+    from pipeline.sweep_tables import draw, heads_csv, sweep_metrics, variants_csv
+
+    config, head = job.section(SweepConfig), job.section(TrainHeadConfig)
+    train, val, test = (job.features(split) for split in ("train", "val", "test"))
+    with job.progress(0, "row") as advance:
+        found = search(train, val, test.get(UNAUGMENTED), config, head, advance)
+    first = train[UNAUGMENTED]
+    save_classifier(job.out, HeadClassifier(found.head, first.classes, first.recipe, found.temperature))
+    write_text(job.out / "heads.csv", heads_csv(found.heads))
+    write_text(job.out / "variants.csv", variants_csv(found.worth, first.classes))
+    write_text(job.out / "metrics.json", sweep_metrics(found))
+    write_bytes(job.out / "sweep.png", draw(found.heads))
+    on_test = f", test {found.test.percent()}" if found.test else ""
+    return f"best of {len(found.heads):,} heads: val {found.val.percent()} over {config.seeds} seeds{on_test}"
+
+
+if __name__ == "__main__":
+    run_stage("sweep", run)

@@ -1,0 +1,186 @@
+"""A pass gives the heads that training one after another gives; halving, folds and subsets obey their rules."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cache.errors import InputError
+from cache.records import FeatureSet
+from pipeline.config.sweep import SweepConfig
+from pipeline.config.train_head import Phase, TrainHeadConfig
+from pipeline.config.whole import read_params
+from pipeline.head import fit_head
+from pipeline.heads import Spec
+from pipeline.sweep import Arena, fold_numbers, grid, make_arena, repeated, run_pass, subsets, winner
+
+ROOT = Path(__file__).resolve().parents[2]
+CLASSES = ("ant", "bee", "cow")
+
+
+def features(n: int, variant: str = "unaugmented", noise: float = 3.0, seed: int = 0) -> FeatureSet:
+    """Three Gaussian clouds in 16 dimensions."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(n) % 3
+    centres = np.random.default_rng(42).normal(0, 2, (3, 16))
+    rows = (centres[labels] + random.normal(0, noise, (n, 16))).astype(np.float16)
+    ids = np.array([b"%064x" % (seed * 10**6 + number) for number in range(n)])
+    return FeatureSet(rows, labels, ids, CLASSES, variant, "mini", {"made": "by hand"})
+
+
+TRAIN = {"unaugmented": features(310), "color_1": features(310, "color_1", 4.0)}
+VAL = {"unaugmented": features(200, seed=1)}
+
+
+def sections(*overrides: str) -> dict[str, Any]:
+    base = ["train_head.schedule=[unaugmented x 2, color_1 x 2, unaugmented x 1]", "train_head.batch=32"]
+    return dict(read_params(ROOT / "params.yaml", [*base, "train_head.dropout=0", *overrides]))
+
+
+def config(*overrides: str) -> TrainHeadConfig:
+    found = sections(*(f"train_head.{each}" for each in overrides))["train_head"]
+    assert isinstance(found, TrainHeadConfig)
+    return found
+
+
+def arena(folds: torch.Tensor | None = None) -> Arena:
+    return make_arena(TRAIN, VAL if folds is None else {}, config().schedule, folds)
+
+
+SPECS = [Spec(hidden, lr, 0.01, 0.0, 0.1) for hidden in ((), (24,)) for lr in (0.003, 0.02)]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("lr_schedule", ["constant", "onecycle"])
+def test_a_pass_gives_the_heads_that_training_one_after_another_gives(optimizer: str, lr_schedule: str) -> None:
+    chosen = config(f"optimizer={optimizer}", f"lr_schedule={lr_schedule}")
+    for spec, outcome in zip(SPECS, run_pass(SPECS, arena(), chosen), strict=True):
+        own = {"hidden": list(spec.hidden), "lr": spec.lr, "weight_decay": spec.weight_decay}
+        alone = fit_head(TRAIN, VAL, chosen.model_copy(update=own))
+        assert outcome.spec == spec and outcome.head is not None
+        assert outcome.best_epoch == alone.best_epoch
+        assert outcome.val_accuracy == pytest.approx(alone.curves[alone.best_epoch - 1]["val_accuracy"], abs=1e-6)
+        for (name, mine), theirs in zip(
+            outcome.head.state_dict().items(), alone.head.state_dict().values(), strict=True
+        ):
+            torch.testing.assert_close(
+                mine, theirs, rtol=2e-3, atol=2e-4, msg=lambda text, name=name: f"{name}: {text}"
+            )
+
+
+def test_company_changes_nothing() -> None:
+    alone = [run_pass([spec], arena(), config())[0] for spec in SPECS]
+    together = run_pass(SPECS, arena(), config())
+    for one, other in zip(alone, together, strict=True):
+        assert one.val_accuracy == pytest.approx(other.val_accuracy, abs=0.006)
+        assert one.val_loss == pytest.approx(other.val_loss, rel=1e-3)
+
+
+def test_the_same_pass_twice_gives_the_same_bits() -> None:
+    specs = [replace(spec, dropout=0.3, mixup=0.4) for spec in SPECS]
+    once, again = (run_pass(specs, arena(), config()) for _ in range(2))
+    assert [one.val_loss for one in once] == [one.val_loss for one in again]
+    assert len({one.val_loss for one in once}) == len(specs)
+
+
+def test_dropout_mixup_and_smoothing_make_heads_less_sure() -> None:
+    plain = Spec((24,), 0.01, 0.0, 0.0, 0.0)
+    others = [replace(plain, dropout=0.6), replace(plain, mixup=1.0), replace(plain, label_smoothing=0.4)]
+    rows = torch.from_numpy(np.asarray(VAL["unaugmented"].features[:])).float()
+    confidence = []
+    for outcome in run_pass([plain, *others], arena(), config("schedule=[unaugmented x 8]")):
+        assert outcome.head is not None
+        confidence.append(float(torch.softmax(outcome.head(rows), dim=1).amax(dim=1).mean().detach()))
+    assert all(each < confidence[0] - 0.02 for each in confidence[1:])
+
+
+def test_halving_drops_the_worst_after_each_phase_and_finds_the_same_winner() -> None:
+    specs = [Spec(hidden, lr, 0.01, 0.0, 0.0) for hidden in ((), (24,)) for lr in (1e-6, 1e-5, 0.003, 0.02)]
+    seen: list[int] = []
+    halved = run_pass(specs, arena(), config(), keep=0.5, advance=seen.append)
+    assert sorted(one.epochs for one in halved) == [2] * 4 + [4] * 2 + [5] * 2
+    assert sum(seen) == 310 * (8 * 2 + 4 * 2 + 2 * 1)
+    assert all((one.head is None) == (one.epochs < 5) for one in halved)
+    whole = winner(run_pass(specs, arena(), config()))
+    assert winner(halved).val_accuracy >= whole.val_accuracy - 0.02
+
+
+def test_a_diverging_head_is_the_worst_and_disturbs_no_other() -> None:
+    sane = Spec((24,), 0.01, 0.0, 0.0, 0.0)
+    wild = replace(sane, lr=1e30)
+    first, second = run_pass([wild, sane], arena(), config("optimizer=sgd"))
+    assert first.val_accuracy < second.val_accuracy and winner([first, second]).spec == sane
+    with pytest.raises(InputError, match=r"every head diverged.*Lower sweep\.lr"):
+        winner(run_pass([wild], arena(), config("optimizer=sgd")))
+
+
+def test_a_fold_is_never_trained_on() -> None:
+    """Labels drawn at random can be learned by heart, but not for rows that were held out."""
+    random = np.random.default_rng(0)
+    train = replace(features(300, noise=1.0), labels=random.integers(0, 3, 300))
+    folds = fold_numbers(train, 3, seed=0)
+    assert folds.bincount().tolist() == [100, 100, 100]
+    chosen = config("schedule=[unaugmented x 40]", "lr=0.01")
+    place = make_arena({"unaugmented": train}, {}, chosen.schedule, folds)
+    specs = [Spec((64,), 0.01, 0.0, 0.0, 0.0, fold=fold) for fold in range(3)]
+    found = run_pass(specs, place, chosen)
+    assert [one.spec.fold for one in found] == [0, 1, 2]
+    assert max(one.val_accuracy for one in found) < 0.5
+    rows = {"unaugmented": train}
+    by_heart = fit_head(rows, {}, chosen.model_copy(update={"hidden": [64], "label_smoothing": 0.0}))
+    assert by_heart.curves[-1]["train_accuracy"] > 0.8
+
+
+def test_folds_spread_classes_and_refuse_gan_variants() -> None:
+    folds = fold_numbers(TRAIN["unaugmented"], 5, seed=1)
+    counts = [np.bincount(TRAIN["unaugmented"].labels[folds.numpy() == fold]) for fold in range(5)]
+    assert np.ptp(counts, axis=0).max() <= 1
+    gan = {**TRAIN, "gan_1": features(310, "gan_1")}
+    with pytest.raises(InputError, match="a GAN's variant cannot be cross-validated"):
+        make_arena(gan, {}, [Phase("gan_1", 1)], folds)
+
+
+def test_without_val_or_folds_there_is_nothing_to_choose_by() -> None:
+    with pytest.raises(InputError, match=r"chooses on val.*Set prepare\.val, or sweep\.folds"):
+        make_arena(TRAIN, {}, config().schedule)
+
+
+def test_a_head_that_may_not_see_a_variant_trains_on_unaugmented_instead() -> None:
+    everything = Spec((), 0.01, 0.0, 0.0, 0.0)
+    none, all_of = replace(everything, variants=frozenset()), replace(everything, variants=frozenset({"color_1"}))
+    found = run_pass([everything, none, all_of], arena(), config())
+    plain = run_pass([everything], arena(), config("schedule=[unaugmented x 5]"))[0]
+    assert found[0].val_loss == pytest.approx(found[2].val_loss, rel=1e-4)
+    assert found[1].val_loss == pytest.approx(plain.val_loss, rel=1e-3)
+    assert abs(found[0].val_loss - found[1].val_loss) > 1e-3
+
+
+def test_subsets_are_all_or_all_but_one() -> None:
+    names = ["unaugmented", "spatial_1", "color_1", "spatial_2"]
+    assert [sorted(each) for each in subsets(names, "leave_one_out")] == [
+        ["color_1", "spatial_1", "spatial_2"],
+        ["spatial_1", "spatial_2"],
+        ["color_1", "spatial_2"],
+        ["color_1", "spatial_1"],
+        [],
+    ]
+    assert len(subsets(names, "subsets")) == 8 and subsets(["unaugmented"], "leave_one_out") == [frozenset()]
+
+
+def test_the_grid_is_every_combination_once() -> None:
+    found = sections(
+        "sweep.hidden=[[], [8]]",
+        "sweep.lr=[0.1, 0.2]",
+        "sweep.dropout=[0.1, 0.5]",
+        "sweep.weight_decay=[0]",
+        "sweep.label_smoothing=[0]",
+        "sweep.mixup=[0, 0.2]",
+    )["sweep"]
+    assert isinstance(found, SweepConfig)
+    specs = grid(found, 7)
+    assert len(specs) == len(set(specs)) == 2 * 2 + 2 * 2 * 2  # dropout means nothing to a linear head
+    assert {spec.seed for spec in specs} == {7}
+    assert [spec.seed for spec in repeated(specs[0], 3)] == [7, 8, 9]
