@@ -76,5 +76,5 @@ def _picture(cells: Array, starts: Sequence[int]) -> str:
     for start, end in pairwise(starts):
         first, last = start * step, end * step - 1
         for edge in (first, last):
-            large[first : last + 1, edge] = large[edge, first : last + 1] = (128, 128, 128, 160)
+            large[first : last + 1, edge] = large[edge, first : last + 1] = (128, 128, 128, 255)
     return png_uri(large, len(large))

@@ -25,7 +25,7 @@ PAIRS = 12  # near duplicates shown with their pictures
 
 def render_report(findings: Findings) -> str:
     """The page. Every value is escaped, and nothing is fetched from anywhere."""
-    mistakes, leaks = findings.table("evaluate/mistakes.csv"), findings.table("evaluate/near_duplicates.csv")
+    mistakes, leaks = findings.table("evaluate/mistakes.csv"), _nearest(findings)
     pictures = len(mistakes) + 2 * min(PAIRS, len(leaks))
     side = choose_side(count_pictures(list(findings.images), findings.report.samples, pictures))
     values = {
@@ -151,6 +151,11 @@ def _mistakes(test: ImageSet | None, mistakes: Sequence[Row], side: int) -> list
         return [(row, "") for row in mistakes]
     ids = np.array([row.get("id", "").encode() for row in mistakes], dtype="S64")
     return list(zip(mistakes, pictures_of(test, ids, side), strict=True))
+
+
+def _nearest(findings: Findings) -> list[Row]:
+    """Near duplicates of all splits, the nearest first."""
+    return sorted(findings.table("evaluate/near_duplicates.csv"), key=lambda row: -(number(row.get("cosine")) or 0.0))
 
 
 def _leaks(sets: Mapping[str, ImageSet], leaks: Sequence[Row], side: int) -> list[tuple[Row, str, str]]:

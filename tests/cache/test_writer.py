@@ -23,7 +23,7 @@ import cache.writer as writer
 from cache.errors import RecordError, StorageError
 from cache.reader import read_features, read_images
 from cache.records import FeatureSet, ImageSet
-from cache.writer import check_space, storage_error, write_features, write_file, write_images
+from cache.writer import SteadyFile, check_space, storage_error, write_features, write_file, write_images
 
 Make = Callable[..., Any]
 KEYS = np.array([b"a", b"b"], dtype="S64")
@@ -263,3 +263,28 @@ def test_a_partial_file_names_its_machine_process_and_thread(
     monkeypatch.undo()
     write_features(tmp_path / "a.h5", make_features(2))
     assert len(read_features(tmp_path / "a.h5")) == 2
+
+
+@pytest.mark.parametrize("call", ["write", "seek", "truncate", "flush", "tell", "readinto"])
+@pytest.mark.parametrize("moment", [1, 2, 5])
+def test_an_interrupt_inside_a_call_of_hdf5_is_never_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, moment: int
+) -> None:
+    """An exception that is raised in a callback may vanish in HDF5, and the run would go on."""
+    original, calls = getattr(SteadyFile, call), []
+
+    def interrupted(self: SteadyFile, *arguments: Any) -> Any:
+        calls.append(call)
+        if len(calls) == moment:
+            signal.raise_signal(signal.SIGINT)
+        return original(self, *arguments)
+
+    monkeypatch.setattr(SteadyFile, call, interrupted)
+    keys = np.array([b"%064d" % number for number in range(3)])
+    try:
+        write_file(tmp_path / "part.h5", "part", np.ones((3, 4), np.float32), {"keys": keys}, {"recipe": {}})
+    except KeyboardInterrupt:
+        assert list(tmp_path.iterdir()) == []
+    else:
+        assert len(calls) < moment  # it was never called so often
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -123,7 +123,8 @@ def test_a_stage_that_is_interrupted_says_so_in_one_line_and_goes_on_later(
     place.adopt(reference, *("prepare", "augment")[: STAGES.index(stage) + 1])
     command = [sys.executable, "-m", *place.arguments(stage, f"{stage}.rows_per_task=1")]
     own = os.environ | {"AUGCACHE_STORE": str(place.store)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=own) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=own, preexec_fn=hear_ctrl_c, **pipes) as process:  # noqa: PLW1509
         wait_for_parts(stage, place)
         process.send_signal(number)
         output, errors = process.communicate(timeout=60)
@@ -145,6 +146,11 @@ def test_an_interrupt_leaves_nothing_half_written(
     assert child.wait() == 130, child.text
     assert child.text == f"{stage}: interrupted; finished work is kept, run the same command to go on\n"
     assert not [*place.data.rglob("*.partial"), *place.store.rglob("*.partial")]
+
+
+def hear_ctrl_c() -> None:
+    """A shell's background jobs, such as a test run may be, ignore Ctrl-C, and so do their children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for_parts(stage: str, place: Any) -> None:
