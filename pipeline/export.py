@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,8 @@ class ImagesToProbabilities(nn.Module):
     def __init__(self, bundle: Bundle) -> None:
         super().__init__()
         backbone, config = bundle.featurizer.backbone, bundle.featurizer.config
-        self.network = backbone.network.cpu()
-        self.head, self.temperature = bundle.classifier.head.cpu().eval(), bundle.classifier.temperature
+        self.network, self.head = (deepcopy(one).cpu() for one in (backbone.network, bundle.classifier.head))
+        self.temperature = bundle.classifier.temperature
         self.same_size = bundle.size == config.size
         # Resizing is linear and the same along both sides, so the image of each unit column tells it all: [size, s].
         units = torch.eye(bundle.size).view(bundle.size, 1, 1, bundle.size)

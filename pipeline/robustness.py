@@ -1,6 +1,7 @@
 """Predictions for attacked and corrupted images, through the frozen backbone and the head together."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +35,8 @@ class PixelClassifier:
     def __init__(self, backbone: Backbone, config: FeaturizeConfig, classifier: HeadClassifier) -> None:
         self.device = choose_device(config.device)
         self.network = backbone.network.to(self.device).to(memory_format=torch.channels_last)
-        self.head, self.temperature = classifier.head.to(self.device), classifier.temperature
+        self.head = deepcopy(classifier.head).to(self.device)  # the classifier's own stays where features are
+        self.temperature = classifier.temperature
         self.config = config
         values = (backbone.mean, backbone.std)
         self.mean, self.std = (torch.tensor(each, device=self.device).view(1, 3, 1, 1) * 255 for each in values)

@@ -124,6 +124,14 @@ def test_the_temperature_is_part_of_the_attacked_classifier(trained: Trained) ->
     assert warm.probabilities.max(axis=1).mean() < plain.probabilities.max(axis=1).mean()
 
 
+def test_the_classifier_itself_stays_where_it_is(trained: Trained) -> None:
+    """On a GPU the attacked network lies there, while cached features are predicted here."""
+    seen = probe(trained).predict
+    mine, theirs = seen.head.state_dict(), trained[0].head.state_dict()
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+    assert all(mine[name].data_ptr() != theirs[name].data_ptr() for name in theirs)
+
+
 def test_gradients_reach_the_pixels(trained: Trained) -> None:
     featurize = sections()["featurize"]
     predict = PixelClassifier(make_backbone(*featurize.backbone_arguments), featurize, trained[0])
