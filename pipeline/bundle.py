@@ -61,6 +61,11 @@ class Bundle:
         return self.featurizer(images, np.empty(len(images), dtype="S64"))
 
 
+def compose_bundle(size: int, config: FeaturizeConfig, head: Path) -> Bundle:
+    """A project's own backbone with the head in a folder. Raises RecordError where they do not belong together."""
+    return Bundle(size, Featurizer(config), load_classifier(head))
+
+
 def save_bundle(folder: Path, bundle: Bundle, onnx: bytes, provenance: Mapping[str, Any]) -> None:
     """Write the bundle; its card comes last, so a folder with a card is whole."""
     backbone, config = bundle.featurizer.backbone, bundle.featurizer.config
@@ -98,7 +103,7 @@ def load_bundle(folder: str | Path) -> Bundle:
     try:
         values = {**card["featurize"], "weights": str(folder / BACKBONE)}
         config = parse(FeaturizeConfig, values, "featurize")
-        return Bundle(int(card["size"]), Featurizer(config), load_classifier(folder))
+        return compose_bundle(int(card["size"]), config, folder)
     except (AugcacheError, TypeError, ValueError, KeyError) as error:
         raise DamagedFile("bundle cannot be used", where=folder, found=str(error), remedy=REMEDY) from error
 

@@ -35,8 +35,9 @@ def run(job: Job) -> str:
     found = {name.removeprefix("test-") for name in paths if name.startswith("test-")}
     wanted = sorted({UNAUGMENTED} | found if found else found, key=variant_order)
     test = {variant: read_features(job.data / "featurize" / f"test-{variant}.h5") for variant in wanted}
-    splits = [split for split in ("train", "val", "test") if f"{split}-{UNAUGMENTED}" in paths]
+    splits = [split for split in ("train", "val") if f"{split}-{UNAUGMENTED}" in paths]
     plain = {split: read_features(paths[f"{split}-{UNAUGMENTED}"]) for split in splits}
+    plain |= {"test": test[UNAUGMENTED]} if test else {}
     classifier = load_classifier(job.data / "train_head")
     probe = None
     if test and (config.attacks or config.corruptions):

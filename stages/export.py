@@ -34,14 +34,12 @@ def main(
 ) -> None:
     """Compose, export, check, write."""
     with one_line_errors("export", debug):
-        from pipeline.bundle import Bundle, save_bundle
-        from pipeline.classifier import load_classifier
+        from pipeline.bundle import compose_bundle, save_bundle
         from pipeline.export import largest_difference, to_onnx
-        from pipeline.featurize import Featurizer
 
         job = Job("export", read_params(params, override or []), data, out, quiet=True)
-        featurizer = Featurizer(job.section(FeaturizeConfig))
-        bundle = Bundle(job.section(PrepareConfig).size, featurizer, load_classifier(data / "train_head"))
+        size, config = job.section(PrepareConfig).size, job.section(FeaturizeConfig)
+        bundle = compose_bundle(size, config, data / "train_head")
         onnx = to_onnx(bundle)
         path = next(iter(sorted((data / "prepare").glob("*.h5"))), None)
         images = read_images(path).images[:CHECKED] if path else np.empty((0, bundle.size, bundle.size, 3), np.uint8)
@@ -49,8 +47,8 @@ def main(
         made_by = {"revision": git_revision(), "versions": dict(package_versions())}
         save_bundle(out, bundle, onnx, {**made_by, "params": plain_values(job.sections)})
         checked = f"ONNX and PyTorch differ by at most {difference:.1e} on {len(images)} images"
-        size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
-        typer.echo(f"export: {len(bundle.classes)} classes, {size:.1f} MB in {out}; {checked}")
+        megabytes = sum(file.stat().st_size for file in out.iterdir()) / 1e6
+        typer.echo(f"export: {len(bundle.classes)} classes, {megabytes:.1f} MB in {out}; {checked}")
 
 
 if __name__ == "__main__":

@@ -42,17 +42,15 @@ def main(  # noqa: PLR0913, PLR0917 - a flag each
 ) -> None:
     """Predict, write the table, say what was read."""
     with one_line_errors("predict", debug):
-        from pipeline.bundle import Bundle, load_bundle
-        from pipeline.classifier import load_classifier
-        from pipeline.featurize import Featurizer
+        from pipeline.bundle import compose_bundle, load_bundle
         from pipeline.predict import predict_files
 
         job = Job("predict", read_params(params, override or []), data, out, quiet)
         if bundle:
             chosen = load_bundle(bundle)
         else:
-            featurizer = Featurizer(job.section(FeaturizeConfig))
-            chosen = Bundle(job.section(PrepareConfig).size, featurizer, load_classifier(data / "train_head"))
+            size, config = job.section(PrepareConfig).size, job.section(FeaturizeConfig)
+            chosen = compose_bundle(size, config, data / "train_head")
         views = [name.strip() for name in tta.split(",") if name.strip()]
         with job.progress(0, "image") as advance:
             found = predict_files(images, chosen, top, views, advance)
