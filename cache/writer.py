@@ -217,9 +217,9 @@ def seal_of(raw: Any, header: Mapping[str, Any], size: int) -> str:
     return digest.hexdigest()
 
 
-def remove_others(folder: Path, wanted: set[Path]) -> None:
-    """Remove set files that are no longer wanted; they would still feed whatever reads the folder."""
-    for path in folder.glob("*.h5"):
+def remove_others(folder: Path, wanted: set[Path], pattern: str = "*.h5") -> None:
+    """Remove files that are no longer wanted; they would still feed whatever reads the folder."""
+    for path in folder.glob(pattern):
         if path not in wanted:
             path.unlink()
 

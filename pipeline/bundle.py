@@ -8,34 +8,66 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import save
 
 from cache.errors import AugcacheError, DamagedFile, ForeignFile, NewerFile, RecordError, StorageError
 from cache.layout import Array, canonical
 from cache.writer import write_bytes
 from pipeline.backbone import PREPROCESSING, PooledEfficientNet
-from pipeline.classifier import DESCRIPTION, WEIGHTS, HeadClassifier, load_classifier, save_classifier
+from pipeline.classifier import (
+    DESCRIPTION,
+    MODEL_WEIGHTS,
+    WEIGHTS,
+    HeadClassifier,
+    ModelClassifier,
+    load_classifier,
+    save_classifier,
+    weights_of,
+)
+from pipeline.composed import compose
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.decode import squared
 from pipeline.featurize import Featurizer
 from pipeline.params import parse
+from pipeline.pixel_classifier import PixelClassifier
 from pipeline.views import views_of
 
 FORMAT, VERSION = "augcache bundle", 1
 CARD, BACKBONE, ONNX = "bundle.json", "backbone.safetensors", "model.onnx"
+FILES = {True: (DESCRIPTION, WEIGHTS, BACKBONE, ONNX), False: (DESCRIPTION, MODEL_WEIGHTS, ONNX)}  # with a backbone?
 REMEDY = "Export it again, or fetch it again."
 
 
 @dataclass(frozen=True)
-class Bundle:
-    """Backbone and head together. size: side in pixels that images are brought to first, as prepare does it."""
+class FeaturizedHead:
+    """A head over its own backbone. Raises RecordError where they do not belong together."""
 
-    size: int
     featurizer: Featurizer
-    classifier: HeadClassifier
+    head: HeadClassifier
 
     def __post_init__(self) -> None:
-        self.classifier.check_backbone(self.featurizer.recipe)
+        self.head.check_backbone(self.featurizer.recipe)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the columns of probabilities."""
+        return self.head.classes
+
+    def probabilities(self, images: Array) -> Array:
+        """float32 [n, c] for images uint8 [n, h, w, 3]; features are those that the cache would hold."""
+        return self.head.probabilities(self.featurizer(images, np.empty(len(images), dtype="S64")))
+
+    @property
+    def pixels(self) -> PixelClassifier:
+        """As one network."""
+        return compose(self.featurizer.backbone, self.featurizer.config, self.head)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A classifier of images. size: side in pixels that images are brought to first, as prepare does it."""
+
+    size: int
+    classifier: FeaturizedHead | ModelClassifier
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -54,39 +86,41 @@ class Bundle:
         if not len(images):
             return np.empty((0, len(self.classes)), dtype=np.float32)
         square = np.stack([squared(image, self.size) for image in images])
-        averaged = [self.classifier.probabilities(self._features(view)) for view in views_of(square, views)]
+        averaged = [self.classifier.probabilities(view) for view in views_of(square, views)]
         return np.asarray(np.stack(averaged).mean(axis=0, dtype=np.float64).astype(np.float32))
 
-    def _features(self, images: Array) -> Array:
-        return self.featurizer(images, np.empty(len(images), dtype="S64"))
 
-
-def compose_bundle(size: int, config: FeaturizeConfig, head: Path) -> Bundle:
-    """A project's own backbone with the head in a folder. Raises RecordError where they do not belong together."""
-    return Bundle(size, Featurizer(config), load_classifier(head))
+def compose_bundle(size: int, config: FeaturizeConfig, folder: Path) -> Bundle:
+    """The classifier in a folder; a head with the project's own backbone. Raises RecordError, StorageError."""
+    classifier = load_classifier(folder)
+    if isinstance(classifier, HeadClassifier):
+        return Bundle(size, FeaturizedHead(Featurizer(config), classifier))
+    return Bundle(size, classifier)
 
 
 def save_bundle(folder: Path, bundle: Bundle, onnx: bytes, provenance: Mapping[str, Any]) -> None:
     """Write the bundle; its card comes last, so a folder with a card is whole."""
-    backbone, config = bundle.featurizer.backbone, bundle.featurizer.config
-    network: Any = backbone.network.network if isinstance(backbone.network, PooledEfficientNet) else backbone.network
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     (folder / CARD).unlink(missing_ok=True)
-    save_classifier(folder, bundle.classifier)
-    write_bytes(folder / BACKBONE, save(tensors))
     write_bytes(folder / ONNX, onnx)
+    card = {"format": FORMAT, "version": VERSION, "size": bundle.size, "provenance": provenance}
+    if isinstance(bundle.classifier, FeaturizedHead):
+        save_classifier(folder, bundle.classifier.head)
+        card["featurize"] = _save_backbone(folder, bundle.classifier.featurizer)
+    else:
+        save_classifier(folder, bundle.classifier)
+    names = FILES["featurize" in card]
+    write_bytes(folder / CARD, canonical({**card, "files": {name: _digest(folder / name) for name in names}}) + b"\n")
+
+
+def _save_backbone(folder: Path, featurizer: Featurizer) -> dict[str, Any]:
+    """Write its weights; return the section that makes it of them."""
+    backbone = featurizer.backbone
+    network: Any = backbone.network.network if isinstance(backbone.network, PooledEfficientNet) else backbone.network
+    write_bytes(folder / BACKBONE, weights_of(network))
     own = {name for name, values in PREPROCESSING.items() if values == (backbone.mean, backbone.std)}
     elsewhere = {"weights": BACKBONE, "weights_folder": None, "scheduler": None, "workers": 1, "device": "auto"}
     preprocessing = "auto" if backbone.library == "timm" else own.pop()
-    card = {
-        "format": FORMAT,
-        "version": VERSION,
-        "size": bundle.size,
-        "featurize": config.model_dump(mode="json") | elsewhere | {"preprocessing": preprocessing},
-        "files": {name: _digest(folder / name) for name in (DESCRIPTION, WEIGHTS, BACKBONE, ONNX)},
-        "provenance": provenance,
-    }
-    write_bytes(folder / CARD, canonical(card) + b"\n")
+    return featurizer.config.model_dump(mode="json") | elsewhere | {"preprocessing": preprocessing}
 
 
 def load_bundle(folder: str | Path) -> Bundle:
@@ -101,11 +135,18 @@ def load_bundle(folder: str | Path) -> Bundle:
         if found != expected:
             raise DamagedFile("checksum does not match", where=folder / name, remedy=REMEDY)
     try:
+        if "featurize" not in card:
+            return Bundle(int(card["size"]), _model(load_classifier(folder)))
         values = {**card["featurize"], "weights": str(folder / BACKBONE)}
-        config = parse(FeaturizeConfig, values, "featurize")
-        return compose_bundle(int(card["size"]), config, folder)
+        return compose_bundle(int(card["size"]), parse(FeaturizeConfig, values, "featurize"), folder)
     except (AugcacheError, TypeError, ValueError, KeyError) as error:
         raise DamagedFile("bundle cannot be used", where=folder, found=str(error), remedy=REMEDY) from error
+
+
+def _model(classifier: HeadClassifier | ModelClassifier) -> ModelClassifier:
+    if isinstance(classifier, HeadClassifier):
+        raise DamagedFile("a head without its backbone", where=CARD)
+    return classifier
 
 
 def _read_card(folder: Path) -> dict[str, Any]:
@@ -121,7 +162,7 @@ def _read_card(folder: Path) -> dict[str, Any]:
     if not isinstance(card.get("version"), int) or card["version"] > VERSION:
         found = f"version {card.get('version')}"
         raise NewerFile("format is newer than this code", where=folder, expected=f"version {VERSION}", found=found)
-    if set(card.get("files", ())) != {DESCRIPTION, WEIGHTS, BACKBONE, ONNX}:
+    if set(card.get("files", ())) != set(FILES["featurize" in card]):
         raise DamagedFile("its card does not name its files", where=folder / CARD, remedy=REMEDY)
     return card
 

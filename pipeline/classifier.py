@@ -1,4 +1,4 @@
-"""Trained classifiers on disk: safetensors and JSON, never a pickle."""
+"""Trained classifiers, a head or a full model, on disk: safetensors and JSON, never a pickle."""
 
 import json
 from collections.abc import Mapping
@@ -10,26 +10,34 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import nn
 
-from cache.errors import DamagedFile, RecordError, StorageError
+from cache.errors import DamagedFile, ParamsError, RecordError, StorageError
 from cache.layout import Array, canonical
-from cache.records import FeatureSet
+from cache.records import FeatureSet, ImageSet
 from cache.writer import write_bytes
+from pipeline.config.networks import network_of
+from pipeline.devices import choose_device
 from pipeline.head import Head, predict_logits
+from pipeline.pixel_classifier import PixelClassifier, on_device
 from pipeline.predictions import Predictions
 
-DESCRIPTION, WEIGHTS = "classifier.json", "head.safetensors"
+DESCRIPTION, WEIGHTS, MODEL_WEIGHTS = "classifier.json", "head.safetensors", "model.safetensors"
 REMEDY = "Run train_head again."
+MODEL_STAGE = "train_model"  # what a full model's recipe says of itself
+ROWS = 256  # images that a full model looks at together
 # What features must have in common with those that the head was trained on; device, engine and batch may differ.
 BACKBONE_KEYS = ("backbone", "weights", "mean", "std", "size", "interpolation")
 
 
 class Classifier(Protocol):
-    """What evaluates and predicts, whether a head or a full model."""
+    """What evaluates and predicts: a head over features, or a full model over images."""
 
-    classes: tuple[str, ...]
-
-    def predict(self, features: FeatureSet) -> Predictions: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def temperature(self) -> float: ...
+    def predict(self, rows: Any, /) -> Predictions: ...
 
 
 @dataclass(frozen=True)
@@ -63,36 +71,96 @@ class HeadClassifier:
                 raise RecordError(what, expected=expected, found=found, remedy=REMEDY)
 
 
-def save_classifier(folder: Path, classifier: HeadClassifier) -> None:
+@dataclass(frozen=True)
+class ModelClassifier:
+    """A full model with the classes it tells apart. recipe: its network and what it was trained by."""
+
+    pixels: PixelClassifier
+    classes: tuple[str, ...]
+    recipe: dict[str, Any]
+
+    @property
+    def temperature(self) -> float:
+        """What its logits are divided by."""
+        return self.pixels.temperature
+
+    def predict(self, images: ImageSet) -> Predictions:
+        """Probabilities [n, c]. Raises RecordError for images of other classes."""
+        if images.classes != self.classes:
+            raise RecordError("images are of other classes", where=images.variant, remedy="Run train_model again.")
+        blocks = [self.probabilities(images.images[at : at + ROWS]) for at in range(0, len(images), ROWS)]
+        probabilities = np.concatenate([np.empty((0, len(self.classes)), np.float32), *blocks])
+        return Predictions(probabilities, images.labels, images.ids, images.classes, images.variant)
+
+    def probabilities(self, images: Array) -> Array:
+        """float32 [n, c] for images uint8 [n, h, w, 3]."""
+        blocks = torch.from_numpy(images).permute(0, 3, 1, 2).split(ROWS)
+        found = [self.pixels.probabilities(block.to(self.pixels.device)).cpu() for block in blocks]
+        return np.concatenate([np.empty((0, len(self.classes)), np.float32), *(one.numpy() for one in found)])
+
+
+def make_model_classifier(
+    network: nn.Module, classes: tuple[str, ...], recipe: dict[str, Any], temperature: float
+) -> ModelClassifier:
+    """A full model ready to predict. recipe: holds `mean` and `std` of inputs in 0..1, `size` and `interpolation`."""
+    device = choose_device("auto")
+    mean, std = tuple(recipe["mean"]), tuple(recipe["std"])
+    size, interpolation = int(recipe["size"]), str(recipe["interpolation"])
+    pixels = PixelClassifier(on_device(network, device), mean, std, size, interpolation, temperature, device)
+    return ModelClassifier(pixels, classes, recipe)
+
+
+def save_classifier(folder: Path, classifier: HeadClassifier | ModelClassifier) -> None:
     """Write the classifier; both files are complete or absent."""
-    tensors = {name: value.contiguous() for name, value in classifier.head.state_dict().items()}
+    head = isinstance(classifier, HeadClassifier)
+    network = classifier.head if isinstance(classifier, HeadClassifier) else classifier.pixels.network
     description = {
         "classes": list(classifier.classes),
         "recipe": classifier.recipe,
         "temperature": classifier.temperature,
     }
-    write_bytes(folder / WEIGHTS, save(tensors))
+    write_bytes(folder / (WEIGHTS if head else MODEL_WEIGHTS), weights_of(network))
     write_bytes(folder / DESCRIPTION, canonical(description) + b"\n")
 
 
-def load_classifier(folder: Path) -> HeadClassifier:
+def weights_of(network: nn.Module) -> bytes:
+    """All tensors of a network as safetensors."""
+    return save({name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()})
+
+
+def load_classifier(folder: Path) -> HeadClassifier | ModelClassifier:
     """Read what `save_classifier` wrote. Raises StorageError where it is absent, DamagedFile where it is broken."""
     try:
         description = json.loads((folder / DESCRIPTION).read_bytes())
-        tensors = load_file(folder / WEIGHTS)
-        layers = [tensors[name] for name in sorted(tensors, key=_layer) if name.endswith(".weight")]
-        head = Head([len(tensors["mean"]), *map(len, layers)], 0.0, 0.0)
-        head.load_state_dict(tensors)
         classes = tuple(str(name) for name in description["classes"])
-        temperature = float(description["temperature"])
+        recipe, temperature = dict(description["recipe"]), float(description["temperature"])
         if not 0 < temperature < float("inf"):
             raise ValueError(f"temperature {temperature}")
-        return HeadClassifier(head.eval(), classes, dict(description["recipe"]), temperature)
+        if recipe.get("stage") == MODEL_STAGE:
+            return _load_model(folder, classes, recipe, temperature)
+        return HeadClassifier(_load_head(folder), classes, recipe, temperature)
     except FileNotFoundError as error:
-        raise StorageError("no classifier", where=folder, remedy="Run train_head.") from error
-    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise StorageError("no classifier", where=folder, remedy="Run train_head or train_model.") from error
+    except (SafetensorError, ParamsError, ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DamagedFile("classifier cannot be read", where=folder, found=reason, remedy=REMEDY) from error
+        remedy = "Run the stage that makes it again."
+        raise DamagedFile("classifier cannot be read", where=folder, found=reason, remedy=remedy) from error
+
+
+def _load_head(folder: Path) -> Head:
+    tensors = load_file(folder / WEIGHTS)
+    layers = [tensors[name] for name in sorted(tensors, key=_layer) if name.endswith(".weight")]
+    head = Head([len(tensors["mean"]), *map(len, layers)], 0.0, 0.0)
+    head.load_state_dict(tensors)
+    return head.eval()
+
+
+def _load_model(folder: Path, classes: tuple[str, ...], recipe: dict[str, Any], temperature: float) -> ModelClassifier:
+    from pipeline.models.catalogue import make_network
+
+    network = make_network(network_of(recipe["network"]), len(classes))
+    network.load_state_dict(load_file(folder / MODEL_WEIGHTS))
+    return make_model_classifier(network, classes, recipe, temperature)
 
 
 def _layer(name: str) -> tuple[int, str]:

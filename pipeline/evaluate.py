@@ -36,13 +36,18 @@ class Interval:
 
 @dataclass(frozen=True)
 class ClassScores:
-    """One class on its own: how many images it has, and precision, recall and F1 (0 where undefined)."""
+    """One class on its own: how many images it has, and precision, recall and F1 (0 where undefined).
+
+    taken_for: the class that most of its images are taken for wrongly, and their share of all its images; empty, 0.
+    """
 
     name: str
     support: int
     precision: float
     recall: float
     f1: float
+    taken_for: str
+    share: float
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ def evaluate(predictions: Predictions, confidence: float) -> Report:
         top5=accuracy_interval(int((predictions.ranks < 5).sum()), n, confidence),
         macro_f1=_macro_f1_interval(confusion, confidence),
         ece=calibration_error(predictions),
-        classes=_class_scores(predictions),
+        classes=_class_scores(predictions, confusion),
         confusion=confusion,
     )
 
@@ -113,15 +118,28 @@ def accuracy_interval(right: int, n: int, confidence: float) -> Interval:
     return Interval(right / n, float(bounds.low), float(bounds.high))
 
 
-def _class_scores(predictions: Predictions) -> tuple[ClassScores, ...]:
+def _class_scores(predictions: Predictions, confusion: Array) -> tuple[ClassScores, ...]:
     from sklearn.metrics import precision_recall_fscore_support
 
     numbers = np.arange(len(predictions.classes))
     precision, recall, f1, support = precision_recall_fscore_support(
         predictions.labels, predictions.predicted, labels=numbers, zero_division=0
     )
-    rows = zip(predictions.classes, support, precision, recall, f1, strict=True)
-    return tuple(ClassScores(name, int(s), float(p), float(r), float(f)) for name, s, p, r, f in rows)
+    wrong, names = confusion * (1 - np.eye(len(confusion), dtype=np.int64)), predictions.classes
+    most, worst = wrong.max(axis=1), wrong.argmax(axis=1)
+    rows = zip(names, support, precision, recall, f1, most, worst, strict=True)
+    return tuple(
+        ClassScores(name, int(s), float(p), float(r), float(f), names[w] if m else "", float(m / max(1, s)))
+        for name, s, p, r, f, m, w in rows
+    )
+
+
+def size_correlation(report: Report, sizes: Array) -> float | None:
+    """Pearson's, of F1 with the classes' training images int [c] (report 004); None where one of them is constant."""
+    f1 = np.array([scores.f1 for scores in report.classes])
+    if len(f1) < 3 or not np.ptp(sizes) or not np.ptp(f1):
+        return None
+    return float(np.corrcoef(sizes, f1)[0, 1])
 
 
 def _macro_f1_interval(confusion: Array, confidence: float) -> Interval:

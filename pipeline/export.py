@@ -24,17 +24,16 @@ class ImagesToProbabilities(nn.Module):
 
     def __init__(self, bundle: Bundle) -> None:
         super().__init__()
-        backbone, config = bundle.featurizer.backbone, bundle.featurizer.config
-        self.network, self.head = (deepcopy(one).cpu() for one in (backbone.network, bundle.classifier.head))
-        self.temperature = bundle.classifier.temperature
-        self.same_size = bundle.size == config.size
+        pixels = bundle.classifier.pixels
+        self.network, self.temperature = deepcopy(pixels.network).cpu(), pixels.temperature
+        self.same_size = bundle.size == pixels.size
         # Resizing is linear and the same along both sides, so the image of each unit column tells it all: [size, s].
         units = torch.eye(bundle.size).view(bundle.size, 1, 1, bundle.size)
         resized = functional.interpolate(
-            units, (1, config.size), mode=config.interpolation, antialias=True, align_corners=False
+            units, (1, pixels.size), mode=pixels.interpolation, antialias=True, align_corners=False
         )
         self.register_buffer("resize", resized[:, 0, 0].T.contiguous())
-        for name, values in (("mean", backbone.mean), ("std", backbone.std)):
+        for name, values in (("mean", pixels.mean), ("std", pixels.std)):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1) * 255)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -43,7 +42,7 @@ class ImagesToProbabilities(nn.Module):
         pixels = images.to(torch.float32).permute(0, 3, 1, 2)
         if not self.same_size:
             pixels = (state.resize @ pixels @ state.resize.T).clamp(0, 255)
-        logits = self.head(self.network((pixels - state.mean) / state.std))
+        logits = self.network((pixels - state.mean) / state.std)
         return torch.softmax(logits / self.temperature, dim=1)
 
 

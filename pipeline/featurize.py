@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from cache.errors import InputError
 from cache.layout import Array
@@ -21,6 +20,7 @@ from pipeline.backbone import Backbone, make_backbone
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.derive import Derivation, derive
 from pipeline.devices import choose_device, device_kind
+from pipeline.resizing import resized
 from pipeline.workers import Pool
 
 CODE_VERSION = 2  # raise it whenever the same recipe gives other features
@@ -124,11 +124,3 @@ def one_thread_each(device: torch.device) -> Iterator[ThreadPoolExecutor]:
             yield threads
     finally:
         torch.set_num_threads(cores)
-
-
-def resized(pixels: Tensor, size: int, interpolation: str) -> Tensor:
-    """Pixels [k, 3, h, w] in 0..255 to [k, 3, size, size], antialiased, still in 0..255."""
-    if pixels.shape[2:] == (size, size):
-        return pixels
-    bigger = functional.interpolate(pixels, size=(size, size), mode=interpolation, antialias=True, align_corners=False)
-    return bigger.clamp(0, 255)

@@ -19,6 +19,9 @@ TEXTS = (
     "prepare/manifest.json",
     "train_head/metrics.json",
     "train_head/curves.csv",
+    "train_model/metrics.json",
+    "train_model/curves.csv",
+    "train_model/classifier.json",
     "evaluate/metrics.json",
     "evaluate/calibration.csv",
     "evaluate/confusion.csv",
@@ -58,10 +61,15 @@ class Findings:
         """Temperature, and calibration error with and without it."""
         return self._json("evaluate/metrics.json").get("calibration", {})  # type: ignore[no-any-return]
 
+    @property
+    def size_correlation(self) -> float | None:
+        """Of F1 with the classes' training images; None where it says nothing."""
+        return self._json("evaluate/metrics.json").get("imbalance", {}).get("f1_size_correlation")  # type: ignore[no-any-return]
+
     @cached_property
     def best_epoch(self) -> int:
         """The epoch whose weights were kept; 0 where unknown."""
-        found = self._json("train_head/metrics.json").get("best_epoch")
+        found = self._json(f"{self._trainer}/metrics.json").get("best_epoch")
         return found if isinstance(found, int) and 0 < found <= len(self.curves) else 0
 
     @cached_property
@@ -77,7 +85,21 @@ class Findings:
     @cached_property
     def curves(self) -> Sequence[Row]:
         """One row an epoch."""
-        return self.table("train_head/curves.csv")
+        return self.table(f"{self._trainer}/curves.csv")
+
+    @cached_property
+    def model(self) -> Mapping[str, Any]:
+        """Name, network, training and parameters of the full model; empty where the classifier is a head."""
+        metrics = self._json("train_model/metrics.json")
+        if not metrics:
+            return {}
+        recipe = self._json("train_model/classifier.json").get("recipe", {})
+        return {"parameters": metrics.get("parameters", 0), **recipe}
+
+    @property
+    def _trainer(self) -> str:
+        """The stage that made the classifier that was judged."""
+        return "train_model" if self._json("train_model/metrics.json") else "train_head"
 
     def table(self, name: str) -> Sequence[Row]:
         """The rows of a CSV file by their column names; cells that a line lacks are empty."""

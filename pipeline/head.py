@@ -1,6 +1,6 @@
 """An MLP head over cached features, trained on a staged schedule (report 001)."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, cast
@@ -14,7 +14,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from cache.errors import InputError, RecordError
 from cache.records import UNAUGMENTED, FeatureSet
 from pipeline.calibration import fit_temperature
-from pipeline.config.train_head import Phase, TrainHeadConfig
+from pipeline.config.schedule import Phase, epochs_of
+from pipeline.config.train_head import TrainHeadConfig
 from pipeline.seeds import torch_seeded
 
 EVALUATION_ROWS = 8192
@@ -179,11 +180,6 @@ def predict_logits(head: Head, features: Tensor) -> Tensor:
     with torch.inference_mode():
         blocks = [head(block.float()) for block in features.split(EVALUATION_ROWS)]
         return torch.cat(blocks)
-
-
-def epochs_of(schedule: list[Phase]) -> Iterator[str]:
-    """The variant of each epoch in turn."""
-    return (phase.variant for phase in schedule for _ in range(phase.epochs))
 
 
 def check_sets(train: Mapping[str, FeatureSet], val: Mapping[str, FeatureSet], schedule: list[Phase]) -> None:

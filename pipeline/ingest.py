@@ -61,6 +61,17 @@ class Gathered:
         columns = {name: getattr(self, name)[rows] for name in ("ids", "labels", "held")}
         return replace(self, images=self.images.take(rows), names=[self.names[row] for row in rows], **columns)
 
+    @property
+    def columns(self) -> tuple[Array, Array, Array, tuple[str, ...]]:
+        """What a split is chosen by: ids, labels, held, classes."""
+        return self.ids, self.labels, self.held, self.classes
+
+    def of_classes(self, rows: Array, numbers: list[int]) -> "Gathered":
+        """The chosen rows, which are of these classes; the classes numbered anew."""
+        chosen = self.take(rows)
+        labels = np.searchsorted(numbers, chosen.labels)
+        return replace(chosen, labels=labels, classes=tuple(self.classes[number] for number in numbers))
+
     def image_set(self, rows: Array) -> ImageSet:
         """The chosen rows as a set, pixels still on disk."""
         recipe = {"size": self.images.size, "size_rule": RULE, "decoder": f"pillow {PIL.__version__}"}

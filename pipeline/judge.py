@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cache.records import UNAUGMENTED, FeatureSet
+from cache.records import UNAUGMENTED, FeatureSet, ImageSet
 from pipeline.calibration import calibration_error, reheated
-from pipeline.classifier import HeadClassifier
+from pipeline.classifier import Classifier
 from pipeline.config.evaluate import EvaluateConfig
-from pipeline.evaluate import Report, evaluate
+from pipeline.evaluate import Report, evaluate, size_correlation
 from pipeline.leakage import NearDuplicate, near_duplicates
 from pipeline.predictions import Predictions
 from pipeline.robustness import Probe
@@ -20,13 +20,15 @@ from pipeline.tables import error_tables, metrics_json, per_class_csv, rows_csv
 class Evidence:
     """A classifier and what it is judged by.
 
-    test: features of the test split by variant, unaugmented first, or empty. plain: unaugmented features by split.
-    probe: test images to attack and corrupt, None without.
+    test: what the classifier reads of the test split by variant, unaugmented first, or empty. plain: the same of
+    unaugmented rows by split, and features: their features, as far as they are cached. probe: test images to attack and
+    corrupt, None without.
     """
 
-    classifier: HeadClassifier
-    test: Mapping[str, FeatureSet]
-    plain: Mapping[str, FeatureSet]
+    classifier: Classifier
+    test: Mapping[str, FeatureSet | ImageSet]
+    plain: Mapping[str, FeatureSet | ImageSet]
+    features: Mapping[str, FeatureSet]
     probe: Probe | None
 
     def steps(self, config: EvaluateConfig) -> int:
@@ -66,11 +68,16 @@ def judge(evidence: Evidence, config: EvaluateConfig, advance: Callable[[int], o
     leaks = list(_leaks(evidence, config.near_duplicate))
     groups["without_near_duplicates"] = list(_without(evidence, leaks, config.confidence))
     clean = [one for one in predictions if one.variant == UNAUGMENTED]
+    trained = evidence.plain.get("train")
+    sizes = [] if trained is None else np.bincount(trained.labels, minlength=len(trained.classes)).tolist()
+    correlation = size_correlation(groups["test"][0], np.array(sizes)) if groups["test"] and sizes else None
+    extra = {"calibration": _calibration(evidence.classifier.temperature, clean)}
+    extra |= {} if correlation is None else {"imbalance": {"f1_size_correlation": correlation}}
     texts = {
-        "metrics.json": metrics_json(groups, _calibration(evidence.classifier.temperature, clean)),
+        "metrics.json": metrics_json(groups, extra),
         "near_duplicates.csv": rows_csv(NearDuplicate, leaks),
         **error_tables(groups["test"][: len(clean)], clean, config.worst),
-        **per_class_csv(groups["test"]),
+        **per_class_csv(groups["test"], sizes),
     }
     return Judged(predictions, groups, texts)
 
@@ -84,9 +91,10 @@ def _calibration(temperature: float, clean: list[Predictions]) -> dict[str, floa
 
 
 def _leaks(evidence: Evidence, threshold: float) -> Iterator[NearDuplicate]:
-    held_out = [split for split in evidence.plain if split != "train"] if "train" in evidence.plain else []
+    features = evidence.features
+    held_out = [split for split in features if split != "train"] if "train" in features else []
     for split in held_out:
-        yield from near_duplicates(split, evidence.plain[split], evidence.plain["train"], threshold)
+        yield from near_duplicates(split, features[split], features["train"], threshold)
 
 
 def _without(evidence: Evidence, leaks: list[NearDuplicate], confidence: float) -> Iterator[Report]:

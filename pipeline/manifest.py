@@ -24,7 +24,7 @@ class Manifest:
 
     classes: images by class and split. unreadable: images left out by `unreadable: allow`, with reasons. ignored:
     files that are no images, by ending. left_out: images of official splits that were not asked for, or unlabelled.
-    beyond_limit: training images above `limit_per_class`.
+    beyond_limit: training images above `limit_per_class`, and those that `imbalance` leaves out.
     """
 
     source: str
@@ -46,27 +46,29 @@ class Manifest:
 
 
 def make_manifest(
-    config: PrepareConfig, gathered: Gathered, duplicates: Duplicates, rows: dict[str, Array]
+    config: PrepareConfig, unique: Gathered, duplicates: Duplicates, rows: dict[str, Array], names: list[str]
 ) -> Manifest:
-    """Describe a split. gathered: all that was read; rows: the rows of each split among `duplicates.kept`."""
-    labels = gathered.labels[duplicates.kept]
-    counts = {split: np.bincount(labels[index], minlength=len(gathered.classes)) for split, index in rows.items()}
+    """Describe a split. unique: what is left of all that was read; rows: those of each split among
+    its rows; names: of all files that were read, which duplicates are listed by.
+    """
+    labels = unique.labels
+    counts = {split: np.bincount(labels[index], minlength=len(unique.classes)) for split, index in rows.items()}
     return Manifest(
         source=source_name(config.source),
         size=config.size,
         size_rule=RULE,
         decoder=f"pillow {PIL.__version__}",
-        split=config.model_dump(include={"val", "test", "limit_per_class", "seed"}),
+        split=config.model_dump(include={"val", "test", "limit_per_class", "imbalance", "seed"}),
         images={split: len(index) for split, index in rows.items()},
         classes={
             name: {split: int(count[number]) for split, count in counts.items()}
-            for number, name in enumerate(gathered.classes)
+            for number, name in enumerate(unique.classes)
         },
-        unreadable=gathered.unreadable,
-        ignored=gathered.ignored,
-        left_out=gathered.left_out,
-        beyond_limit=len(labels) - sum(map(len, rows.values())),
-        duplicates=_describe(duplicates, gathered.names),
+        unreadable=unique.unreadable,
+        ignored=unique.ignored,
+        left_out=unique.left_out,
+        beyond_limit=len(duplicates.kept) - sum(map(len, rows.values())),
+        duplicates=_describe(duplicates, names),
     )
 
 

@@ -19,35 +19,35 @@ S = TypeVar("S", bound=Section)
 Workers = Annotated[int, Field(ge=1)] | Literal["auto"]
 
 
-def parse(kind: type[S], values: object, name: str) -> S:
-    """One section from plain values. Raises ParamsError naming the key, what was expected and what was found."""
+def parse(kind: type[S], values: object, name: str, file: str = "params.yaml") -> S:
+    """One section of a file from plain values. Raises ParamsError: the key, what was expected and what was found."""
     if not isinstance(values, Mapping):
-        raise ParamsError("section is missing or not a mapping", where=f"params.yaml {name}")
+        raise ParamsError("section is missing or not a mapping", where=f"{file} {name}")
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        raise _params_error(kind, name, error.errors()[0]) from error
+        raise _params_error(kind, name, error.errors()[0], file) from error
 
 
-def _params_error(kind: type[Section], name: str, first: Any) -> ParamsError:
+def _params_error(kind: type[Section], name: str, first: Any, file: str) -> ParamsError:
     place = [part for part in first["loc"][:1] if part in kind.model_fields]
     if any(isinstance(part, int) for part in first["loc"][1:2]):  # an entry of a list, and a key of the entry
         place += first["loc"][1:3]
-    key = ".".join([name, *map(str, place)])
+    key = ".".join([*filter(None, [name]), *map(str, place)])
     if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
-        return unknown_name(f"params.yaml {name}", str(first["loc"][-1]), list(kind.model_fields))
+        return unknown_name(f"{file} {name}".strip(), str(first["loc"][-1]), list(kind.model_fields))
     if first["type"] == "missing" and len(first["loc"]) == 1:
-        missing = f"{name}.{first['loc'][0]}"
-        return ParamsError("key is missing", where=f"params.yaml {missing}", remedy=f"Add {missing} to params.yaml.")
+        missing = ".".join([*filter(None, [name]), str(first["loc"][0])])
+        return ParamsError("key is missing", where=f"{file} {missing}", remedy=f"Add {missing} to {file}.")
     message = str(first["msg"]).removeprefix("Value error, ")
     if not place:  # the section says itself what does not fit together
-        return ParamsError(message, where=f"params.yaml {key}")
+        return ParamsError(message, where=f"{file} {key}")
     meaning = kind.model_fields[place[0]].description
     return ParamsError(
         message[0].lower() + message[1:],
-        where=f"params.yaml {key}",
+        where=f"{file} {key}",
         found=repr(first["input"]),
-        remedy=f"It is {meaning}.",
+        remedy=f"It is {meaning}." if meaning else "",
     )
 
 

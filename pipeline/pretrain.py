@@ -4,7 +4,6 @@ Every step sees a batch clean and attacked. The attacked one goes through the sa
 own, because its statistics differ; those auxiliary norms are needed in training alone.
 """
 
-import copy
 import hashlib
 import time
 from collections.abc import Callable
@@ -21,11 +20,12 @@ from torch.nn import functional
 from cache.errors import InputError
 from cache.records import ImageSet
 from pipeline.attack import Attack, perturb
+from pipeline.auxiliary import sharing_weights
 from pipeline.backbone import CLASSIFIER, make_efficientnet
 from pipeline.checkpoint import Checkpoint
 from pipeline.config.pretrain import PretrainConfig
 from pipeline.devices import choose_device, device_kind
-from pipeline.featurize import resized
+from pipeline.resizing import resized
 from pipeline.seeds import derived_seed, make_generator, torch_seeded
 
 CODE_VERSION = 1
@@ -98,16 +98,6 @@ class _Training:
         self.scheduler.step()
         self.step += 1
         self.losses += torch.stack([clean.detach(), (clean if attacked is None else attacked).detach()])
-
-
-def sharing_weights(network: nn.Module) -> nn.Module:
-    """A second network over the very same tensors, but for batch norms of its own."""
-    twin = copy.deepcopy(network)
-    for name, module in network.named_modules():
-        if not isinstance(module, nn.BatchNorm2d):
-            for key, tensor in module.named_parameters(recurse=False):
-                twin.get_submodule(name).register_parameter(key, tensor)
-    return twin
 
 
 def pretrain(

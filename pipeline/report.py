@@ -30,7 +30,7 @@ def render_report(findings: Findings) -> str:
     side = choose_side(count_pictures(list(findings.images), findings.report.samples, pictures))
     values = {
         "found": findings,
-        "random": findings.featurize.weights == "random",
+        "random": findings.featurize.weights == "random" and not findings.model,
         "headline": list(_headline(findings)),
         "variants": _judged(findings.group("test")),
         "attacked": _judged(findings.group("attacked")),

@@ -1,7 +1,6 @@
-"""Predictions for attacked and corrupted images, through the frozen backbone and the head together."""
+"""Predictions for attacked and corrupted images, through a whole classifier."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,13 +12,13 @@ from cache.errors import RecordError
 from cache.layout import Array
 from cache.records import FeatureSet, ImageSet
 from pipeline.attack import Attack, perturb
-from pipeline.backbone import Backbone, make_backbone
-from pipeline.classifier import HeadClassifier
+from pipeline.backbone import make_backbone
+from pipeline.classifier import HeadClassifier, ModelClassifier
+from pipeline.composed import compose
 from pipeline.config.evaluate import AttackConfig
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.corruptions import corrupt
-from pipeline.devices import choose_device
-from pipeline.featurize import resized
+from pipeline.pixel_classifier import PixelClassifier
 from pipeline.predictions import Predictions
 from pipeline.seeds import derived_seed, make_generator
 
@@ -27,34 +26,6 @@ BATCH = 64
 CLEAN = "clean"
 STEP = 2.5  # of eps over steps, as Madry et al. (ICLR 2018) have it
 AGREEMENT = 0.98  # least cosine between cached features, perhaps of bfloat16, and those computed here
-
-
-class PixelClassifier:
-    """Images uint8 or float [k, 3, h, w] in 0..255 to logits [k, c], divided by the temperature; differentiable."""
-
-    def __init__(self, backbone: Backbone, config: FeaturizeConfig, classifier: HeadClassifier) -> None:
-        self.device = choose_device(config.device)
-        self.network = backbone.network.to(self.device).to(memory_format=torch.channels_last)
-        self.head = deepcopy(classifier.head).to(self.device)  # the classifier's own stays where features are
-        self.temperature = classifier.temperature
-        self.config = config
-        values = (backbone.mean, backbone.std)
-        self.mean, self.std = (torch.tensor(each, device=self.device).view(1, 3, 1, 1) * 255 for each in values)
-
-    def features(self, pixels: Tensor) -> Tensor:
-        """Pooled features [k, d], always eager and float32."""
-        inputs = (resized(pixels, self.config.size, self.config.interpolation) - self.mean) / self.std
-        found: Tensor = self.network(inputs.contiguous(memory_format=torch.channels_last))
-        return found
-
-    def __call__(self, pixels: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.features(pixels))
-        return logits / self.temperature
-
-    def probabilities(self, pixels: Tensor) -> Tensor:
-        """[k, c], without gradients."""
-        with torch.no_grad():
-            return torch.softmax(self(pixels).double(), dim=1).float()
 
 
 @dataclass(frozen=True)
@@ -114,19 +85,30 @@ def tries(
         yield perturb(predict, images, labels, attack, None if from_image else generator)
 
 
-def make_probe(
-    classifier: HeadClassifier, images: ImageSet, features: FeatureSet, count: int, featurize: FeaturizeConfig
-) -> Probe:
-    """At most `count` of the images, drawn at random, before the classifier.
-
-    features: the cached ones of all images. Raises RecordError where the configured backbone does not give them.
-    """
-    if not np.array_equal(images.ids, features.ids):
-        raise RecordError("images and features are of different rows", where="test", remedy="Run featurize again.")
+def make_probe(pixels: PixelClassifier, images: ImageSet, count: int) -> Probe:
+    """At most `count` of the images, drawn at random, before the classifier."""
     index = np.sort(make_generator("evaluate", "attack").permutation(len(images))[:count])
-    predict = PixelClassifier(make_backbone(*featurize.backbone_arguments), featurize, classifier)
-    _check_features(predict, images.images[index[:BATCH]], features.features[index[:BATCH]])
-    return Probe(predict, images.take(index))
+    return Probe(pixels, images.take(index))
+
+
+def pixels_of(
+    classifier: HeadClassifier | ModelClassifier,
+    featurize: FeaturizeConfig,
+    images: ImageSet,
+    features: FeatureSet | None,
+) -> PixelClassifier:
+    """The whole classifier: a full model, or a head with its backbone. features: the cached ones of the images.
+
+    Raises RecordError where the configured backbone does not give them: an attack through another network than the
+    judged one would say nothing.
+    """
+    if isinstance(classifier, ModelClassifier):
+        return classifier.pixels
+    if features is None or not np.array_equal(images.ids, features.ids):
+        raise RecordError("images and features are of different rows", where="test", remedy="Run featurize again.")
+    backbone = make_backbone(*featurize.backbone_arguments)
+    _check_features(compose(backbone, featurize), images.images[:BATCH], features.features[:BATCH])
+    return compose(backbone, featurize, classifier)
 
 
 def to_pixels(images: Array) -> Tensor:
@@ -134,10 +116,9 @@ def to_pixels(images: Array) -> Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2).float()
 
 
-def _check_features(predict: PixelClassifier, images: Array, cached: Array) -> None:
-    """An attack through another network than the judged one would say nothing."""
+def _check_features(backbone: PixelClassifier, images: Array, cached: Array) -> None:
     with torch.no_grad():
-        found = predict.features(to_pixels(images).to(predict.device)).cpu()
+        found = backbone(to_pixels(images).to(backbone.device)).cpu()
     expected = torch.from_numpy(cached).float()
     agreement = float(functional.cosine_similarity(found, expected).min()) if found.shape == expected.shape else 0.0
     if agreement < AGREEMENT:

@@ -16,7 +16,7 @@ import numpy as np
 
 from cache.errors import InputError
 from cache.layout import Array
-from pipeline.config.prepare import HoldOut
+from pipeline.config.prepare import HoldOut, ImbalanceConfig
 from pipeline.places import SPLITS
 
 TRAIN, VAL, TEST = range(len(SPLITS))
@@ -75,8 +75,7 @@ def split_rows(ids: Array, labels: Array, held: Array, classes: Sequence[str], r
 
     ids S64 [n], all different; labels and held int [n]. Raises InputError where a class would be left without images.
     """
-    ranks = np.array([hashlib.sha256(f"{rule.seed}:{id_.decode()}".encode()).hexdigest() for id_ in ids], dtype="S64")
-    order = np.lexsort((ranks, labels))
+    order = np.lexsort((_ranks([id_.decode() for id_ in ids], rule.seed), labels))
     bounds = np.searchsorted(labels[order], np.arange(len(classes) + 1))
     parts: list[list[Array]] = [[], [], []]
     for number, name in enumerate(classes):
@@ -85,6 +84,38 @@ def split_rows(ids: Array, labels: Array, held: Array, classes: Sequence[str], r
             part.append(rows)
     absent = {split for split in ("val", "test") if getattr(rule, split) == "none"}
     return {split: np.concatenate(part) for split, part in zip(SPLITS, parts, strict=True) if split not in absent}
+
+
+def imbalanced_rows(
+    ids: Array, labels: Array, held: Array, classes: Sequence[str], law: ImbalanceConfig, seed: int
+) -> tuple[Array, list[int]]:
+    """Rows that the law keeps, and the numbers of the classes that it keeps, both in their old order.
+
+    Official held-out images of kept classes stay. Raises InputError where a class has fewer images than the law says.
+    """
+    drawn = np.argsort(_ranks(list(classes), seed))[: law.classes or len(classes)]
+    if law.classes is not None and law.classes > len(classes):
+        raise InputError("too few classes for prepare.imbalance", expected=law.classes, found=len(classes))
+    shares = np.linspace(0, 1, len(drawn)) ** law.shape
+    sizes = np.floor(law.largest - (law.largest - law.smallest) * shares + 0.5).astype(np.int64)
+    order = np.lexsort((_ranks([id_.decode() for id_ in ids], seed), labels))
+    kept = []
+    for number, size in zip(drawn, sizes, strict=True):
+        members = order[labels[order] == number]
+        pool = members[held[members] == TRAIN]
+        if len(pool) < size:
+            remedy = "Lower prepare.imbalance.largest."
+            where = f"class {classes[number]}"
+            raise InputError(
+                "too few images for prepare.imbalance", where=where, expected=size, found=len(pool), remedy=remedy
+            )
+        kept.append(np.concatenate([pool[:size], members[held[members] != TRAIN]]))
+    return np.sort(np.concatenate(kept)), sorted(drawn.tolist())
+
+
+def _ranks(names: Sequence[str], seed: int) -> Array:
+    """S64 [n]: by which a seed orders names."""
+    return np.array([hashlib.sha256(f"{seed}:{name}".encode()).hexdigest() for name in names], dtype="S64")
 
 
 def _split_class(members: Array, held: Array, name: str, rule: SplitRule) -> tuple[Array, Array, Array]:

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from cache.errors import InputError
 from cache.records import UNAUGMENTED, FeatureSet
+from pipeline.config.schedule import Phase
 from pipeline.config.sweep import SweepConfig
-from pipeline.config.train_head import Phase, TrainHeadConfig
+from pipeline.config.train_head import TrainHeadConfig
 from pipeline.head import Head, Rows, check_sets, in_memory
 from pipeline.heads import CELLS, Norm, Pass, Spec, head_of, judge, make_stack, rates_of
 from pipeline.seeds import torch_seeded

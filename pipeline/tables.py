@@ -32,11 +32,14 @@ def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return target.getvalue()
 
 
-def metrics_json(groups: Mapping[str, Sequence[Report]], calibration: Mapping[str, float]) -> str:
-    """`{group: {variant, attack or corruption: {"top1": ..., "top1_low": ..., ...}}, ...}`: names that stay."""
+def metrics_json(groups: Mapping[str, Sequence[Report]], extra: Mapping[str, Mapping[str, float]]) -> str:
+    """`{group: {variant, attack or corruption: {"top1": ..., "top1_low": ..., ...}}, ...}`: names that stay.
+
+    extra: plain figures by group, such as those of calibration.
+    """
     figures = {name: {report.variant: _figures(report) for report in group} for name, group in groups.items()}
-    rounded = {name: round(value, DIGITS) for name, value in calibration.items()}
-    return json.dumps({**figures, "calibration": rounded}, indent=2) + "\n"
+    rounded = {group: {name: round(value, DIGITS) for name, value in row.items()} for group, row in extra.items()}
+    return json.dumps({**figures, **rounded}, indent=2) + "\n"
 
 
 def _figures(report: Report) -> dict[str, Any]:
@@ -61,10 +64,16 @@ def summary(groups: Mapping[str, Sequence[Report]]) -> str:
     return line
 
 
-def per_class_csv(reports: Sequence[Report]) -> dict[str, str]:
-    """One row for each variant and class, by file name."""
-    rows = [(report.variant, *astuple(scores)) for report in reports for scores in report.classes]
-    return {"per_class.csv": to_csv(("variant", "class", "support", "precision", "recall", "f1"), rows)}
+def per_class_csv(reports: Sequence[Report], sizes: Sequence[int]) -> dict[str, str]:
+    """One row for each variant and class, by file name. sizes: training images of each class, empty where unknown."""
+    trained: Sequence[object] = sizes or [""] * max((len(report.classes) for report in reports), default=0)
+    rows = [
+        (report.variant, *astuple(scores), size)
+        for report in reports
+        for scores, size in zip(report.classes, trained, strict=True)
+    ]
+    header = ("variant", "class", "support", "precision", "recall", "f1", "taken_for", "share", "train")
+    return {"per_class.csv": to_csv(header, rows)}
 
 
 def predictions_csv(found: Sequence[FilePrediction], top: int) -> str:

@@ -16,7 +16,8 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from cache.errors import AugcacheError, StorageError
-from cache.records import FeatureSet
+from cache.records import UNAUGMENTED, FeatureSet, ImageSet
+from pipeline.config.train_model import OFF, TrainModelConfig
 from pipeline.config.whole import SECTIONS, read_params
 from pipeline.params import Section
 
@@ -40,10 +41,14 @@ class Job:
         """The section of this kind."""
         return next(section for section in self.sections.values() if isinstance(section, kind))
 
+    def has_made(self, stage: str) -> bool:
+        """Whether an earlier stage has written any set."""
+        return any((self.data / stage).glob("*.h5"))
+
     def inputs(self, stage: str, pattern: str = "*.h5") -> dict[str, Path]:
         """The files that an earlier stage has made, by name. Raises StorageError where it has made none at all."""
         folder = self.data / stage
-        if not any(folder.glob("*.h5")):
+        if not self.has_made(stage):
             raise StorageError("there is nothing to read", where=folder, remedy=f"Run {stage}.")
         return {path.stem: path for path in sorted(folder.glob(pattern))}
 
@@ -52,7 +57,23 @@ class Job:
         from cache.reader import read_features
 
         paths = self.inputs("featurize", f"{split}-*.h5")
+        if paths:  # say so where the unaugmented one is missing
+            paths.setdefault(f"{split}-{UNAUGMENTED}", self.data / "featurize" / f"{split}-{UNAUGMENTED}.h5")
         return {name.removeprefix(f"{split}-"): read_features(path) for name, path in paths.items()}
+
+    def images(self, split: str) -> dict[str, ImageSet]:
+        """The cached images of a split, by variant; none where the split is not there."""
+        from cache.reader import read_images
+
+        plain = {path for name, path in self.inputs("prepare").items() if name == split}
+        drawn = [path for stage in ("augment", "gan") for path in (self.data / stage).glob(f"{split}-*.h5")]
+        sets = [read_images(path) for path in [*plain, *sorted(drawn)]] if plain else []
+        return {images.variant: images for images in sets}
+
+    @property
+    def classifier_folder(self) -> Path:
+        """Where the classifier lies that is judged and used: the full model where a recipe is named, else the head."""
+        return self.data / ("train_head" if self.section(TrainModelConfig).recipe == OFF else "train_model")
 
     @contextmanager
     def progress(self, total: int, unit: str, label: str = "") -> Iterator[Callable[[int], object]]:
@@ -69,23 +90,29 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="no progress bar")]
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 
 
-def run_stage(stage: str, run: Callable[[Job], str]) -> None:
-    """Parse the command line, run, print one line; a user's error is one line and exit code 2."""
-    app = make_app()
+def run_stage(stage: str, run: Callable[[Job], str], short: str = "") -> None:
+    """Parse the command line, run, print one line; a user's error is one line and exit code 2.
+
+    short: a key of the stage's section that has a flag of its own.
+    """
+    app, meaning = make_app(), SECTIONS[stage].model_fields[short].description if short else ""
+    shorthand = typer.Option(f"--{short or stage}", hidden=not short, help=meaning)
 
     @app.command(help=description(), epilog=_describe_section(stage))
-    def command(
+    def command(  # noqa: PLR0913, PLR0917 - a flag each
         params: Params = PARAMS,
         override: Overrides = None,
         data: Data = DATA,
         out: Annotated[Path | None, typer.Option(help=f"where to write, instead of data/{stage}")] = None,
         quiet: Quiet = False,
         debug: Debug = False,
+        value: Annotated[str | None, shorthand] = None,
     ) -> None:
         with one_line_errors(stage, debug):
+            chosen = [*(override or []), *([f"{stage}.{short}={value}"] if value and short else [])]
             place = data.absolute()  # also for workers that were started elsewhere
-            job = Job(stage, read_params(params, override or []), place, (out or place / stage).absolute(), quiet)
-            _run_locked(job, run)
+            out_folder = (out or place / stage).absolute()
+            _run_locked(Job(stage, read_params(params, chosen), place, out_folder, quiet), run)
 
     app()
 

@@ -1,22 +1,24 @@
-"""Judge the trained head on the test split: clean, augmented, corrupted and under attack, and look for leaks.
+"""Judge the classifier on the test split: clean, augmented, corrupted and under attack, and look for leaks.
 
 \b
-Reads   data/featurize/<split>-<variant>.h5  features of test; of train and val, to find near duplicates
-        data/train_head/                     the trained head
-        data/prepare/test.h5                 images to attack and corrupt, through backbone and head
-Writes  data/evaluate/metrics.json           top-1, top-5, macro F1 with their intervals, and calibration error (ece)
-        .../per_class.csv                    support, precision, recall and F1 of each class, per variant
-        .../confusion.csv, confused.csv      actual and predicted class of each test image; the worst pairs
-        .../mistakes.csv, calibration.csv    the most confident mistakes; accuracy by confidence
-        .../near_duplicates.csv              held-out images with a near duplicate in train
-        .../predictions-<variant>.npz        for `python -m stages.compare`
+Reads   data/train_head, or data/train_model where train_model.recipe names a full model
+        data/featurize                     features of test, and of all splits to find near duplicates
+        data/prepare, data/augment         images, for a full model and to attack and corrupt
+Writes  data/evaluate/metrics.json         top-1, top-5, macro F1 with their intervals, and calibration error (ece)
+        .../per_class.csv                  precision, recall and F1 of each class, and what it is taken for
+        .../confusion.csv, confused.csv    actual and predicted class of each test image; the worst pairs
+        .../mistakes.csv, calibration.csv  the most confident mistakes; accuracy by confidence
+        .../near_duplicates.csv            held-out images with a near duplicate in train
+        .../predictions-<variant>.npz      for `python -m stages.compare`
 
-Nothing is chosen by these figures. Intervals are Wilson's for accuracies, a bootstrap over images for macro F1.
+Intervals are Wilson's for accuracies, a bootstrap over images for macro F1. Nothing is chosen by these figures.
 """
 
-from cache.reader import read_features, read_images
+from collections.abc import Mapping
+from typing import Any
+
 from cache.records import UNAUGMENTED
-from cache.writer import write_bytes, write_text
+from cache.writer import remove_others, write_bytes
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.predictions import to_npz
@@ -26,32 +28,30 @@ from stages._cli import Job, run_stage
 
 def run(job: Job) -> str:
     """Predict and judge every test variant, attack and corrupt, write the figures, return the summary."""
-    from pipeline.classifier import load_classifier
+    from pipeline.classifier import ModelClassifier, load_classifier
     from pipeline.judge import Evidence, judge
-    from pipeline.robustness import make_probe
+    from pipeline.robustness import make_probe, pixels_of
 
     config = job.section(EvaluateConfig)
-    paths = job.inputs("featurize")
-    found = {name.removeprefix("test-") for name in paths if name.startswith("test-")}
-    wanted = sorted({UNAUGMENTED} | found if found else found, key=variant_order)
-    test = {variant: read_features(job.data / "featurize" / f"test-{variant}.h5") for variant in wanted}
-    splits = [split for split in ("train", "val") if f"{split}-{UNAUGMENTED}" in paths]
-    plain = {split: read_features(paths[f"{split}-{UNAUGMENTED}"]) for split in splits}
-    plain |= {"test": test[UNAUGMENTED]} if test else {}
-    classifier = load_classifier(job.data / "train_head")
+    classifier = load_classifier(job.classifier_folder)
+    splits = ("train", "val", "test")
+    full, known = isinstance(classifier, ModelClassifier), job.has_made("featurize")
+    features = {split: job.features(split) for split in splits if known or not full}
+    sets: Mapping[str, Mapping[str, Any]] = {split: job.images(split) for split in splits} if full else features
+    test = dict(sorted(sets["test"].items(), key=lambda item: variant_order(item[0])))
+    plain, cached = ({split: one[UNAUGMENTED] for split, one in each.items() if one} for each in (sets, features))
     probe = None
     if test and (config.attacks or config.corruptions):
-        images = read_images(job.data / "prepare" / "test.h5")
-        probe = make_probe(classifier, images, test[UNAUGMENTED], config.probe_images, job.section(FeaturizeConfig))
-    evidence = Evidence(classifier, test, plain, probe)
+        images = job.images("test")[UNAUGMENTED]
+        pixels = pixels_of(classifier, job.section(FeaturizeConfig), images, cached.get("test"))
+        probe = make_probe(pixels, images, config.probe_images)
+    evidence = Evidence(classifier, test, plain, cached, probe)
     with job.progress(evidence.steps(config), "set") as advance:
         judged = judge(evidence, config, advance)
-    for old in job.out.glob("predictions-*.npz"):  # of variants that are gone
-        old.unlink()
-    for predictions in judged.predictions:
-        write_bytes(job.out / f"predictions-{predictions.variant}.npz", to_npz(predictions))
-    for name, text in judged.texts.items():
-        write_text(job.out / name, text)
+    files = {f"predictions-{one.variant}.npz": to_npz(one) for one in judged.predictions}
+    remove_others(job.out, {job.out / name for name in files}, "predictions-*.npz")
+    for name, content in (files | {name: text.encode() for name, text in judged.texts.items()}).items():
+        write_bytes(job.out / name, content)
     job.facts["rows"] = sum(len(predictions) for predictions in judged.predictions)
     return summary(judged.groups)
 

@@ -39,7 +39,7 @@ def main(
 
         job = Job("export", read_params(params, override or []), data, out, quiet=True)
         size, config = job.section(PrepareConfig).size, job.section(FeaturizeConfig)
-        bundle = compose_bundle(size, config, data / "train_head")
+        bundle = compose_bundle(size, config, job.classifier_folder)
         onnx = to_onnx(bundle)
         path = next(iter(sorted((data / "prepare").glob("*.h5"))), None)
         images = read_images(path).images[:CHECKED] if path else np.empty((0, bundle.size, bundle.size, 3), np.uint8)

@@ -50,7 +50,7 @@ def main(  # noqa: PLR0913, PLR0917 - a flag each
             chosen = load_bundle(bundle)
         else:
             size, config = job.section(PrepareConfig).size, job.section(FeaturizeConfig)
-            chosen = compose_bundle(size, config, data / "train_head")
+            chosen = compose_bundle(size, config, job.classifier_folder)
         views = [name.strip() for name in tta.split(",") if name.strip()]
         with job.progress(0, "image") as advance:
             found = predict_files(images, chosen, top, views, advance)

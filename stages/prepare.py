@@ -16,7 +16,7 @@ from cache.writer import write_images
 from pipeline.config.prepare import PrepareConfig
 from pipeline.ingest import ingest, publish, write_unreadable
 from pipeline.manifest import make_manifest
-from pipeline.split import SplitRule, find_duplicates, refuse_duplicates, split_rows
+from pipeline.split import SplitRule, find_duplicates, imbalanced_rows, refuse_duplicates, split_rows
 from stages._cli import Job, run_stage
 
 
@@ -39,9 +39,10 @@ def _prepare(job: Job, config: PrepareConfig, scratch: Path) -> str:
     if config.duplicates == "refuse":
         refuse_duplicates(duplicates, gathered.names)
     unique = gathered.take(duplicates.kept)
-    rule = SplitRule(config.val, config.test, config.limit_per_class, config.seed)
-    rows = split_rows(unique.ids, unique.labels, unique.held, unique.classes, rule)
-    manifest = make_manifest(config, gathered, duplicates, rows)
+    if config.imbalance:
+        unique = unique.of_classes(*imbalanced_rows(*unique.columns, config.imbalance, config.seed))
+    rows = split_rows(*unique.columns, SplitRule(config.val, config.test, config.limit_per_class, config.seed))
+    manifest = make_manifest(config, unique, duplicates, rows, gathered.names)
     with job.progress(sum(map(len, rows.values())), "image", "write") as advance:
         for split, index in rows.items():
             write_images(scratch / f"{split}.h5", unique.image_set(index))
@@ -51,7 +52,7 @@ def _prepare(job: Job, config: PrepareConfig, scratch: Path) -> str:
     job.facts |= {"rows": manifest.images, "classes": len(unique.classes), "unreadable": len(gathered.unreadable)}
     counts = ", ".join(f"{count:,} {split}" for split, count in manifest.images.items())
     total = f"{sum(manifest.images.values()):,} images in {len(unique.classes):,} classes"
-    copies = "1 duplicate" if duplicates.removed == 1 else f"{duplicates.removed:,} duplicates"
+    copies = f"{duplicates.removed:,} duplicate" + "s" * (duplicates.removed != 1)
     return f"{total}: {counts}; {len(gathered.unreadable):,} refused, {copies} removed"
 
 

@@ -12,8 +12,8 @@ import json
 from cache.reader import read_images
 from cache.writer import write_bytes, write_text
 from pipeline.config.pretrain import PretrainConfig
+from pipeline.curves import curves_csv
 from stages._cli import Job, run_stage
-from stages.train_head import curves_csv
 
 
 def run(job: Job) -> str:

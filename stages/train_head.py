@@ -6,13 +6,11 @@ phases, such as `spatial_1 x 2`. Nothing is featurized here, so another head cos
   python -m stages.train_head --out /tmp/wide --set train_head.hidden=[2048] --set train_head.lr=0.001
 """
 
-import csv
-import io
 import json
-from typing import Any
 
 from cache.writer import write_text
 from pipeline.config.train_head import TrainHeadConfig
+from pipeline.curves import curves_csv
 from stages._cli import Job, run_stage
 
 
@@ -35,15 +33,6 @@ def run(job: Job) -> str:
     job.facts.update(rows=rows)
     accuracy = f"val accuracy {best['val_accuracy']:.1%}" if "val_accuracy" in best else "no validation set"
     return f"{accuracy} at epoch {fit.best_epoch} of {len(fit.curves)}, {rows:,} rows"
-
-
-def curves_csv(curves: list[dict[str, Any]]) -> str:
-    """One row an epoch, for `dvc plots`."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(curves[-1]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(curves)
-    return text.getvalue()
 
 
 if __name__ == "__main__":

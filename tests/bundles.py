@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.bundle import Bundle
+from pipeline.bundle import Bundle, FeaturizedHead
 from pipeline.classifier import HeadClassifier
 from pipeline.config.whole import read_params
 from pipeline.featurize import Featurizer
@@ -27,7 +27,7 @@ def tiny_bundle(size: int = 32, *overrides: str) -> Bundle:
         head = Head([seen.shape[1], 8, len(CLASSES)], 0.0, 0.0).eval()
     head.mean.copy_(seen.mean(dim=0))
     head.deviation.copy_(seen.std(dim=0) + 1e-3)
-    return Bundle(size, featurizer, HeadClassifier(head, CLASSES, featurizer.recipe, 0.5))
+    return Bundle(size, FeaturizedHead(featurizer, HeadClassifier(head, CLASSES, featurizer.recipe, 0.5)))
 
 
 def noise(count: int, size: int) -> np.ndarray:

@@ -45,12 +45,13 @@ def findings(**change: Any) -> Findings:
                 "attacked": {"clean": figures(0.75), "fgsm_eps_1": figures(0.25)},
                 "corrupted": {"clean": figures(0.75), "jpeg_1": figures(0.5), "jpeg_5": figures(0.25)},
                 "without_near_duplicates": {"test": figures(0.625)},
+                "imbalance": {"f1_size_correlation": 0.1625},
                 "calibration": {"temperature": 1.25, "ece": 0.125, "ece_without": 0.25},
             }
         ),
         "evaluate/per_class.csv": (
-            "variant,class,support,precision,recall,f1\nunaugmented,cat,2,1.0,1.0,1.0\n"
-            f"unaugmented,{EVIL},4,0.5,0.25,0.333333\ncolor_1,cat,2,0.0,0.0,0.0\n"
+            "variant,class,support,precision,recall,f1,taken_for,share,train\nunaugmented,cat,2,1.0,1.0,1.0,,0.0,3\n"
+            f"unaugmented,{EVIL},4,0.5,0.25,0.333333,cat,0.75,3\ncolor_1,cat,2,0.0,0.0,0.0,,0.0,3\n"
         ),
         "evaluate/confused.csv": f"actual,predicted,count,share\n{EVIL},cat,3,0.75\n",
         "evaluate/mistakes.csv": f"row,id,actual,predicted,probability\n1,{1:064x},{EVIL},cat,0.875\n",

@@ -1,8 +1,8 @@
 """Section `prepare` of params.yaml."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, PlainSerializer
+from pydantic import AfterValidator, Field, PlainSerializer, model_validator
 
 from pipeline.params import Section
 
@@ -22,6 +22,24 @@ def _as_file(source: str) -> str:
 HoldOut = CountPerClass | Fraction | Literal["official", "none"]
 
 
+class ImbalanceConfig(Section):
+    """Make a balanced source imbalanced (report 004): n = largest - (largest - smallest) * u ** shape.
+
+    u goes evenly from 0 to 1 over the classes in an order drawn by the seed; shape 1 is a straight line.
+    """
+
+    classes: Annotated[int, Field(ge=2)] | None = Field(description="how many classes are kept; null: all")
+    largest: CountPerClass
+    smallest: CountPerClass
+    shape: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> Self:
+        if self.smallest > self.largest:
+            raise ValueError("imbalance.smallest is above imbalance.largest")
+        return self
+
+
 class PrepareConfig(Section):
     """What to read, the stored size, and how to split."""
 
@@ -32,6 +50,9 @@ class PrepareConfig(Section):
     val: HoldOut = Field(description="validation images: a fraction, a count per class, `official` or `none`")
     test: HoldOut = Field(description="test images: a fraction, a count per class, `official` or `none`")
     limit_per_class: CountPerClass | None = Field(description="keep at most this many training images a class")
+    imbalance: ImbalanceConfig | None = Field(
+        description="images a class by a law, before splitting: `{classes: 91, largest: 500, smallest: 146, shape: 2}`"
+    )
     duplicates: Literal["remove", "refuse"] = Field(description="what to do with images of the same pixels")
     unreadable: Literal["refuse", "allow"] = Field(description="whether files that cannot be read stop the stage")
-    seed: int = Field(ge=0, description="seed of the split and of `limit_per_class`")
+    seed: int = Field(ge=0, description="seed of the split, of `limit_per_class` and of `imbalance`")

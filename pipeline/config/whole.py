@@ -13,9 +13,11 @@ from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.prepare import PrepareConfig
 from pipeline.config.pretrain import PretrainConfig
+from pipeline.config.recipe import read_recipe
 from pipeline.config.report import ReportConfig
 from pipeline.config.sweep import SweepConfig
 from pipeline.config.train_head import TrainHeadConfig
+from pipeline.config.train_model import OFF, TrainModelConfig
 from pipeline.params import Section, parse, unknown_name
 
 STAGES: dict[str, type[Section]] = {
@@ -23,6 +25,7 @@ STAGES: dict[str, type[Section]] = {
     "augment": AugmentConfig,
     "featurize": FeaturizeConfig,
     "train_head": TrainHeadConfig,
+    "train_model": TrainModelConfig,
     "evaluate": EvaluateConfig,
     "report": ReportConfig,
 }
@@ -73,7 +76,11 @@ def _put_in(values: dict[str, Any], override: str) -> None:
 
 def _check_references(sections: dict[str, Section]) -> None:
     augment, head = cast(AugmentConfig, sections["augment"]), cast(TrainHeadConfig, sections["train_head"])
-    built = [UNAUGMENTED, *augment.variants]
-    for phase in head.schedule:
-        if phase.variant not in built:
-            raise unknown_name("params.yaml train_head.schedule", phase.variant, built)
+    model = cast(TrainModelConfig, sections["train_model"])
+    built, schedules = [UNAUGMENTED, *augment.variants], {"params.yaml train_head.schedule": head.schedule}
+    if model.recipe != OFF:
+        schedules[f"schedule of the recipe {model.recipe}"] = read_recipe(model.recipe, model.override).schedule
+    for where, schedule in schedules.items():
+        for phase in schedule:
+            if phase.variant not in built:
+                raise unknown_name(where, phase.variant, built)

@@ -9,7 +9,7 @@ import pytest
 from bundles import CLASSES, noise, tiny_bundle
 
 from cache.errors import DamagedFile, FileError, ForeignFile, NewerFile, RecordError, StorageError
-from pipeline.bundle import Bundle, load_bundle, save_bundle
+from pipeline.bundle import Bundle, FeaturizedHead, load_bundle, save_bundle
 from pipeline.decode import squared
 from pipeline.featurize import Featurizer
 
@@ -36,9 +36,11 @@ def test_a_loaded_bundle_predicts_the_same_bits_wherever_it_lies(saved: Path, bu
 
 def test_predictions_are_those_of_features_and_head_at_the_temperature(bundle: Bundle) -> None:
     images = noise(5, 32)
-    features = bundle.featurizer(images, np.empty(5, dtype="S64"))
-    assert np.array_equal(bundle.predict(images), bundle.classifier.probabilities(features))
-    warm = replace(bundle, classifier=replace(bundle.classifier, temperature=5.0))
+    whole = bundle.classifier
+    assert isinstance(whole, FeaturizedHead)
+    features = whole.featurizer(images, np.empty(5, dtype="S64"))
+    assert np.array_equal(bundle.predict(images), whole.head.probabilities(features))
+    warm = replace(bundle, classifier=replace(whole, head=replace(whole.head, temperature=5.0)))
     assert warm.predict(images).max() < bundle.predict(images).max()
 
 
@@ -63,9 +65,11 @@ def test_other_arrays_are_refused(bundle: Bundle, wrong: np.ndarray) -> None:
 
 
 def test_a_head_of_another_backbone_is_refused(bundle: Bundle) -> None:
-    other = Featurizer(bundle.featurizer.config.model_copy(update={"size": 64}))
+    whole = bundle.classifier
+    assert isinstance(whole, FeaturizedHead)
+    other = Featurizer(whole.featurizer.config.model_copy(update={"size": 64}))
     with pytest.raises(RecordError, match="another backbone"):
-        Bundle(32, other, bundle.classifier)
+        FeaturizedHead(other, whole.head)
 
 
 @pytest.mark.parametrize("name", ["backbone.safetensors", "head.safetensors", "classifier.json", "model.onnx"])

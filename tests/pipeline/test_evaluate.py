@@ -16,6 +16,7 @@ from pipeline.evaluate import (
     confused_pairs,
     evaluate,
     paired_interval,
+    size_correlation,
 )
 from pipeline.predictions import Predictions
 from pipeline.tables import error_tables, metrics_json, per_class_csv, to_csv, variant_order
@@ -180,7 +181,7 @@ def test_pairing_different_images_is_refused() -> None:
 
 def test_metrics_have_flat_fixed_names() -> None:
     report = evaluate(SIX_OF_TEN, 0.95)
-    metrics = json.loads(metrics_json({"test": [report], "attacked": []}, {"temperature": 1.5}))
+    metrics = json.loads(metrics_json({"test": [report], "attacked": []}, {"calibration": {"temperature": 1.5}}))
     assert metrics["attacked"] == {} and metrics["calibration"] == {"temperature": 1.5}
     figures = metrics["test"]["unaugmented"]
     assert (figures["top1"], figures["n"], figures["ece"]) == (0.6, 10, 0.2)
@@ -189,10 +190,23 @@ def test_metrics_have_flat_fixed_names() -> None:
 
 def test_csv_tables_have_one_row_a_class_and_an_image() -> None:
     report = evaluate(SIX_OF_TEN, 0.95)
-    assert per_class_csv([report])["per_class.csv"].splitlines()[:2] == [
-        "variant,class,support,precision,recall,f1",
-        "unaugmented,a,4,0.5,0.75,0.6",
+    assert per_class_csv([report], [7, 8, 9])["per_class.csv"].splitlines() == [
+        "variant,class,support,precision,recall,f1,taken_for,share,train",
+        "unaugmented,a,4,0.5,0.75,0.6,b,0.25,7",
+        "unaugmented,b,3,0.666667,0.666667,0.666667,a,0.333333,8",
+        "unaugmented,c,3,1.0,0.333333,0.5,a,0.666667,9",
     ]
+    assert per_class_csv([report], [])["per_class.csv"].splitlines()[1].endswith(",")
+
+
+def test_f1_is_correlated_with_the_size_of_classes() -> None:
+    report = evaluate(SIX_OF_TEN, 0.95)  # F1 0.6, 0.667, 0.5
+    assert size_correlation(report, np.array([600, 667, 500])) == pytest.approx(1, abs=1e-4)
+    assert size_correlation(report, np.array([5, 5, 5])) is None
+
+
+def test_error_tables_have_one_row_an_image_and_the_worst_pairs() -> None:
+    report = evaluate(SIX_OF_TEN, 0.95)
     tables = error_tables([report], [SIX_OF_TEN], 1)
     assert tables["confusion.csv"].splitlines()[:5] == ["actual,predicted", "a,a", "a,a", "a,a", "a,b"]
     assert tables["confused.csv"] == "actual,predicted,count,share\nc,a,2,0.666667\n"

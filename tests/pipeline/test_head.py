@@ -10,9 +10,10 @@ import torch
 from cache.errors import DamagedFile, InputError, RecordError, StorageError
 from cache.records import FeatureSet
 from pipeline.classifier import HeadClassifier, load_classifier, save_classifier
-from pipeline.config.train_head import Phase, TrainHeadConfig
+from pipeline.config.schedule import Phase, epochs_of
+from pipeline.config.train_head import TrainHeadConfig
 from pipeline.config.whole import read_params
-from pipeline.head import epochs_of, fit_head
+from pipeline.head import fit_head
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("ant", "bee", "cow")

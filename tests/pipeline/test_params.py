@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from cache.errors import ParamsError
-from pipeline.config.train_head import Phase, TrainHeadConfig
+from pipeline.config.schedule import Phase
+from pipeline.config.train_head import TrainHeadConfig
 from pipeline.config.whole import SECTIONS, read_params
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,6 +12,7 @@ from cache.errors import ParamsError, RecordError
 from cache.records import FeatureSet, ImageSet
 from pipeline.backbone import make_backbone
 from pipeline.classifier import HeadClassifier
+from pipeline.composed import compose
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.train_head import TrainHeadConfig
@@ -19,7 +20,7 @@ from pipeline.config.whole import read_params
 from pipeline.featurize import Featurizer
 from pipeline.head import fit_head
 from pipeline.predictions import Predictions
-from pipeline.robustness import CLEAN, PixelClassifier, Probe, make_probe
+from pipeline.robustness import CLEAN, Probe, make_probe, pixels_of
 
 ROOT = Path(__file__).resolve().parents[2]
 COLOURS = np.array([[190, 80, 80], [80, 190, 80], [80, 80, 190]])
@@ -66,7 +67,8 @@ Trained = tuple[HeadClassifier, ImageSet, FeatureSet]
 
 
 def probe(trained: Trained, count: int = 60) -> Probe:
-    return make_probe(*trained, count, sections()["featurize"])
+    classifier, images, features = trained
+    return make_probe(pixels_of(classifier, sections()["featurize"], images, features), images, count)
 
 
 def test_accuracy_falls_with_eps_steps_and_restarts_to_nothing(trained: Trained) -> None:
@@ -127,14 +129,14 @@ def test_the_temperature_is_part_of_the_attacked_classifier(trained: Trained) ->
 def test_the_classifier_itself_stays_where_it_is(trained: Trained) -> None:
     """On a GPU the attacked network lies there, while cached features are predicted here."""
     seen = probe(trained).predict
-    mine, theirs = seen.head.state_dict(), trained[0].head.state_dict()
+    mine, theirs = seen.network.get_submodule("1").state_dict(), trained[0].head.state_dict()
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
     assert all(mine[name].data_ptr() != theirs[name].data_ptr() for name in theirs)
 
 
 def test_gradients_reach_the_pixels(trained: Trained) -> None:
     featurize = sections()["featurize"]
-    predict = PixelClassifier(make_backbone(*featurize.backbone_arguments), featurize, trained[0])
+    predict = compose(make_backbone(*featurize.backbone_arguments), featurize, trained[0])
     pixels = (torch.rand(2, 3, 20, 20) * 255).requires_grad_()
     predict(pixels).sum().backward()
     assert pixels.grad is not None and bool((pixels.grad != 0).any())

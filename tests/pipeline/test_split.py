@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from cache.errors import InputError
-from pipeline.split import SplitRule, find_duplicates, refuse_duplicates, split_rows
+from pipeline.config.prepare import ImbalanceConfig
+from pipeline.split import TEST, SplitRule, find_duplicates, imbalanced_rows, refuse_duplicates, split_rows
 
 RULE = SplitRule(val=0.1, test=0.2, limit_per_class=None, seed=0)
 CLASSES = ("ant", "bee", "cow")
@@ -133,3 +134,36 @@ def test_duplicates_can_be_refused() -> None:
     refuse_duplicates(find_duplicates(made_ids(["a", "b", "c"]), labels, held), names)
     with pytest.raises(InputError, match=r"pixels repeat; 1 images would be removed; found x/1.png and x/3.png"):
         refuse_duplicates(find_duplicates(made_ids(["a", "b", "a"]), labels, held), names)
+
+
+LAW = ImbalanceConfig(classes=None, largest=40, smallest=10, shape=1)
+
+
+def test_the_law_of_imbalance_is_a_line_or_a_curve_from_largest_to_smallest() -> None:
+    ids, labels, held = columns((50,) * 4)
+    for shape, sizes in ((1, [10, 20, 30, 40]), (2, [10, 27, 37, 40])):
+        rows, numbers = imbalanced_rows(ids, labels, held, "abcd", LAW.model_copy(update={"shape": shape}), 0)
+        assert numbers == [0, 1, 2, 3]
+        assert sorted(np.bincount(labels[rows])) == sizes
+    rows, numbers = imbalanced_rows(ids, labels, held, "abcd", LAW.model_copy(update={"classes": 2}), 0)
+    assert len(numbers) == 2 and sorted(np.bincount(labels[rows])[numbers]) == [10, 40]
+
+
+def test_imbalance_is_drawn_by_seed_and_content_and_spares_official_images() -> None:
+    ids, labels, held = columns((50,) * 4)
+    held[:5] = TEST
+    rows, _ = imbalanced_rows(ids, labels, held, "abcd", LAW, 0)
+    assert set(range(5)) <= set(rows.tolist())
+    order = np.random.default_rng(0).permutation(len(ids))
+    again, _ = imbalanced_rows(ids[order], labels[order], held[order], "abcd", LAW, 0)
+    assert set(ids[order][again]) == set(ids[rows])
+    other, _ = imbalanced_rows(ids, labels, held, "abcd", LAW, 1)
+    assert not np.array_equal(other, rows)
+
+
+def test_imbalance_beyond_what_is_there_is_refused() -> None:
+    ids, labels, held = columns((50, 30, 50, 50))
+    with pytest.raises(InputError, match=r"class b: too few images for prepare.imbalance; expected \d+, found 30"):
+        imbalanced_rows(ids, labels, held, "abcd", LAW.model_copy(update={"smallest": 39}), 0)
+    with pytest.raises(InputError, match="too few classes"):
+        imbalanced_rows(ids, labels, held, "abcd", LAW.model_copy(update={"classes": 9}), 0)

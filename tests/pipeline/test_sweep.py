@@ -10,8 +10,9 @@ import torch
 
 from cache.errors import InputError
 from cache.records import FeatureSet
+from pipeline.config.schedule import Phase
 from pipeline.config.sweep import SweepConfig
-from pipeline.config.train_head import Phase, TrainHeadConfig
+from pipeline.config.train_head import TrainHeadConfig
 from pipeline.config.whole import read_params
 from pipeline.head import fit_head
 from pipeline.heads import Spec

@@ -96,6 +96,9 @@ def test_tables_keep_awkward_class_names(judged: Job) -> None:
         "precision": "1.0",
         "recall": "0.333333",
         "f1": "0.5",
+        "taken_for": "a",
+        "share": "0.666667",
+        "train": "",
     }
     confusion = rows(judged.out / "confusion.csv")
     assert len(confusion) == 10
@@ -154,7 +157,9 @@ def test_without_a_test_split_it_says_so_and_the_metrics_are_empty(job: Job) -> 
         **{"test": {}, "attacked": {}, "corrupted": {}, "without_near_duplicates": {}},
         "calibration": {"temperature": 2.0},
     }
-    assert (job.out / "per_class.csv").read_text() == "variant,class,support,precision,recall,f1\n"
+    assert (
+        job.out / "per_class.csv"
+    ).read_text() == "variant,class,support,precision,recall,f1,taken_for,share,train\n"
     assert (job.out / "confusion.csv").read_text() == "actual,predicted\n"
 
 

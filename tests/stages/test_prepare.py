@@ -181,3 +181,14 @@ def test_help_explains_the_stage(tmp_path: Path) -> None:
     done = command(tmp_path, "--help")
     assert "Tiny ImageNet" in done.stdout
     assert "limit_per_class" in done.stdout
+
+
+def test_imbalance_keeps_classes_and_counts_by_its_law(photos: Path, tmp_path: Path) -> None:
+    law = "prepare.imbalance={classes: 2, largest: 10, smallest: 4, shape: 1}"
+    line = prepare(tmp_path / "data", photos, law, "prepare.val=1", "prepare.test=1")
+    assert line.startswith("14 images in 2 classes: 10 train, 2 val, 2 test")
+    manifest = json.loads((tmp_path / "data" / "prepare" / "manifest.json").read_text(encoding="utf-8"))
+    assert sorted(counts["train"] for counts in manifest["classes"].values()) == [2, 8]
+    assert manifest["beyond_limit"] == 30 - 14 and manifest["split"]["imbalance"]["smallest"] == 4
+    images = read_images(tmp_path / "data" / "prepare" / "train.h5")
+    assert len(images.classes) == 2 and set(images.labels.tolist()) == {0, 1}

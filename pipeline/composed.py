@@ -1,0 +1,23 @@
+"""A head and its frozen backbone together."""
+
+from torch import nn
+
+from pipeline.backbone import Backbone
+from pipeline.classifier import HeadClassifier
+from pipeline.config.featurize import FeaturizeConfig
+from pipeline.devices import choose_device
+from pipeline.pixel_classifier import PixelClassifier, on_device
+
+
+def compose(backbone: Backbone, config: FeaturizeConfig, classifier: HeadClassifier | None = None) -> PixelClassifier:
+    """The backbone with the head over it, or alone: then what it gives are features."""
+    device, head = choose_device(config.device), [classifier.head] if classifier else []
+    return PixelClassifier(
+        on_device(nn.Sequential(backbone.network, *head), device),
+        backbone.mean,
+        backbone.std,
+        config.size,
+        config.interpolation,
+        classifier.temperature if classifier else 1.0,
+        device,
+    )

@@ -1,0 +1,1 @@
+"""Networks for full models, one file each."""

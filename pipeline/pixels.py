@@ -1,0 +1,83 @@
+"""Images where training wants them: the whole set on the device, or streamed from disk piece by piece."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cache.layout import Array
+from cache.records import ImageSet
+
+BLOCK = 64  # neighbouring rows that a stream reads together
+SAMPLE = 4096  # images that mean and deviation are taken from
+
+
+class Pixels:
+    """An ImageSet in batches: uint8 [k, h, w, 3] and int64 [k], on the device.
+
+    memory: bytes that may be kept. A larger set is streamed, and `order` then shuffles within and across pieces.
+    """
+
+    def __init__(self, images: ImageSet, device: torch.device, memory: float) -> None:
+        self.images, self.device = images, device
+        self.labels = torch.from_numpy(np.asarray(images.labels, dtype=np.int64)).to(device)
+        row = int(np.prod(images.images.shape[1:]))
+        self.resident = self._load(np.arange(len(images))) if len(images) * row <= memory else None
+        self.piece = max(BLOCK, int(memory / 2 / row))  # one is read while another is used
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def order(self, generator: np.random.Generator, balanced: bool) -> Array:
+        """Row numbers int [n] of one epoch; balanced: drawn with replacement, every class equally often."""
+        n = len(self)
+        if balanced:
+            weight = 1 / np.bincount(self.images.labels, minlength=len(self.images.classes)).clip(1)
+            weight = weight[self.images.labels]
+            return np.asarray(generator.choice(n, size=n, p=weight / weight.sum()))
+        if self.resident is not None:
+            return generator.permutation(n)
+        blocks = np.array_split(np.arange(n), range(BLOCK, n, BLOCK))
+        mixed = np.concatenate([blocks[number] for number in generator.permutation(len(blocks))])
+        pieces = np.array_split(mixed, range(self.piece, n, self.piece))
+        return np.concatenate([generator.permutation(piece) for piece in pieces])
+
+    def batches(self, order: Array, batch: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """The rows of `order` in batches, from batch number `start` on; the last one may be smaller."""
+        chosen = order[start * batch :]
+        if self.resident is not None:
+            for index in torch.from_numpy(chosen).to(self.device).split(batch):
+                yield self.resident[index], self.labels[index]
+            return
+        step = max(1, self.piece // batch) * batch
+        pieces = [chosen[at : at + step] for at in range(0, len(chosen), step)]
+        with ThreadPoolExecutor(1) as reader:
+            ahead = reader.submit(self._load, pieces[0]) if pieces else None
+            for number, piece in enumerate(pieces):
+                assert ahead is not None  # noqa: S101 - for the type checker
+                rows = ahead.result()
+                ahead = reader.submit(self._load, pieces[number + 1]) if number + 1 < len(pieces) else None
+                labels = self.labels[torch.from_numpy(piece).to(self.device)]
+                yield from zip(rows.split(batch), labels.split(batch), strict=True)
+
+    def _load(self, index: Array) -> Tensor:
+        """Rows on the device; read in the order of the file, each once."""
+        found, place = np.unique(index, return_inverse=True)
+        rows = torch.from_numpy(self.images.images[found]).to(self.device)
+        return rows if np.array_equal(found, index) else rows[torch.from_numpy(place).to(self.device)]
+
+
+def channel_statistics(images: ImageSet) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel in 0..255, over evenly spread images, as report 002 normalises."""
+    index = np.unique(np.linspace(0, len(images) - 1, min(SAMPLE, len(images))).astype(np.int64))
+    count, sums, squares = 0, np.zeros(3), np.zeros(3)
+    for start in range(0, len(index), BLOCK):  # as float64, all at once would take eight times their memory
+        rows = images.images[index[start : start + BLOCK]].reshape(-1, 3)
+        count += len(rows)
+        sums += rows.sum(axis=0, dtype=np.float64)
+        squares += np.square(rows, dtype=np.float64).sum(axis=0)
+    mean = sums / count
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, 1.0))
+    return mean.tolist(), deviation.tolist()

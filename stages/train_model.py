@@ -1,0 +1,58 @@
+"""Train a full model over cached images by a named recipe, on a staged schedule; `none` trains nothing.
+
+\b
+  python -m stages.train_model --recipe 002-v2-20-standard
+  python -m stages.train_model --recipe 003 --set 'train_model.override={schedule: [unaugmented x 9], batch: 64}'
+  python -m stages.train_model --set train_model.recipe=004-final --set train_model.seeds=5
+
+Recipes are pipeline/recipes/<name>.yaml; each says whose it is, the figure reported, and what we chose.
+
+\b
+Reads   data/prepare, data/augment  images of train and val, by variant
+Writes  data/train_model/           model.safetensors and classifier.json (the weights that are kept), last.safetensors,
+                                    curves.csv, and metrics.json with mean and spread over seeds
+
+Checkpoints lie in the store, so a killed run goes on where it was, and ends with the same bytes.
+"""
+
+import json
+from statistics import mean, stdev
+
+from cache.writer import write_bytes, write_text
+from pipeline.config.recipe import read_recipe
+from pipeline.config.train_model import OFF, TrainModelConfig
+from pipeline.curves import curves_csv, tensorboard
+from stages._cli import Job, run_stage
+
+
+def run(job: Job) -> str:
+    """Train, save, write curves; return the summary."""
+    config = job.section(TrainModelConfig)
+    if config.recipe == OFF:
+        write_text(job.out / "metrics.json", "{}\n")
+        write_text(job.out / "curves.csv", curves_csv([]))
+        return "off (train_model.recipe is none)"
+    from pipeline.classifier import save_classifier
+    from pipeline.model import fit_model, model_classifier, saved_weights
+
+    recipe = read_recipe(config.recipe, config.override)
+    train, val = job.images("train"), job.images("val")
+    rows = config.seeds * sum(phase.epochs * len(train.get(phase.variant, ())) for phase in recipe.schedule)
+    with tensorboard(config.tensorboard) as log, job.progress(rows, "image") as advance:
+        fits = list(fit_model(train, val, recipe, config, advance, log))
+    first, classes = fits[0], next(iter(train.values())).classes
+    save_classifier(job.out, model_classifier(first, classes, config.recipe, recipe))
+    write_bytes(job.out / "last.safetensors", saved_weights(first.last))
+    write_text(job.out / "curves.csv", curves_csv(first.curves))
+    found = [fit.kept["val_accuracy"] for fit in fits if fit.kept]
+    spread = {"val_accuracy_mean": mean(found), "val_accuracy_std": stdev(found)} if len(found) > 1 else {}
+    metrics = {"best_epoch": first.best_epoch, "parameters": first.parameters, **first.kept, **spread}
+    write_text(job.out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    job.facts.update(rows=rows, recipe=config.recipe)
+    accuracy = f"val accuracy {found[0]:.1%}" if found else "no validation set"
+    many = f", {mean(found):.1%} ± {stdev(found):.1%} over {len(found)} seeds" if spread else ""
+    return f"{config.recipe}, {first.parameters:,} parameters: {accuracy} at epoch {first.best_epoch}{many}"
+
+
+if __name__ == "__main__":
+    run_stage("train_model", run, "recipe")

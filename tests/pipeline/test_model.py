@@ -1,0 +1,204 @@
+"""Full models: they learn, what is kept is what val chose, and a kill changes no bit."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from models import coloured, recipe, settings
+from torch import nn
+
+from cache.errors import InputError, ParamsError, RecordError
+from cache.reader import read_images
+from cache.records import ImageSet
+from cache.writer import write_images
+from pipeline import train as module
+from pipeline.classifier import ModelClassifier, load_classifier, save_classifier
+from pipeline.config.recipe import Recipe, read_recipe, recipe_names
+from pipeline.model import ModelFit, fit_model, model_classifier
+
+SETS = {"train": coloured(48, 1), "val": coloured(30, 2)}
+
+
+def fit(chosen: Recipe, val: bool = True, **changes: Any) -> ModelFit:
+    sets = {"unaugmented": SETS["train"], "spatial_1": replace(SETS["train"], variant="spatial_1")}
+    (found,) = fit_model(sets, {"unaugmented": SETS["val"]} if val else {}, chosen, settings(**changes))
+    return found
+
+
+def same_bits(one: ModelFit, other: ModelFit) -> bool:
+    mine, theirs = one.network.state_dict(), other.network.state_dict()
+    return one.curves == other.curves and all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_it_learns_and_keeps_the_epoch_that_val_chose() -> None:
+    found = fit(recipe(schedule=["unaugmented x 3", "spatial_1 x 2"]))
+    assert [row["variant"] for row in found.curves] == ["unaugmented"] * 3 + ["spatial_1"] * 2
+    accuracies = [row["val_accuracy"] for row in found.curves]
+    assert found.kept["val_accuracy"] == max(accuracies) > 0.9
+    assert accuracies[found.best_epoch - 1] == max(accuracies)
+    assert found.curves[-1]["train_loss"] < found.curves[0]["train_loss"]
+    assert 0 < found.temperature < 10
+
+
+def test_without_val_the_last_epoch_is_kept() -> None:
+    found = fit(recipe(), val=False)
+    assert found.best_epoch == 2 and found.kept == {} and found.temperature == 1.0
+    assert all(torch.equal(found.last[name], tensor) for name, tensor in found.network.state_dict().items())
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_takes_a_step_and_its_loss_falls_on_one_batch(name: str) -> None:
+    """On a network as narrow as its kind allows; each network itself is in test_models."""
+    narrow: dict[str, Any] = {
+        "resnetv2": {"widths": [4, 8], "blocks": 1},
+        "attention_resnet": {"widths": [8, 16], "blocks": [1, 1], "feedforward": 16},
+        "wide_resnet": {"depth": 10, "width": 1},
+        "resnet50": {"stem": "small"},
+        "library": {},
+    }
+    chosen = read_recipe(name, {})
+    tiny: dict[str, Any] = {"schedule": ["unaugmented x 3"], "batch": 12, "network": narrow[chosen.network.name]}
+    if chosen.network.name in ("resnet50", "library"):
+        tiny["network"] = {"name": "resnetv2", **narrow["resnetv2"]}
+    chosen = read_recipe(name, {**tiny, "lr": 0.01, "warmup_epochs": 0, "swa": None})
+    found = next(fit_model({"unaugmented": coloured(12, 1)}, {}, chosen, settings()))
+    assert all(np.isfinite(row["train_loss"]) for row in found.curves)
+    assert min(row["train_loss"] for row in found.curves[1:]) < found.curves[0]["train_loss"]
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"ema": 0.5},
+        {"swa": {"start": 0.4, "lr": 0.05}, "schedule": ["unaugmented x 4"]},
+        {"adversary": {"steps": 1, "eps": 4, "step": 4, "norms": "separate"}},
+        {"precision": "float16", "clip": 1.0},
+        {"optimizer": "adamw", "lr": 0.01, "lr_schedule": "onecycle", "sampling": "balanced"},
+        {"augmentation": {"cutmix": {"probability": 0.5, "alpha": 1.0}, "mixup": {"probability": 0.5, "alpha": 0.2}}},
+        {"network": {"name": "wide_resnet", "depth": 10, "width": 1, "se": True, "dropout": 0.3}},
+    ],
+)
+def test_a_killed_training_goes_on_bit_for_bit(
+    changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = recipe(**changes)
+    monkeypatch.setenv("AUGCACHE_STORE", str(tmp_path / "quiet"))
+    quiet = fit(chosen, checkpoint_seconds=0)
+    monkeypatch.setenv("AUGCACHE_STORE", str(tmp_path / "killed"))
+    seen, whole = [0], module.Trainer._take_step
+
+    def dies(self: module.Trainer, *args: Any) -> None:
+        seen[0] += 1
+        if seen[0] == 6:  # in the last step of the second epoch, five of them kept
+            raise Killed
+        whole(self, *args)
+
+    monkeypatch.setattr(module.Trainer, "_take_step", dies)
+    with pytest.raises(Killed):
+        fit(chosen, checkpoint_seconds=0)
+    torch.manual_seed(123)  # what ran before must not matter
+    assert same_bits(fit(chosen, checkpoint_seconds=0), quiet)
+    steps = 3 * sum(phase.epochs for phase in chosen.schedule)
+    assert seen[0] == 1 + steps  # no step twice
+
+
+def test_swa_keeps_the_average_with_statistics_of_its_own() -> None:
+    found = fit(recipe(swa={"start": 0.5, "lr": 0.05}, schedule=["unaugmented x 4"]))
+    plain = fit(recipe(schedule=["unaugmented x 4"]))
+    assert found.best_epoch == 4
+    assert found.curves[1]["lr"] == plain.curves[1]["lr"]
+    assert found.curves[3]["lr"] != plain.curves[3]["lr"]
+    name = next(name for name in found.last if name.endswith("running_mean"))
+    assert not torch.equal(found.last[name], found.network.state_dict()[name])
+    assert found.kept["val_accuracy"] > 0.9
+
+
+def test_ema_is_what_val_judges() -> None:
+    found = fit(recipe(ema=0.9, schedule=["unaugmented x 4"]))
+    assert any(not torch.equal(found.last[name], each) for name, each in found.network.state_dict().items())
+
+
+def test_patience_stops_training() -> None:
+    found = fit(recipe(lr=1e-9, patience=1, schedule=["unaugmented x 9"]))
+    assert len(found.curves) < 9
+
+
+def test_seeds_give_different_networks_and_the_same_seed_the_same() -> None:
+    sets, val = {"unaugmented": SETS["train"]}, {"unaugmented": SETS["val"]}
+    three = list(fit_model(sets, val, recipe(), settings(seeds=3)))
+    assert len({tuple(row["train_loss"] for row in one.curves) for one in three}) == 3
+    (again,) = fit_model(sets, val, recipe(), settings(seed=1))
+    assert same_bits(again, three[1])
+
+
+def test_streamed_from_disk_it_learns_as_well(tmp_path: Path) -> None:
+    stored = {}
+    for split, images in SETS.items():
+        write_images(tmp_path / f"{split}.h5", images)
+        stored[split] = read_images(tmp_path / f"{split}.h5")
+    chosen = recipe(schedule=["unaugmented x 4"])
+    sets = ({"unaugmented": stored["train"]}, {"unaugmented": stored["val"]})
+    (found,) = fit_model(*sets, chosen, settings(memory_gb=1e-6))
+    assert found.kept["val_accuracy"] > 0.9
+
+
+def test_adversarial_training_with_norms_of_its_own_leaves_one_network() -> None:
+    found = fit(recipe(adversary={"steps": 2, "eps": 4, "step": 2, "norms": "separate"}))
+    assert sum(isinstance(part, nn.BatchNorm2d) for part in found.network.modules()) == 4
+
+
+def test_inputs_are_brought_to_the_recipes_size() -> None:
+    found = fit(recipe(size=8))
+    assert found.size == 8 and model_classifier(found, SETS["train"].classes, "x", recipe(size=8)).pixels.size == 8
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "error", "reason"),
+    [
+        ({}, {}, InputError, "schedule names a variant that is not there; expected none, found unaugmented"),
+        ({"unaugmented": coloured(1, 1)}, {}, InputError, "too few images"),
+        ({"unaugmented": coloured(9, 1)}, {"unaugmented": coloured(9, 1)}, RecordError, "stand in val too"),
+        (
+            {"unaugmented": coloured(9, 1)},
+            {"unaugmented": replace(coloured(9, 2), classes=("a", "b", "c"))},
+            RecordError,
+            "differ in classes",
+        ),
+        ({"unaugmented": coloured(9, 1)}, {"unaugmented": coloured(9, 2, size=8)}, RecordError, "differ in size"),
+    ],
+)
+def test_sets_that_do_not_belong_together_are_refused(
+    train: dict[str, ImageSet], val: dict[str, ImageSet], error: type[Exception], reason: str
+) -> None:
+    with pytest.raises(error, match=reason):
+        list(fit_model(train, val, recipe(), settings()))
+
+
+def test_a_loss_that_is_not_finite_stops_training() -> None:
+    with pytest.raises(InputError, match=r"diverged.*Lower the recipe's lr"):
+        fit(recipe(lr=1e30))
+
+
+def test_a_network_beyond_its_limit_is_refused() -> None:
+    with pytest.raises(ParamsError, match=r"too many parameters; expected at most 100 \(parameter_limit\), found 1,"):
+        fit(recipe(parameter_limit=100))
+
+
+def test_a_saved_model_predicts_the_same(tmp_path: Path) -> None:
+    chosen = recipe()
+    classifier = model_classifier(fit(chosen), SETS["train"].classes, "plain", chosen)
+    save_classifier(tmp_path, classifier)
+    found, expected = load_classifier(tmp_path), classifier.predict(SETS["val"])
+    assert isinstance(found, ModelClassifier) and found.recipe == classifier.recipe
+    assert np.array_equal(found.predict(SETS["val"]).probabilities, expected.probabilities)
+    assert expected.correct.mean() > 0.9
+    with pytest.raises(RecordError, match="other classes"):
+        found.predict(replace(SETS["val"], classes=("a", "b", "c")))

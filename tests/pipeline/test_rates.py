@@ -1,0 +1,111 @@
+"""Learning rates at every turn of each schedule, as computed by hand, and optimizers with the recipe's values."""
+
+import math
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from pipeline.config.recipe import Recipe, read_recipe
+from pipeline.rates import make_optimizer, make_scheduler
+
+EPOCH = 10  # steps
+
+
+def make_recipe(**values: Any) -> Recipe:
+    return read_recipe("plain", {"warmup_epochs": 0} | values)
+
+
+def curve(recipe: Recipe, steps: int) -> list[float]:
+    """The learning rate of each step, and what would come after the last."""
+    optimizer = make_optimizer([nn.Parameter(torch.zeros(2))], recipe)
+    scheduler, found = make_scheduler(optimizer, recipe, steps, EPOCH), []
+    for _ in range(steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The epoch parameter")  # SequentialLR's own
+            scheduler.step()
+    return [*found, optimizer.param_groups[0]["lr"]]
+
+
+def test_a_constant_rate_stays() -> None:
+    assert curve(make_recipe(lr_schedule="constant", lr=1e-5), 30) == [1e-5] * 31
+
+
+def test_steps_are_taken_at_the_milestones() -> None:
+    found = curve(read_recipe("004-baseline", {}), 120 * EPOCH)
+    assert found == pytest.approx([0.1] * 60 * EPOCH + [0.01] * 30 * EPOCH + [0.001] * (30 * EPOCH + 1))
+
+
+def test_a_warm_up_leaves_the_milestones_where_they_are() -> None:
+    found = curve(make_recipe(lr_schedule="steps", warmup_epochs=5), 200)
+    assert found[:50] == pytest.approx([0.1 * (0.01 + 0.99 * step / 50) for step in range(50)])
+    assert found[50:] == pytest.approx([0.1] * 50 + [0.01] * 50 + [0.001] * 51)
+
+
+def test_a_milestone_within_the_warm_up_is_taken_when_it_ends() -> None:
+    found = curve(make_recipe(lr_schedule="steps", warmup_epochs=10, milestones=[0.25, 0.5, 0.75]), 200)
+    assert found[99] < 0.1 and found[100:150] == pytest.approx([0.001] * 50)
+
+
+def test_a_cosine_falls_from_its_peak_to_its_least() -> None:
+    found = curve(make_recipe(lr_schedule="cosine", min_lr=0.01), 100)
+    expected = [0.01 + 0.09 * (1 + math.cos(math.pi * step / 100)) / 2 for step in range(101)]
+    assert found == pytest.approx(expected)
+
+
+def test_a_cosine_begins_where_its_warm_up_ends() -> None:
+    found = curve(make_recipe(lr_schedule="cosine", warmup_epochs=2), 100)
+    rising = [0.1 * (0.01 + 0.99 * step / 20) for step in range(20)]
+    assert found == pytest.approx([*rising, *(0.05 * (1 + math.cos(math.pi * step / 80)) for step in range(81))])
+
+
+def test_one_cycle_peaks_where_its_rise_ends() -> None:
+    found = curve(read_recipe("003-cbam", {}), 99)  # of 100 rates a tenth rises
+    assert found[0] == pytest.approx(0.002 / 25) and found[9] == max(found) == pytest.approx(0.002)
+    assert found[:10] == sorted(found[:10]) and found[9:] == sorted(found[9:], reverse=True)
+    assert found[-1] == pytest.approx(0.002 / 25 / 1e4)
+
+
+@pytest.mark.parametrize("kind", ["constant", "steps", "cosine", "onecycle"])
+@pytest.mark.parametrize("steps", [1, 2, 9, 10, 11])
+def test_every_schedule_fits_into_any_number_of_steps(kind: str, steps: int) -> None:
+    found = curve(make_recipe(lr_schedule=kind, warmup_epochs=1, rise=0.1), steps)
+    assert all(0 < lr <= 0.1 + 1e-12 for lr in found[:steps])
+
+
+def test_one_cycle_takes_no_warm_up() -> None:
+    assert curve(make_recipe(lr_schedule="onecycle", warmup_epochs=3), 50) == curve(
+        make_recipe(lr_schedule="onecycle"), 50
+    )
+
+
+def test_sgd_has_the_recipe_s_values() -> None:
+    optimizer = make_optimizer([nn.Parameter(torch.zeros(2))], make_recipe(momentum=0.8, weight_decay=0.01, lr=0.3))
+    assert type(optimizer) is torch.optim.SGD
+    group = optimizer.param_groups[0]
+    assert (group["lr"], group["momentum"], group["nesterov"], group["weight_decay"]) == (0.3, 0.8, True, 0.01)
+    assert not make_optimizer([nn.Parameter(torch.zeros(2))], make_recipe(nesterov=False)).param_groups[0]["nesterov"]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+def test_adam_has_the_recipe_s_values(name: str, kind: type) -> None:
+    recipe = make_recipe(optimizer=name, lr=0.002, adam_eps=1e-7, weight_decay=0.005)
+    optimizer = make_optimizer([nn.Parameter(torch.zeros(2))], recipe)
+    assert type(optimizer) is kind
+    group = optimizer.param_groups[0]
+    assert (group["lr"], group["betas"], group["eps"], group["weight_decay"]) == (0.002, (0.9, 0.999), 1e-7, 0.005)
+
+
+def test_weight_decay_is_decoupled_in_adamw_alone() -> None:
+    """Without a gradient, AdamW shrinks weights by lr * decay; Adam's L2 term is a gradient, so a whole step of lr."""
+    left = {}
+    for name in ("adam", "adamw"):
+        weight = nn.Parameter(torch.ones(1))
+        weight.grad = torch.zeros(1)
+        make_optimizer([weight], make_recipe(optimizer=name, lr=0.1, weight_decay=0.05)).step()
+        left[name] = float(weight.detach())
+    assert left == {"adam": pytest.approx(0.9), "adamw": pytest.approx(0.995)}
