@@ -17,6 +17,7 @@ from pipeline.provenance import Provenance
 
 TEXTS = (
     "prepare/manifest.json",
+    "gan/gan.json",
     "train_head/metrics.json",
     "train_head/curves.csv",
     "train_model/metrics.json",
@@ -86,6 +87,12 @@ class Findings:
     def curves(self) -> Sequence[Row]:
         """One row an epoch."""
         return self.table(f"{self._trainer}/curves.csv")
+
+    @property
+    def gan(self) -> Mapping[str, Any]:
+        """What kind of GAN made samples, and how good they are; empty without."""
+        made = self._json("gan/gan.json")
+        return {**made, **self._json("evaluate/metrics.json").get("gan", {})} if made else {}
 
     @cached_property
     def model(self) -> Mapping[str, Any]:

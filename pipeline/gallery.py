@@ -9,6 +9,7 @@ import numpy as np
 
 from cache.layout import Array
 from cache.records import UNAUGMENTED, ImageSet
+from pipeline.config.schedule import GAN
 from pipeline.tables import variant_order
 
 SIDES = (128, 96, 64, 48, 32)  # pixels
@@ -40,7 +41,8 @@ def make_gallery(sets: Mapping[str, ImageSet], count: int, side: int) -> Gallery
         return None
     source = sets[split]
     chosen = choose_rows(source, count)
-    variants = {name.removeprefix(f"{split}-"): images for name, images in sets.items() if name.startswith(f"{split}-")}
+    siblings = {name.removeprefix(f"{split}-"): images for name, images in sets.items() if name.startswith(f"{split}-")}
+    variants = {name: images for name, images in siblings.items() if not name.startswith(GAN)}
     rows = [
         GalleryRow(variant, pictures_of(images, source.ids[chosen], side))
         for variant, images in sorted(
@@ -88,3 +90,14 @@ def count_pictures(sets: Sequence[str], samples: int, mistakes: int) -> int:
     """At most how many pictures a page shows of these sets."""
     most = max((sum(name == split or name.startswith(f"{split}-") for name in sets) for split in SPLITS), default=0)
     return most * samples + mistakes
+
+
+def make_samples(sets: Mapping[str, ImageSet], count: int, side: int) -> list[tuple[str, list[str]]]:
+    """Each of at most `count` classes with as many pictures of what a GAN made of it; empty without samples."""
+    made = next((images for name, images in sets.items() if name.startswith(f"train-{GAN}")), None)
+    if made is None:
+        return []
+    present = np.unique(made.labels)[:count]
+    rows = [np.flatnonzero(made.labels == number)[:count] for number in present]
+    pictures = [list(pictures_of(made, made.ids[index], side)) for index in rows]
+    return [(made.classes[number], row) for number, row in zip(present, pictures, strict=True)]

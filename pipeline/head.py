@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from cache.errors import InputError, RecordError
 from cache.records import UNAUGMENTED, FeatureSet
 from pipeline.calibration import fit_temperature
-from pipeline.config.schedule import Phase, epochs_of
+from pipeline.config.schedule import GAN, Phase, epochs_of
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.seeds import torch_seeded
 
@@ -194,8 +194,9 @@ def check_sets(train: Mapping[str, FeatureSet], val: Mapping[str, FeatureSet], s
         if not len(train[phase.variant]):
             raise InputError("training set is empty", where=phase.variant, remedy="Run prepare with more images.")
     for split in (train, val):
-        for features in split.values():
-            if not np.array_equal(features.ids, next(iter(split.values())).ids):
+        photos = [features for features in split.values() if not features.variant.startswith(GAN)]
+        for features in photos:
+            if not np.array_equal(features.ids, photos[0].ids):
                 remedy = "Run augment and featurize again."
                 raise RecordError("variants hold different photos", where=features.variant, remedy=remedy)
     if train and val and np.isin(next(iter(val.values())).ids, next(iter(train.values())).ids).any():

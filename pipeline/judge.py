@@ -10,6 +10,7 @@ from pipeline.calibration import calibration_error, reheated
 from pipeline.classifier import Classifier
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.evaluate import Report, evaluate, size_correlation
+from pipeline.gan_judge import judge_samples
 from pipeline.leakage import NearDuplicate, near_duplicates
 from pipeline.predictions import Predictions
 from pipeline.robustness import Probe
@@ -22,7 +23,7 @@ class Evidence:
 
     test: what the classifier reads of the test split by variant, unaugmented first, or empty. plain: the same of
     unaugmented rows by split, and features: their features, as far as they are cached. probe: test images to attack and
-    corrupt, None without.
+    corrupt, None without. samples: features of what a GAN made.
     """
 
     classifier: Classifier
@@ -30,6 +31,7 @@ class Evidence:
     plain: Mapping[str, FeatureSet | ImageSet]
     features: Mapping[str, FeatureSet]
     probe: Probe | None
+    samples: FeatureSet | None = None
 
     def steps(self, config: EvaluateConfig) -> int:
         """How many sets of predictions `judge` makes."""
@@ -72,6 +74,9 @@ def judge(evidence: Evidence, config: EvaluateConfig, advance: Callable[[int], o
     sizes = [] if trained is None else np.bincount(trained.labels, minlength=len(trained.classes)).tolist()
     correlation = size_correlation(groups["test"][0], np.array(sizes)) if groups["test"] and sizes else None
     extra = {"calibration": _calibration(evidence.classifier.temperature, clean)}
+    if evidence.samples is not None and len(evidence.samples) > 1 and "train" in evidence.features:
+        real = (evidence.features["train"], evidence.features.get("val"))
+        extra["gan"] = judge_samples(evidence.samples, *real, config.near_duplicate)
     extra |= {} if correlation is None else {"imbalance": {"f1_size_correlation": correlation}}
     texts = {
         "metrics.json": metrics_json(groups, extra),

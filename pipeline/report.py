@@ -10,9 +10,10 @@ import numpy as np
 from cache.layout import canonical
 from cache.records import UNAUGMENTED, FeatureSet, ImageSet
 from pipeline.charts import Chart, make_chart, number, phase_bands
+from pipeline.config.schedule import GAN
 from pipeline.confusions import make_confusion
 from pipeline.findings import Findings, Row
-from pipeline.gallery import choose_side, count_pictures, make_gallery, pictures_of
+from pipeline.gallery import choose_side, count_pictures, make_gallery, make_samples, pictures_of
 from pipeline.page import percent, render_page
 from pipeline.tables import variant_order
 
@@ -26,7 +27,8 @@ PAIRS = 12  # near duplicates shown with their pictures
 def render_report(findings: Findings) -> str:
     """The page. Every value is escaped, and nothing is fetched from anywhere."""
     mistakes, leaks = findings.table("evaluate/mistakes.csv"), _nearest(findings)
-    pictures = len(mistakes) + 2 * min(PAIRS, len(leaks))
+    made = findings.report.samples**2 if any(GAN in name for name in findings.images) else 0
+    pictures = len(mistakes) + 2 * min(PAIRS, len(leaks)) + made
     side = choose_side(count_pictures(list(findings.images), findings.report.samples, pictures))
     values = {
         "found": findings,
@@ -39,6 +41,7 @@ def render_report(findings: Findings) -> str:
         "charts": _charts(findings.curves),
         "bands": phase_bands(findings.curves),
         "gallery": make_gallery(findings.images, findings.report.samples, side),
+        "samples": make_samples(findings.images, findings.report.samples, side),
         "counts": _counts(findings.images),
         "manifest": list(_flat({key: v for key, v in findings.manifest.items() if key not in SHOWN_ELSEWHERE})),
         "per_class": _weakest_first(findings.table("evaluate/per_class.csv")),

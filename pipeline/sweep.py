@@ -11,14 +11,12 @@ from torch import Tensor
 
 from cache.errors import InputError
 from cache.records import UNAUGMENTED, FeatureSet
-from pipeline.config.schedule import Phase
+from pipeline.config.schedule import GAN, Phase
 from pipeline.config.sweep import SweepConfig
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.head import Head, Rows, check_sets, in_memory
 from pipeline.heads import CELLS, Norm, Pass, Spec, head_of, judge, make_stack, rates_of
 from pipeline.seeds import torch_seeded
-
-GAN = "gan"
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,8 @@ class Trainer:
         plan, recipe = self.plan, self.plan.recipe
         seed = derived_seed("train_model", plan.seed, training.epoch, training.step) % 2**63
         torch.manual_seed(seed)  # inside fork_rng: dropout, and torchvision's mixing
-        pixels = Augmenter(recipe.augmentation, seed, plan.mean.device)(images, plan.mean)
+        drawn = derived_seed("augmentation", seed)
+        pixels = Augmenter(recipe.augmentation, drawn, plan.mean.device)(images, plan.mean)
         pixels, targets = mix(resized(pixels, plan.size), labels, plan.classes, recipe.augmentation, seed)
         moved = self._attack(training, pixels, targets, seed) if recipe.adversary else None
         for part in (training.network, training.auxiliary):
@@ -189,7 +190,7 @@ class Trainer:
         attack = Attack(config.eps, config.step, config.steps)
         network = training.network if training.auxiliary is None else training.auxiliary
         network.train(training.auxiliary is not None)
-        generator = torch.Generator(pixels.device).manual_seed(seed)
+        generator = torch.Generator(pixels.device).manual_seed(derived_seed("attack", seed) % 2**63)
         goal = targets.double() if targets.is_floating_point() else targets
         with self._autocast(wide=True):  # float16's small gradients would vanish without a scaler
             return perturb(self.attacked, pixels, goal, attack, generator)
@@ -199,7 +200,8 @@ class Trainer:
         training.scaler.scale(loss).backward()
         if self.plan.recipe.clip is not None:
             training.scaler.unscale_(training.optimizer)
-            nn.utils.clip_grad_norm_(training.network.parameters(), self.plan.recipe.clip)
+            moved = [one for group in training.optimizer.param_groups for one in group["params"]]
+            nn.utils.clip_grad_norm_(moved, self.plan.recipe.clip)
         training.scaler.step(training.optimizer)
         training.scaler.update()
         (training.swa_scheduler or training.scheduler).step()

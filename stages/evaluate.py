@@ -7,8 +7,7 @@ Reads   data/train_head, or data/train_model where train_model.recipe names a fu
 Writes  data/evaluate/metrics.json         top-1, top-5, macro F1 with their intervals, and calibration error (ece)
         .../per_class.csv                  precision, recall and F1 of each class, and what it is taken for
         .../confusion.csv, confused.csv    actual and predicted class of each test image; the worst pairs
-        .../mistakes.csv, calibration.csv  the most confident mistakes; accuracy by confidence
-        .../near_duplicates.csv            held-out images with a near duplicate in train
+        .../mistakes.csv, calibration.csv, near_duplicates.csv
         .../predictions-<variant>.npz      for `python -m stages.compare`
 
 Intervals are Wilson's for accuracies, a bootstrap over images for macro F1. Nothing is chosen by these figures.
@@ -21,6 +20,7 @@ from cache.records import UNAUGMENTED
 from cache.writer import remove_others, write_bytes
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.featurize import FeaturizeConfig
+from pipeline.config.gan import VARIANT as GAN_VARIANT
 from pipeline.predictions import to_npz
 from pipeline.tables import summary, variant_order
 from stages._cli import Job, run_stage
@@ -45,7 +45,7 @@ def run(job: Job) -> str:
         images = job.images("test")[UNAUGMENTED]
         pixels = pixels_of(classifier, job.section(FeaturizeConfig), images, cached.get("test"))
         probe = make_probe(pixels, images, config.probe_images)
-    evidence = Evidence(classifier, test, plain, cached, probe)
+    evidence = Evidence(classifier, test, plain, cached, probe, features.get("train", {}).get(GAN_VARIANT))
     with job.progress(evidence.steps(config), "set") as advance:
         judged = judge(evidence, config, advance)
     files = {f"predictions-{one.variant}.npz": to_npz(one) for one in judged.predictions}

@@ -1,6 +1,6 @@
 """Turn images into pooled features of a frozen backbone.
 
-Reads data/prepare/<split>.h5 and data/augment/<split>-<variant>.h5, writes data/featurize/<split>-<variant>.h5.
+Reads data/prepare/<split>.h5, and <split>-<variant>.h5 of data/augment and data/gan; writes them to data/featurize.
 A row is keyed by its pixels and by everything that made it (weights, preprocessing, sizes, engine, precision,
 device, library versions), and kept in the part store (AUGCACHE_STORE, else the user's cache folder). Only rows
 that the store lacks are computed, so changing one photo costs one row a variant, and going back costs nothing.
@@ -43,7 +43,7 @@ def run(job: Job) -> str:
 def find_images(job: Job) -> dict[str, Path]:
     """Every image file by its output name <split>-<variant>, in order."""
     prepared = {f"{split}-{UNAUGMENTED}": path for split, path in job.inputs("prepare").items()}
-    augmented = {path.stem: path for path in (job.data / "augment").glob("*.h5")}
+    augmented = {path.stem: path for stage in ("augment", "gan") for path in (job.data / stage).glob("*.h5")}
     return dict(sorted({**prepared, **augmented}.items()))
 
 

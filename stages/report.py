@@ -1,7 +1,7 @@
 """Put everything that the stages found on one self-contained page, which opens without a network.
 
 \b
-Reads   data/prepare, data/augment       images, for samples of every variant beside their source
+Reads   data/prepare, augment, gan       images, for samples of every variant beside their source
         data/featurize, data/train_head  what made the features; curves
         data/evaluate, data/runs         accuracies, tables, mistakes; time and cache hits
 Writes  data/report/index.html           without whatever this run lacks: a val or test split, say
@@ -22,7 +22,7 @@ from stages._cli import Job, run_stage
 
 def run(job: Job) -> str:
     """Gather, render, write; return the summary."""
-    images = [path for stage in ("prepare", "augment") for path in sorted((job.data / stage).glob("*.h5"))]
+    images = [path for stage in ("prepare", "augment", "gan") for path in sorted((job.data / stage).glob("*.h5"))]
     features = sorted((job.data / "featurize").glob("*.h5"))
     texts = [path for pattern in TEXTS for path in sorted(job.data.glob(pattern))]
     used, committed = plain_values(job.sections), plain_values_like(job.sections, _committed())

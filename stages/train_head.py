@@ -17,10 +17,12 @@ from stages._cli import Job, run_stage
 def run(job: Job) -> str:
     """Train, save, write curves; return the summary."""
     from pipeline.classifier import HeadClassifier, save_classifier
+    from pipeline.gan_judge import keep_convincing
     from pipeline.head import fit_head
 
     config = job.section(TrainHeadConfig)
     train, val = (job.features(split) for split in ("train", "val"))
+    train, dropped = keep_convincing(train, val, config)
     rows = sum(phase.epochs * len(train.get(phase.variant, ())) for phase in config.schedule)
     with job.progress(rows, "row") as advance:
         fit = fit_head(train, val, config, advance)
@@ -32,7 +34,8 @@ def run(job: Job) -> str:
     write_text(job.out / "metrics.json", json.dumps({"best_epoch": fit.best_epoch, **chosen}, indent=2) + "\n")
     job.facts.update(rows=rows)
     accuracy = f"val accuracy {best['val_accuracy']:.1%}" if "val_accuracy" in best else "no validation set"
-    return f"{accuracy} at epoch {fit.best_epoch} of {len(fit.curves)}, {rows:,} rows"
+    lost = f", {dropped:,} samples filtered out" if dropped else ""
+    return f"{accuracy} at epoch {fit.best_epoch} of {len(fit.curves)}, {rows:,} rows{lost}"
 
 
 if __name__ == "__main__":

@@ -125,10 +125,10 @@ def read_recipe(name: str, override: dict[str, Any]) -> Recipe:
     return parse(Recipe, _merged(_values(name, set()), override), "", f"pipeline/recipes/{name}.yaml")
 
 
-def _values(name: str, seen: set[str]) -> dict[str, Any]:
+def _values(name: str, seen: set[str], where: str = "params.yaml train_model.recipe") -> dict[str, Any]:
     """A recipe's own values over those of its base."""
     if name not in recipe_names():
-        raise unknown_name("params.yaml train_model.recipe", name, ["none", *recipe_names()])
+        raise unknown_name(where, name, ["none", *recipe_names()])
     try:
         values = yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -140,7 +140,7 @@ def _values(name: str, seen: set[str]) -> dict[str, Any]:
         return values
     if base in seen | {name}:
         raise ParamsError("recipes are each other's base", where=FOLDER / f"{name}.yaml", found=base)
-    return _merged(_values(str(base), seen | {name}), values)
+    return _merged(_values(str(base), seen | {name}, f"pipeline/recipes/{name}.yaml base"), values)
 
 
 def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -21,5 +21,8 @@ class TrainHeadConfig(Section):
     weight_decay: float = Field(ge=0, description="weight decay")
     ema: float = Field(ge=0, lt=1, description="decay a step of the averaged weights, which are kept; 0: no average")
     label_smoothing: float = Field(ge=0, lt=1, description="label smoothing")
+    gan_filter: float = Field(
+        ge=0, lt=1, description="GAN samples whose class a head trained without them finds less likely are dropped"
+    )
     batch: int = Field(ge=1, description="rows a step")
     seed: int = Field(ge=0, description="seed of initialisation, order and dropout")

@@ -11,6 +11,8 @@ from cache.records import UNAUGMENTED
 from pipeline.config.augment import AugmentConfig
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.featurize import FeaturizeConfig
+from pipeline.config.gan import VARIANT as GAN_VARIANT
+from pipeline.config.gan import GanConfig
 from pipeline.config.prepare import PrepareConfig
 from pipeline.config.pretrain import PretrainConfig
 from pipeline.config.recipe import read_recipe
@@ -23,6 +25,7 @@ from pipeline.params import Section, parse, unknown_name
 STAGES: dict[str, type[Section]] = {
     "prepare": PrepareConfig,
     "augment": AugmentConfig,
+    "gan": GanConfig,
     "featurize": FeaturizeConfig,
     "train_head": TrainHeadConfig,
     "train_model": TrainModelConfig,
@@ -77,7 +80,9 @@ def _put_in(values: dict[str, Any], override: str) -> None:
 def _check_references(sections: dict[str, Section]) -> None:
     augment, head = cast(AugmentConfig, sections["augment"]), cast(TrainHeadConfig, sections["train_head"])
     model = cast(TrainModelConfig, sections["train_model"])
-    built, schedules = [UNAUGMENTED, *augment.variants], {"params.yaml train_head.schedule": head.schedule}
+    gan = cast(GanConfig, sections["gan"])
+    made = [] if gan.kind == OFF else [GAN_VARIANT]
+    built, schedules = [UNAUGMENTED, *augment.variants, *made], {"params.yaml train_head.schedule": head.schedule}
     if model.recipe != OFF:
         schedules[f"schedule of the recipe {model.recipe}"] = read_recipe(model.recipe, model.override).schedule
     for where, schedule in schedules.items():

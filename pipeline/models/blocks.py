@@ -129,7 +129,9 @@ def make_stacks(widths: list[int], blocks: list[int], make: Callable[[int, int, 
 
 
 def initialise(network: nn.Module) -> None:
-    """Convolutions as in He et al., ICCV 2015; norms are identities and biases zero already or by torch's own rule."""
+    """Convolutions as in He et al., ICCV 2015; gates keep torch's own start, which leaves them half open."""
+    gates = [module for module in network.modules() if isinstance(module, Cbam | SqueezeExcitation)]
+    gating = {part for gate in gates for part in gate.modules()}
     for module in network.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d) and module not in gating:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

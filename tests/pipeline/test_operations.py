@@ -40,10 +40,10 @@ def photos() -> Tensor:
 
 
 def smooth() -> Tensor:
-    """float32 [6, 3, 32, 32] of slow waves, which bilinear interpolation hardly changes."""
+    """float32 [6, 3, 24, 32] of slow waves, which bilinear interpolation hardly changes."""
     places = torch.arange(SIZE).float()
     waves = [torch.sin(places / (5 + one))[:, None] * torch.cos(places / (7 + one))[None] for one in range(3 * COUNT)]
-    return 128 + 100 * torch.stack(waves).view(COUNT, 3, SIZE, SIZE)
+    return 128 + 100 * torch.stack(waves).view(COUNT, 3, SIZE, SIZE)[:, :, :24]
 
 
 def run(name: str, pixels: Tensor, strength: Tensor = STRENGTH, sign: Tensor = SIGN) -> Tensor:
@@ -107,7 +107,7 @@ GEOMETRY: dict[str, Callable[[Tensor, float], Tensor]] = {
     "ShearX": lambda image, amount: affine(image, shear=(0.3 * amount, 0.0)),
     "ShearY": lambda image, amount: affine(image, shear=(0.0, 0.3 * amount)),
     "TranslateX": lambda image, amount: affine(image, shift=(150 / 331 * SIZE * amount, 0)),
-    "TranslateY": lambda image, amount: affine(image, shift=(0, 150 / 331 * SIZE * amount)),
+    "TranslateY": lambda image, amount: affine(image, shift=(0, 150 / 331 * 24 * amount)),
     "Rotate": lambda image, amount: affine(image, angle=30 * amount),
 }
 

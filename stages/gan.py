@@ -1,0 +1,52 @@
+"""Train a GAN on the training images and draw samples of every class as the variant gan_1; off where gan.kind is none.
+
+\b
+  wgan  report 001's: a network of linear layers a class, with clipped weights, many classes side by side
+  conv  one convolutional network over all classes, with differentiable augmentation for few images
+Reads   data/prepare/train.h5     training images alone
+Writes  data/gan/train-gan_1.h5   samples; their ids say what made them
+        data/gan/gan.json         samples, spread and failure of each class
+        data/gan/losses.csv       of critic and generator, by class
+        data/gan/class-<n>.png    samples over training time, a row each
+
+To use them, name gan_1 in a schedule. Checkpoints lie in the store, so a killed run goes on where it was.
+"""
+
+import json
+
+from cache.reader import read_images
+from cache.writer import write_bytes, write_images, write_text
+from pipeline.config.gan import OFF, VARIANT, GanConfig
+from pipeline.tables import to_csv
+from stages._cli import Job, run_stage
+
+
+def run(job: Job) -> str:
+    """Train, sample, write; return the summary."""
+    config = job.section(GanConfig)
+    if config.kind == OFF:
+        (job.out / f"train-{VARIANT}.h5").unlink(missing_ok=True)
+        write_text(job.out / "gan.json", "{}\n")
+        return "off (gan.kind is none)"
+    from pipeline.gan import image_set, train_gan
+    from pipeline.pictures import grid_png
+
+    train = read_images(job.inputs("prepare")["train"])
+    with job.progress(0, "iteration") as advance:
+        runs = train_gan(train, config, advance)
+    samples = image_set(train, runs, config)
+    write_images(job.out / f"train-{VARIANT}.h5", samples)
+    for run in runs:
+        write_bytes(job.out / f"class-{train.classes.index(run.name)}.png", grid_png(run.grid))
+    rows = [(run.name, *row) for run in runs for row in run.losses]
+    write_text(job.out / "losses.csv", to_csv(("class", "iteration", "critic", "generator"), rows))
+    made = {run.name: {"samples": len(run.samples), "spread": run.spread, "failure": run.failure} for run in runs}
+    write_text(job.out / "gan.json", json.dumps({"kind": config.kind, "classes": made}, indent=2) + "\n")
+    job.facts.update(rows=len(samples))
+    failed = [run.name for run in runs if run.failure]
+    lost = f", {len(failed)} failed: {', '.join(failed[:5])}" if failed else ""
+    return f"{len(samples):,} samples of {len(runs) - len(failed):,} classes by {config.kind}{lost}"
+
+
+if __name__ == "__main__":
+    run_stage("gan", run)

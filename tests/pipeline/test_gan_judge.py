@@ -1,0 +1,73 @@
+"""Fréchet distance by its formula; copies and collapse show; only samples that convince a head are kept."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.linalg import sqrtm
+
+from cache.records import FeatureSet
+from pipeline.config.train_head import TrainHeadConfig
+from pipeline.config.whole import read_params
+from pipeline.gan_judge import frechet, judge_samples, keep_convincing
+from pipeline.head import fit_head
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def features(count: int, seed: int, variant: str = "unaugmented", noise: float = 1.0) -> FeatureSet:
+    random, labels = np.random.default_rng(seed), np.arange(count) % 3
+    rows = np.eye(3, 6)[labels] * 6 + random.normal(0, noise, (count, 6))
+    ids = np.array([b"%064x" % (1000 * seed + number) for number in range(count)])
+    return FeatureSet(rows.astype(np.float32), labels, ids, ("a", "b", "c"), variant, "mini", {"backbone": "mini"})
+
+
+def config(**changes: Any) -> TrainHeadConfig:
+    section = read_params(ROOT / "params.yaml", ["train_head.schedule=[unaugmented x 5]"])["train_head"]
+    assert isinstance(section, TrainHeadConfig)
+    return section.model_copy(update=changes)
+
+
+def test_the_frechet_distance_is_that_of_two_gaussians() -> None:
+    random = np.random.default_rng(0)
+    one, other = random.normal(0, 1, (500, 4)), random.normal(1, 2, (400, 4)) @ random.normal(0, 1, (4, 4))
+    first, second = np.cov(one, rowvar=False), np.cov(other, rowvar=False)
+    root = sqrtm(first @ second).real
+    expected = ((one.mean(0) - other.mean(0)) ** 2).sum() + np.trace(first + second - 2 * root)
+    assert frechet(one, other) == pytest.approx(expected, rel=1e-9)
+    assert frechet(one, one) == pytest.approx(0, abs=1e-6)
+    assert frechet(one + 3, one) == pytest.approx(36, rel=1e-6)
+
+
+def test_copies_show_and_real_images_are_the_measure() -> None:
+    train, val = features(90, 1), features(90, 2)
+    good = judge_samples(features(60, 3, "gan_1"), train, val, 0.999)
+    copies = judge_samples(replace(train, variant="gan_1"), train, val, 0.999)
+    poor = judge_samples(features(60, 4, "gan_1", noise=5.0), train, val, 0.999)
+    assert copies["copies"] == 1.0 and copies["nearest"] == pytest.approx(1) and copies["frechet_train"] < 1e-6
+    assert good["copies"] < 0.1 and good["frechet_val"] < 3 * good["frechet_real"]
+    assert poor["frechet_train"] > 5 * good["frechet_train"] and poor["nearest"] < good["nearest"]
+    assert set(judge_samples(features(60, 3, "gan_1"), train, None, 0.9)) == {"frechet_train", "nearest", "copies"}
+
+
+def test_samples_that_do_not_convince_a_head_are_dropped() -> None:
+    train, val = features(90, 1), features(30, 2)
+    made = features(30, 3, "gan_1")
+    wrong = replace(made, labels=np.where(np.arange(30) < 12, (made.labels + 1) % 3, made.labels))
+    sets = {"unaugmented": train, "gan_1": wrong}
+    schedule = read_params(ROOT / "params.yaml", [
+        "train_head.schedule=[unaugmented x 5, gan_1 x 1]", "gan.kind=conv", "train_head.gan_filter=0.5",
+    ])["train_head"]  # fmt: skip
+    assert isinstance(schedule, TrainHeadConfig)
+    kept, dropped = keep_convincing(sets, {"unaugmented": val}, schedule)
+    assert dropped == 12 and kept["gan_1"].ids.tolist() == wrong.ids[12:].tolist()
+    assert kept["unaugmented"] is train
+    assert len(fit_head(kept, {"unaugmented": val}, schedule).curves) == 6
+
+
+def test_without_a_filter_or_samples_nothing_is_dropped() -> None:
+    sets = {"unaugmented": features(30, 1), "gan_1": features(9, 2, "gan_1")}
+    assert keep_convincing(sets, {}, config(gan_filter=0.5)) == (sets, 0)
+    assert keep_convincing(sets, {}, config(gan_filter=0.0)) == (sets, 0)
