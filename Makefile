@@ -1,4 +1,5 @@
 # make demo   everything from a clean clone to a report on real images
+# make demo-gan   the same with samples of a GAN in the schedule, beside it in data/demo-gan
 # make test   the test suite            make lint   style and types
 # make lock   pin the dependencies anew
 
@@ -8,11 +9,17 @@ UV := .venv/bin/uv pip
 export VIRTUAL_ENV := .venv
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo test lint lock clean
+.PHONY: demo demo-gan test lint lock clean
+
+GAN := --data data/demo-gan --set gan.kind=conv --set augment.variants=[] \
+  --set "train_head.schedule=[unaugmented x 4, gan_1 x 2, unaugmented x 4]"
 
 demo: .venv/ready
 	@dvc repro
 	@python -m stages._table
+
+demo-gan: .venv/ready
+	@for stage in prepare augment gan featurize train_head evaluate report; do python -m stages.$$stage $(GAN) || exit; done
 
 test: .venv/ready
 	@python -m pytest -q

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -30,25 +30,49 @@ def parse(kind: type[S], values: object, name: str, file: str = "params.yaml") -
 
 
 def _params_error(kind: type[Section], name: str, first: Any, file: str) -> ParamsError:
-    place = [part for part in first["loc"][:1] if part in kind.model_fields]
-    if any(isinstance(part, int) for part in first["loc"][1:2]):  # an entry of a list, and a key of the entry
-        place += first["loc"][1:3]
-    key = ".".join([*filter(None, [name]), *map(str, place)])
-    if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
-        return unknown_name(f"{file} {name}".strip(), str(first["loc"][-1]), list(kind.model_fields))
-    if first["type"] == "missing" and len(first["loc"]) == 1:
-        missing = ".".join([*filter(None, [name]), str(first["loc"][0])])
-        return ParamsError("key is missing", where=f"{file} {missing}", remedy=f"Add {missing} to {file}.")
+    """The first thing that is wrong, as one line with the whole path of its key."""
+    keys, parents, meaning = _walk(kind, first["loc"])
+    path = ".".join([*filter(None, [name]), *keys])
+    if first["type"] == "extra_forbidden":
+        known = list(dict.fromkeys(field for parent in parents for field in parent.model_fields))
+        return unknown_name(f"{file} {path}".strip(), str(first["loc"][-1]), known)
+    if first["type"] == "missing":
+        return ParamsError("key is missing", where=f"{file} {path}", remedy=f"Add {path} to {file}.")
     message = str(first["msg"]).removeprefix("Value error, ")
-    if not place:  # the section says itself what does not fit together
-        return ParamsError(message, where=f"{file} {key}")
-    meaning = kind.model_fields[place[0]].description
-    return ParamsError(
-        message[0].lower() + message[1:],
-        where=f"{file} {key}",
-        found=repr(first["input"]),
-        remedy=f"It is {meaning}." if meaning else "",
-    )
+    if not keys:  # the section says itself what does not fit together
+        return ParamsError(message, where=f"{file} {path}".strip())
+    remedy = f"It is {meaning}." if meaning else ""
+    message = message[0].lower() + message[1:]
+    return ParamsError(message, where=f"{file} {path}", found=repr(first["input"]), remedy=remedy)
+
+
+def _walk(kind: type[Section], loc: tuple[int | str, ...]) -> tuple[list[str], list[type[Section]], str]:
+    """Down a place that pydantic names: its keys, the sections that the last step is in, and the last key's meaning.
+
+    Between keys pydantic names members of unions, which are no keys; the tag of a section narrows the choice to it.
+    """
+    keys: list[str] = []
+    parents, meaning = [kind], ""
+    for part in loc:
+        fields = next((parent.model_fields for parent in parents if part in parent.model_fields), None)
+        if isinstance(part, int):
+            keys.append(str(part))
+        elif fields is not None:
+            keys.append(part)
+            parents, meaning = _sections_in(fields[part].annotation), fields[part].description or meaning
+        else:
+            tagged = [
+                one for one in parents if part in get_args(getattr(one.model_fields.get("name"), "annotation", None))
+            ]
+            parents = tagged or parents
+    return keys, parents, meaning
+
+
+def _sections_in(annotation: Any) -> list[type[Section]]:
+    """Every section that a value of this type may be."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [section for argument in get_args(annotation) for section in _sections_in(argument)]
 
 
 def unknown_name(where: str, found: str, known: list[str]) -> ParamsError:

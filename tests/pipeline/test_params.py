@@ -90,3 +90,19 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, content: str) -> N
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match="no such file"):
         read_params(tmp_path / "params.yaml", [])
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("gan.wgan.lr=-1", r"params.yaml gan\.wgan\.lr: .*found -1\. It is learning rate of RMSprop"),
+        ("gan.conv.wdth=3", r"gan\.conv: unknown name.*found 'wdth'. Did you mean 'width'"),
+        ("gan.wgan={lr: 1}", r"gan\.wgan\.iterations: key is missing. Add gan\.wgan\.iterations to params\.yaml"),
+        ("prepare.imbalance={classes: 3}", r"prepare\.imbalance\.largest: key is missing"),
+        ("prepare.imbalance={classes: 3, largest: 2, smallest: 5, shape: 1}", "smallest is above"),
+        ("evaluate.attacks=[{eps: 1, steps: 1, restarts: 1, siz: 3}]", r"evaluate\.attacks\.0: unknown name"),
+    ],
+)
+def test_a_wrong_key_inside_a_section_is_named_by_its_whole_path(override: str, reason: str) -> None:
+    with pytest.raises(ParamsError, match=reason):
+        read_params(ROOT / "params.yaml", [override])
