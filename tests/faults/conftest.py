@@ -45,6 +45,18 @@ SETTINGS = (
     "pretrain.batch=4",
     "pretrain.device=cpu",
     "pretrain.checkpoint_seconds=0",
+    "train_model.recipe=plain",
+    "train_model.override={network: {name: resnetv2, widths: [4, 8], blocks: 1}, batch: 4, "
+    "schedule: [unaugmented x 1, spatial_1 x 1]}",
+    "train_model.device=cpu",
+    "train_model.checkpoint_seconds=0",
+    "gan.kind=conv",
+    "gan.size=8",
+    "gan.samples=4",
+    "gan.device=cpu",
+    "gan.checkpoint_seconds=0",
+    "gan.conv.iterations=12",
+    "gan.conv.width=4",
 )
 
 

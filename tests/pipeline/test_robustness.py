@@ -147,7 +147,10 @@ def test_gradients_reach_the_pixels(trained: Trained) -> None:
     [
         ("[{eps: 0, steps: 1, restarts: 1}]", "greater than 0"),
         ("[{eps: 1, restarts: 1}]", r"evaluate\.attacks\.0\.steps: key is missing"),
-        ("[{eps: 1, steps: 1, restarts: 1, size: 3}]", r"evaluate\.attacks\.0: unknown name; expected one of eps, steps, restarts, found 'size'"),
+        (
+            "[{eps: 1, steps: 1, restarts: 1, size: 3}]",
+            r"evaluate\.attacks\.0: unknown name; expected one of eps, steps, restarts, found 'size'",
+        ),
     ],
 )
 def test_bad_attacks_are_refused(value: str, reason: str) -> None:
