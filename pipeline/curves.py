@@ -12,9 +12,10 @@ COLUMNS = ("epoch", "variant", "lr", "train_loss", "train_accuracy", "val_loss",
 
 
 def curves_csv(curves: Sequence[Mapping[str, Any]]) -> str:
-    """The header alone where there are no epochs."""
+    """The header alone where there are no epochs; empty cells where there is no validation set."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(curves[-1]) if curves else COLUMNS, lineterminator="\n")
+    columns = dict.fromkeys([*COLUMNS, *(name for row in curves for name in row)])  # DVC's plots want them all
+    writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(curves)
     return text.getvalue()

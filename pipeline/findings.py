@@ -42,7 +42,8 @@ class Findings:
     """The outputs of all stages.
 
     images, features: by <split> or <split>-<variant>. texts: the files that `TEXTS` names, as far as they are there,
-    by <stage>/<file>. Properties raise DamagedFile where a text is not what it should be.
+    by <stage>/<file>. trainer: the stage that made the classifier that is judged. Properties raise DamagedFile where a
+    text is not what it should be.
     """
 
     report: ReportConfig
@@ -52,6 +53,7 @@ class Findings:
     features: Mapping[str, FeatureSet]
     texts: Mapping[str, str]
     provenance: Provenance
+    trainer: str = "train_head"
 
     def group(self, name: str) -> Mapping[str, Mapping[str, float]]:
         """Figures of a group that evaluate judged: `test` by variant, `attacked` by attack, and so on."""
@@ -70,7 +72,7 @@ class Findings:
     @cached_property
     def best_epoch(self) -> int:
         """The epoch whose weights were kept; 0 where unknown."""
-        found = self._json(f"{self._trainer}/metrics.json").get("best_epoch")
+        found = self._json(f"{self.trainer}/metrics.json").get("best_epoch")
         return found if isinstance(found, int) and 0 < found <= len(self.curves) else 0
 
     @cached_property
@@ -86,7 +88,7 @@ class Findings:
     @cached_property
     def curves(self) -> Sequence[Row]:
         """One row an epoch."""
-        return self.table(f"{self._trainer}/curves.csv")
+        return self.table(f"{self.trainer}/curves.csv")
 
     @property
     def gan(self) -> Mapping[str, Any]:
@@ -98,15 +100,10 @@ class Findings:
     def model(self) -> Mapping[str, Any]:
         """Name, network, training and parameters of the full model; empty where the classifier is a head."""
         metrics = self._json("train_model/metrics.json")
-        if not metrics:
+        if not metrics or self.trainer != "train_model":
             return {}
         recipe = self._json("train_model/classifier.json").get("recipe", {})
         return {"parameters": metrics.get("parameters", 0), **recipe}
-
-    @property
-    def _trainer(self) -> str:
-        """The stage that made the classifier that was judged."""
-        return "train_model" if self._json("train_model/metrics.json") else "train_head"
 
     def table(self, name: str) -> Sequence[Row]:
         """The rows of a CSV file by their column names; cells that a line lacks are empty."""

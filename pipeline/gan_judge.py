@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from cache.errors import InputError
 from cache.layout import Array
 from cache.records import FeatureSet
 from pipeline.config.schedule import GAN
@@ -61,6 +62,9 @@ def keep_convincing(
         rows = train[variant]
         shares = torch.softmax(predict_logits(head, torch.from_numpy(rows.features[:])), dim=1).numpy()
         index = np.flatnonzero(shares[np.arange(len(rows)), rows.labels] >= config.gan_filter)
+        if not len(index):
+            remedy = "Lower train_head.gan_filter, or train the GAN longer."
+            raise InputError("no GAN sample convinces a head", where=variant, remedy=remedy)
         kept[variant] = rows.take(index)
         dropped += len(rows) - len(index)
     return kept, dropped

@@ -145,11 +145,12 @@ class ConvLearner:
             index = torch.randint(len(self.rows), (self.config.batch,), generator=chance, device=self.rows.device)
             labels = self.labels[index]
             noise = torch.randn((len(index), self.config.latent), generator=chance, device=self.rows.device)
-            made = self.generator(noise, labels)
             critic = number < self.config.critic_steps
+            with torch.set_grad_enabled(not critic):
+                made = self.generator(noise, labels)
             if critic:
                 scores = self._score(self.real.images[self.rows[index]], labels, chance)
-                fooled = self._score(made.detach(), labels, chance)
+                fooled = self._score(made, labels, chance)
                 loss = functional.relu(1 - scores).mean() + functional.relu(1 + fooled).mean()
             else:
                 loss = -self._score(made, labels, chance).mean()

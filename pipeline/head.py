@@ -193,13 +193,13 @@ def check_sets(train: Mapping[str, FeatureSet], val: Mapping[str, FeatureSet], s
             )
         if not len(train[phase.variant]):
             raise InputError("training set is empty", where=phase.variant, remedy="Run prepare with more images.")
-    for split in (train, val):
-        photos = [features for features in split.values() if not features.variant.startswith(GAN)]
-        for features in photos:
-            if not np.array_equal(features.ids, photos[0].ids):
+    photos = [[each for each in split.values() if not each.variant.startswith(GAN)] for split in (train, val)]
+    for alike in photos:
+        for features in alike:
+            if not np.array_equal(features.ids, alike[0].ids):
                 remedy = "Run augment and featurize again."
                 raise RecordError("variants hold different photos", where=features.variant, remedy=remedy)
-    if train and val and np.isin(next(iter(val.values())).ids, next(iter(train.values())).ids).any():
+    if all(photos) and np.isin(photos[1][0].ids, photos[0][0].ids).any():
         raise RecordError("photos of train stand in val too", remedy="Run prepare, augment and featurize again.")
     everything = [*train.values(), *val.values()]
     for features in everything[1:]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cache.errors import RecordError
 from cache.records import UNAUGMENTED, FeatureSet, ImageSet
 from pipeline.calibration import calibration_error, reheated
 from pipeline.classifier import Classifier
@@ -32,6 +33,12 @@ class Evidence:
     features: Mapping[str, FeatureSet]
     probe: Probe | None
     samples: FeatureSet | None = None
+
+    def __post_init__(self) -> None:
+        for split in set(self.features) & set(self.plain):
+            if not np.array_equal(self.features[split].ids, self.plain[split].ids):
+                what = "images and features are of different photos"
+                raise RecordError(what, where=split, remedy="Run featurize again.")
 
     def steps(self, config: EvaluateConfig) -> int:
         """How many sets of predictions `judge` makes."""

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
@@ -11,18 +12,19 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from cache.errors import InputError, RecordError
+from cache.errors import InputError, ParamsError, RecordError
 from cache.records import UNAUGMENTED, ImageSet
 from pipeline.calibration import fit_temperature
 from pipeline.checkpoint import Checkpoint
 from pipeline.classifier import MODEL_STAGE, ModelClassifier, make_model_classifier
 from pipeline.config.recipe import Recipe
+from pipeline.config.schedule import GAN
 from pipeline.config.train_model import TrainModelConfig
 from pipeline.devices import choose_device, device_kind
 from pipeline.models.catalogue import count_parameters, make_network
 from pipeline.pixels import Pixels, channel_statistics
 from pipeline.seeds import derived_seed
-from pipeline.train import Plan, Trainer
+from pipeline.train import Plan, Trainer, judged
 
 CODE_VERSION = 1
 
@@ -61,7 +63,7 @@ def fit_model(
     advance: Callable[[int], object] = lambda count: None,
     log: Callable[[Mapping[str, Any]], object] = lambda curve: None,
 ) -> Iterator[ModelFit]:
-    """Train once a seed, or go on from checkpoints in the store. log: is given each epoch's row of the curves.
+    """Train once a seed, or go on from checkpoints in the store. log: is given each row of the first seed's curves.
 
     Deterministic on one machine with one number of threads. Raises InputError where the schedule names a variant that
     is not there or the loss is not finite, RecordError for sets that do not belong together, ParamsError for a network
@@ -80,17 +82,21 @@ def fit_model(
     plan = Plan(
         recipe=recipe,
         seed=config.seed,
-        batch=min(recipe.batch, *map(len, sets.values())),
         classes=len(first.classes),
         mean=torch.tensor(mean, device=device),
         deviation=torch.tensor(deviation, device=device),
         size=recipe.size or int(first.images.shape[1]),
         engine=config.engine,
     )
-    images = _digest([*sets.values(), *held_out.values()])
+    decided: dict[str, Any] = {
+        "images": _digest([*sets.values(), *held_out.values()]),
+        "device": device_kind(config.device),
+    }
+    decided["pieces"] = {variant: None if rows.resident is not None else rows.piece for variant, rows in pixels.items()}
     for seed in range(config.seed, config.seed + config.seeds):
-        checkpoint = Checkpoint("train_model", _decided_by(images, recipe, replace(plan, seed=seed), config.device))
-        trainer = Trainer(replace(plan, seed=seed), pixels, judges, checkpoint, config.checkpoint_seconds, advance, log)
+        own, told = replace(plan, seed=seed), log if seed == config.seed else lambda curve: None
+        checkpoint = Checkpoint("train_model", decided | _decided_by(own))
+        trainer = Trainer(own, pixels, judges, checkpoint, config.checkpoint_seconds, advance, told)
         yield _fit_once(trainer, mean, deviation)
 
 
@@ -101,6 +107,7 @@ def _fit_once(trainer: Trainer, mean: list[float], deviation: list[float]) -> Mo
     with torch.random.fork_rng(devices=index), deterministic:
         torch.manual_seed(derived_seed("train_model", plan.seed) % 2**63)
         network = make_network(plan.recipe.network, plan.classes, plan.recipe.parameter_limit)
+        _check_network(network, plan)
         training = trainer.run(network.to(device).to(memory_format=torch.channels_last))
     last = {name: tensor.detach().cpu().clone() for name, tensor in training.network.state_dict().items()}
     swa = training.average is not None and plan.recipe.swa is not None
@@ -112,21 +119,19 @@ def _fit_once(trainer: Trainer, mean: list[float], deviation: list[float]) -> Mo
     if judge is None:
         return fit
     logits = trainer.logits(network, judge)
-    loss, accuracy = trainer.measure(network, judge)
+    loss, accuracy = judged(logits, judge.labels)
     temperature = fit_temperature(logits.cpu().numpy(), judge.labels.cpu().numpy())
     return replace(fit, kept={"val_accuracy": accuracy, "val_loss": loss}, temperature=temperature)
 
 
-def _decided_by(images: str, recipe: Recipe, plan: Plan, device: str) -> dict[str, Any]:
-    """Everything that decides what a training comes to; two that are alike share their checkpoints."""
+def _decided_by(plan: Plan) -> dict[str, Any]:
+    """What decides a training besides images, pieces and device; two that are alike in all share their checkpoints."""
     return {
         "stage": "train_model",
         "code": CODE_VERSION,
-        "images": images,
-        "recipe": recipe.model_dump(mode="json", exclude={"source", "reported", "chosen"}),
+        "recipe": plan.recipe.model_dump(mode="json", exclude={"source", "reported", "chosen"}),
         "seed": plan.seed,
         "engine": plan.engine,
-        "device": device_kind(device),
         "threads": torch.get_num_threads(),
         "libraries": {name: version(name) for name in ("torch", "torchvision", "timm")},
     }
@@ -141,8 +146,20 @@ def _digest(sets: list[ImageSet]) -> str:
     return digest.hexdigest()
 
 
+def _check_network(network: nn.Module, plan: Plan) -> None:
+    """Refuse a network that cannot take the images, or does not give logits, before any work."""
+    try:
+        with torch.no_grad():
+            found = deepcopy(network).train()(torch.zeros(2, 3, plan.size, plan.size))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ParamsError(f"network cannot take images of {plan.size} px: {reason}", where="recipe network") from error
+    if not isinstance(found, Tensor) or found.shape != (2, plan.classes):
+        raise ParamsError("network does not give logits in training", where="recipe network")
+
+
 def _check_sets(train: Mapping[str, ImageSet], val: Mapping[str, ImageSet], recipe: Recipe) -> None:
-    """Refuse sets that the schedule lacks, that differ in classes or size, or that share photos across splits."""
+    """Refuse sets that the schedule lacks, that differ in classes, size or photos, or photos of train in val."""
     for phase in recipe.schedule:
         if phase.variant not in train:
             known = ", ".join(sorted(train)) or "none"
@@ -151,17 +168,23 @@ def _check_sets(train: Mapping[str, ImageSet], val: Mapping[str, ImageSet], reci
             raise InputError(what, where="train_model", expected=known, found=phase.variant, remedy=remedy)
         if len(train[phase.variant]) < 2:
             raise InputError("too few images to train on", where=phase.variant, expected="two or more")
-    everything = [*(train[phase.variant] for phase in recipe.schedule), *val.values()]
+    wanted = {phase.variant for phase in recipe.schedule}
+    used = [{name: one for name, one in split.items() if name in wanted | {UNAUGMENTED}} for split in (train, val)]
+    photos = [[one for name, one in split.items() if not name.startswith(GAN)] for split in used]
+    for split in photos:
+        for images in split[1:]:
+            if not np.array_equal(images.ids, split[0].ids):
+                raise RecordError("variants hold different photos", where=images.variant, remedy="Run augment again.")
+    everything = [one for split in used for one in split.values()]
     for images in everything[1:]:
         if images.classes != everything[0].classes:
             raise RecordError("image sets differ in classes", where=images.variant, remedy="Run augment again.")
         if images.images.shape[1:] != everything[0].images.shape[1:] and recipe.size is None:
             expected, found = everything[0].images.shape[1], images.images.shape[1]
             remedy = "Set augment.size to prepare.size, or give the recipe a size."
-            raise RecordError(
-                "image sets differ in size", where=images.variant, expected=expected, found=found, remedy=remedy
-            )
-    if val and np.isin(next(iter(val.values())).ids, everything[0].ids).any():
+            what = "image sets differ in size"
+            raise RecordError(what, where=images.variant, expected=expected, found=found, remedy=remedy)
+    if all(photos) and np.isin(photos[1][0].ids, photos[0][0].ids).any():
         raise RecordError("photos of train stand in val too", remedy="Run prepare and augment again.")
 
 

@@ -4,10 +4,10 @@ import io
 import json
 from collections.abc import Sequence
 
+from pipeline.csv_text import DIGITS, to_csv
 from pipeline.heads import Spec
 from pipeline.search import Found, Spread, Worth
 from pipeline.sweep import Outcome
-from pipeline.tables import DIGITS, to_csv
 
 
 def describe(spec: Spec) -> dict[str, object]:

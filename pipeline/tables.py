@@ -1,7 +1,5 @@
 """Figures as the plain CSV and JSON that DVC and spreadsheets read."""
 
-import csv
-import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,25 +9,15 @@ from typing import Any
 from cache.records import UNAUGMENTED
 from pipeline.calibration import Bin, reliability
 from pipeline.compare import Comparison
+from pipeline.csv_text import DIGITS, to_csv
 from pipeline.evaluate import Report, confident_mistakes, confused_pairs
 from pipeline.predictions import FilePrediction, Predictions
-
-DIGITS = 6  # after the point: finer than any test split can tell apart
 
 
 def variant_order(variant: str) -> tuple[bool, str, int]:
     """A sort key: unaugmented first, then by policy and draw, so that spatial_10 comes after spatial_2."""
     draw = re.search(r"_(\d+)$", variant)
     return variant != UNAUGMENTED, variant[: draw.start()] if draw else variant, int(draw[1]) if draw else 0
-
-
-def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """CSV text with one header line; floats are rounded to 6 digits."""
-    target = io.StringIO()
-    writer = csv.writer(target, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([round(cell, DIGITS) if isinstance(cell, float) else cell for cell in row] for row in rows)
-    return target.getvalue()
 
 
 def metrics_json(groups: Mapping[str, Sequence[Report]], extra: Mapping[str, Mapping[str, float]]) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import SWALR, AveragedModel, get_ema_multi_avg_fn, update_bn
 
-from cache.errors import InputError
+from cache.errors import InputError, ParamsError
 from cache.records import UNAUGMENTED
 from pipeline.attack import Attack, perturb
 from pipeline.auxiliary import sharing_weights
@@ -33,14 +33,10 @@ SAVED = ("network", "auxiliary", "optimizer", "scheduler", "swa_scheduler", "ave
 
 @dataclass(frozen=True)
 class Plan:
-    """All that decides a training besides the images. batch: no larger than the smallest set.
-
-    predict: the network, compiled or not, which takes normalised inputs; `network` holds its weights.
-    """
+    """All that decides a training besides the images. size: side of the network's input in pixels."""
 
     recipe: Recipe
     seed: int
-    batch: int
     classes: int
     mean: Tensor  # [3], of 0..255
     deviation: Tensor
@@ -56,6 +52,8 @@ class Training:
         self.network = network
         device = plan.mean.device
         separate = recipe.adversary is not None and recipe.adversary.norms == "separate"
+        if separate and not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):
+            raise ParamsError("norms: separate needs a network with batch norms", where="recipe adversary")
         self.auxiliary = sharing_weights(network) if separate else None
         everything = [network] if self.auxiliary is None else [network, self.auxiliary]
         self.optimizer = make_optimizer(list(nn.ModuleList(everything).parameters()), recipe)
@@ -107,13 +105,14 @@ class Trainer:
     def run(self, network: nn.Module) -> Training:
         """Train, or go on from the checkpoint. Raises InputError where the loss is not finite."""
         variants = list(epochs_of(self.plan.recipe.schedule))
-        steps = [len(self.train[variant]) // self.plan.batch for variant in variants]
+        steps = [self._steps(self.train[variant]) for variant in variants]
         training = Training(network, self.plan, steps)
         self.predict = self._runner(training.network)
         self.attacked = self.predict if training.auxiliary is None else self._runner(training.auxiliary)
         if state := self.checkpoint.load():
             training.restore(state, lambda: self._swa_scheduler(training, steps))
-        self.advance((sum(steps[: training.epoch]) + training.step) * self.plan.batch)
+        done = [len(self.train[variant]) for variant in variants[: training.epoch]]
+        self.advance(sum(done) + training.step * self.plan.recipe.batch)
         self.saved = time.monotonic()
         for epoch in range(training.epoch, len(variants)):
             if self._stops(training):
@@ -136,12 +135,11 @@ class Trainer:
         return patience is not None and training.epoch - training.best_epoch >= patience and bool(training.best_epoch)
 
     def _epoch(self, training: Training, variant: str) -> None:
-        plan, rows = self.plan, self.train[variant]
+        rows = self.train[variant]
         order = self._order(rows, training.epoch)
-        first = training.step
+        first, steps = training.step, self._steps(rows)
         training.lr = training.lr if first else training.optimizer.param_groups[0]["lr"]
-        batches = itertools.islice(rows.batches(order, plan.batch, first), len(rows) // plan.batch - first)
-        for images, labels in batches:
+        for images, labels in itertools.islice(rows.batches(order, len(rows) // steps, first), steps - first):
             self._take_step(training, images, labels)
             self.advance(len(labels))
             if time.monotonic() - self.saved > self.checkpoint_seconds:
@@ -156,6 +154,10 @@ class Trainer:
         if training.average is not None and training.epoch >= training.swa_from:
             training.average.update_parameters(training.network)
         self._end_epoch(training, curve)
+
+    def _steps(self, rows: Pixels) -> int:
+        """Of an epoch, in batches of one size, the recipe's at most; fewer images than steps are left over."""
+        return -(-len(rows) // self.plan.recipe.batch)
 
     def _order(self, rows: Pixels, epoch: int) -> Any:
         generator = make_generator("train_model", self.plan.seed, epoch)
@@ -217,24 +219,29 @@ class Trainer:
     def _runner(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
         """Pixels 0..255 to logits, normalised by the training set."""
         run: Any = torch.compile(network, dynamic=False) if self.plan.engine == "compile" else network
-        mean, deviation = (each.view(1, 3, 1, 1) for each in (self.plan.mean, self.plan.deviation))
-        return lambda pixels: run((pixels - mean) / deviation)
+        return lambda pixels: run(self._normalised(pixels))
 
     def _normalised_batches(self, variant: str) -> Iterator[Tensor]:
         """Augmented training images as the network sees them, once; batch norms' statistics come from these."""
         plan, rows = self.plan, self.train[variant]
-        mean, deviation = (each.view(1, 3, 1, 1) for each in (plan.mean, plan.deviation))
-        order = self._order(rows, -1)
-        for number, (images, _) in enumerate(rows.batches(order, plan.batch)):
+        steps = self._steps(rows)
+        batches = rows.batches(self._order(rows, -1), len(rows) // steps)
+        for number, (images, _) in enumerate(itertools.islice(batches, steps)):
             seed = derived_seed("train_model", plan.seed, "statistics", number)
+            torch.manual_seed(seed % 2**63)  # inside fork_rng: dropout
             pixels = Augmenter(plan.recipe.augmentation, seed, plan.mean.device)(images, plan.mean)
-            yield (resized(pixels, plan.size) - mean) / deviation
+            yield self._normalised(resized(pixels, plan.size))
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        """Pixels 0..255 by the training set's mean and deviation."""
+        mean, deviation = (each.view(1, 3, 1, 1) for each in (self.plan.mean, self.plan.deviation))
+        return (pixels - mean) / deviation
 
     def _end_epoch(self, training: Training, curve: dict[str, Any]) -> None:
         """Measure on val, keep the best weights, move to the next epoch."""
-        judged = training.network if training.average is None or self.plan.recipe.swa else training.average.module
+        judge = training.network if training.average is None or self.plan.recipe.swa else training.average.module
         for name, held_out in self.val.items():
-            loss, accuracy = self.measure(judged, held_out)
+            loss, accuracy = self.measure(judge, held_out)
             if name == UNAUGMENTED:
                 curve |= {"val_loss": loss, "val_accuracy": accuracy}
             else:
@@ -244,23 +251,26 @@ class Trainer:
         training.sums.zero_()
         best = max(training.curves, key=lambda row: (row.get("val_accuracy", row["epoch"]), -row.get("val_loss", 0.0)))
         if best is curve:
-            training.best = {name: tensor.detach().clone() for name, tensor in judged.state_dict().items()}
+            training.best = {name: tensor.detach().clone() for name, tensor in judge.state_dict().items()}
             training.best_epoch = training.epoch
         self.log(curve)
 
     def measure(self, network: nn.Module, rows: Pixels) -> tuple[float, float]:
         """Mean cross entropy and accuracy over all images."""
-        logits = self.logits(network, rows)
-        loss = functional.cross_entropy(logits, rows.labels)
-        return float(loss), float((logits.argmax(dim=1) == rows.labels).double().mean())
+        return judged(self.logits(network, rows), rows.labels)
 
     def logits(self, network: nn.Module, rows: Pixels) -> Tensor:
         """[n, c] in evaluation mode, always eager and float32."""
         network.eval()
-        mean, deviation = (each.view(1, 3, 1, 1) for each in (self.plan.mean, self.plan.deviation))
         found = []
         with torch.inference_mode():
             for images, _ in rows.batches(torch.arange(len(rows)).numpy(), EVALUATION_ROWS):
                 pixels = resized(images.permute(0, 3, 1, 2).float(), self.plan.size)
-                found.append(network((pixels - mean) / deviation).float())
+                found.append(network(self._normalised(pixels)).float())
         return torch.cat(found)
+
+
+def judged(logits: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Mean cross entropy and accuracy of logits [n, c]."""
+    loss = functional.cross_entropy(logits, labels)
+    return float(loss), float((logits.argmax(dim=1) == labels).double().mean())

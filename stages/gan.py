@@ -15,9 +15,9 @@ To use them, name gan_1 in a schedule. Checkpoints lie in the store, so a killed
 import json
 
 from cache.reader import read_images
-from cache.writer import write_bytes, write_images, write_text
+from cache.writer import remove_others, write_bytes, write_images, write_text
 from pipeline.config.gan import OFF, VARIANT, GanConfig
-from pipeline.tables import to_csv
+from pipeline.csv_text import to_csv
 from stages._cli import Job, run_stage
 
 
@@ -25,7 +25,7 @@ def run(job: Job) -> str:
     """Train, sample, write; return the summary."""
     config = job.section(GanConfig)
     if config.kind == OFF:
-        (job.out / f"train-{VARIANT}.h5").unlink(missing_ok=True)
+        remove_others(job.out, set(), "*.*")
         write_text(job.out / "gan.json", "{}\n")
         return "off (gan.kind is none)"
     from pipeline.gan import image_set, train_gan
@@ -36,8 +36,10 @@ def run(job: Job) -> str:
         runs = train_gan(train, config, advance)
     samples = image_set(train, runs, config)
     write_images(job.out / f"train-{VARIANT}.h5", samples)
-    for run in runs:
-        write_bytes(job.out / f"class-{train.classes.index(run.name)}.png", grid_png(run.grid))
+    pictures = {job.out / f"class-{train.classes.index(run.name)}.png": grid_png(run.grid) for run in runs}
+    remove_others(job.out, set(pictures), "class-*.png")
+    for path, picture in pictures.items():
+        write_bytes(path, picture)
     rows = [(run.name, *row) for run in runs for row in run.losses]
     write_text(job.out / "losses.csv", to_csv(("class", "iteration", "critic", "generator"), rows))
     made = {run.name: {"samples": len(run.samples), "spread": run.spread, "failure": run.failure} for run in runs}

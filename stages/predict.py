@@ -4,7 +4,8 @@
   python -m stages.predict --images photos --out predictions.csv
   python -m stages.predict --images photos --bundle my_bundle --tta flip,crops
 
-Uses the head in data/train_head with the backbone in params.yaml, or a bundle that `python -m stages.export` wrote.
+Uses the head in data/train_head with the backbone in params.yaml, the full model in data/train_model where
+train_model.recipe names one, or a bundle that `python -m stages.export` wrote.
 The CSV has a line a file: path, class, probability, the next likeliest classes, and why a file could not be read.
 Where folders bear the names of classes, it has the label too, and the accuracy is printed.
 """

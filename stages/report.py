@@ -34,6 +34,7 @@ def run(job: Job) -> str:
         images={path.stem: read_images(path) for path in images},
         features={path.stem: read_features(path) for path in features},
         texts={path.relative_to(job.data).as_posix(): path.read_text(encoding="utf-8") for path in texts},
+        trainer=job.classifier_folder.name,
         provenance=make_provenance(params, used, committed, git_revision()),
     )
     path, page = job.out / "index.html", render_report(findings).encode()

@@ -2,13 +2,13 @@
 
 \b
   python -m stages.train_model --recipe 002-v2-20-standard
-  python -m stages.train_model --recipe 003 --set 'train_model.override={schedule: [unaugmented x 9], batch: 64}'
+  python -m stages.train_model --recipe 003-cbam --set 'train_model.override={schedule: [unaugmented x 9], batch: 64}'
   python -m stages.train_model --set train_model.recipe=004-final --set train_model.seeds=5
 
 Recipes are pipeline/recipes/<name>.yaml; each says whose it is, the figure reported, and what we chose.
 
 \b
-Reads   data/prepare, data/augment  images of train and val, by variant
+Reads   data/prepare, augment, gan  images of train and val, by variant
 Writes  data/train_model/           model.safetensors and classifier.json (the weights that are kept), last.safetensors,
                                     curves.csv, and metrics.json with mean and spread over seeds
 
@@ -39,12 +39,14 @@ def run(job: Job) -> str:
     train, val = job.images("train"), job.images("val")
     rows = config.seeds * sum(phase.epochs * len(train.get(phase.variant, ())) for phase in recipe.schedule)
     with tensorboard(config.tensorboard) as log, job.progress(rows, "image") as advance:
-        fits = list(fit_model(train, val, recipe, config, advance, log))
-    first, classes = fits[0], next(iter(train.values())).classes
+        fits = fit_model(train, val, recipe, config, advance, log)
+        first = next(fits)
+        kept = [first.kept, *(fit.kept for fit in fits)]  # the other networks are let go
+    classes = next(iter(train.values())).classes
     save_classifier(job.out, model_classifier(first, classes, config.recipe, recipe))
     write_bytes(job.out / "last.safetensors", saved_weights(first.last))
     write_text(job.out / "curves.csv", curves_csv(first.curves))
-    found = [fit.kept["val_accuracy"] for fit in fits if fit.kept]
+    found = [figures["val_accuracy"] for figures in kept if figures]
     spread = {"val_accuracy_mean": mean(found), "val_accuracy_std": stdev(found)} if len(found) > 1 else {}
     metrics = {"best_epoch": first.best_epoch, "parameters": first.parameters, **first.kept, **spread}
     write_text(job.out / "metrics.json", json.dumps(metrics, indent=2) + "\n")

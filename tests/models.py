@@ -11,7 +11,7 @@ from pipeline.config.train_model import TrainModelConfig
 COLOURS = np.array([[190, 80, 80], [80, 190, 80], [80, 80, 190]])
 CLASSES = ("red", "green", "blue")
 TINY: dict[str, Any] = {
-    "network": {"name": "resnetv2", "widths": [4, 8], "blocks": 1},
+    "network": {"name": "resnetv2", "widths": [16, 32], "blocks": 1},
     "schedule": ["unaugmented x 2"],
     "batch": 16,
     "lr": 0.1,

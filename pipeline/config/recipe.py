@@ -1,10 +1,10 @@
 """A recipe: a full model and all of its training, as a named file in pipeline/recipes."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from cache.errors import ParamsError
 from pipeline.config.networks import NetworkConfig
@@ -85,7 +85,7 @@ class Recipe(Section):
     batch: int = Field(ge=2, description="images a step")
     optimizer: Literal["sgd", "adam", "adamw"]
     lr: float = Field(gt=0, description="peak learning rate")
-    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(description="of SGD")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(description="of SGD; onecycle cycles it")
     nesterov: bool
     weight_decay: Amount
     adam_eps: float = Field(gt=0)
@@ -113,6 +113,12 @@ class Recipe(Section):
         if nesterov and info.data.get("optimizer") == "sgd" and info.data.get("momentum") == 0:
             raise ValueError("nesterov needs a momentum above 0")
         return nesterov
+
+    @model_validator(mode="after")
+    def _averages_once(self) -> Self:
+        if self.swa is not None and (self.ema or self.patience is not None):
+            raise ValueError("swa goes neither with ema nor with patience: it averages the last epochs")
+        return self
 
 
 def recipe_names() -> list[str]:

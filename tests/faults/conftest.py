@@ -46,7 +46,7 @@ SETTINGS = (
     "pretrain.device=cpu",
     "pretrain.checkpoint_seconds=0",
     "train_model.recipe=plain",
-    "train_model.override={network: {name: resnetv2, widths: [4, 8], blocks: 1}, batch: 4, "
+    "train_model.override={network: {name: resnetv2, widths: [16, 32], blocks: 1}, batch: 4, "
     "schedule: [unaugmented x 1, spatial_1 x 1]}",
     "train_model.device=cpu",
     "train_model.checkpoint_seconds=0",

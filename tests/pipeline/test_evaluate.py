@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cache.errors import RecordError
+from pipeline.csv_text import to_csv
 from pipeline.evaluate import (
     ConfusedPair,
     Interval,
@@ -19,7 +20,7 @@ from pipeline.evaluate import (
     size_correlation,
 )
 from pipeline.predictions import Predictions
-from pipeline.tables import error_tables, metrics_json, per_class_csv, to_csv, variant_order
+from pipeline.tables import error_tables, metrics_json, per_class_csv, variant_order
 
 CLASSES = ("a", "b", "c")
 

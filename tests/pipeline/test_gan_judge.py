@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
+from cache.errors import InputError
 from cache.records import FeatureSet
+from pipeline.config.schedule import Phase
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.config.whole import read_params
 from pipeline.gan_judge import frechet, judge_samples, keep_convincing
@@ -65,6 +67,15 @@ def test_samples_that_do_not_convince_a_head_are_dropped() -> None:
     assert dropped == 12 and kept["gan_1"].ids.tolist() == wrong.ids[12:].tolist()
     assert kept["unaugmented"] is train
     assert len(fit_head(kept, {"unaugmented": val}, schedule).curves) == 6
+
+
+def test_a_filter_that_leaves_nothing_says_so() -> None:
+    made = features(9, 3, "gan_1")
+    wrong = replace(made, labels=(made.labels + 1) % 3)
+    schedule = [Phase("unaugmented", 5), Phase("gan_1", 1)]
+    chosen = config(schedule=schedule, gan_filter=0.9)
+    with pytest.raises(InputError, match=r"gan_1: no GAN sample convinces a head. Lower train_head.gan_filter"):
+        keep_convincing({"unaugmented": features(90, 1), "gan_1": wrong}, {}, chosen)
 
 
 def test_without_a_filter_or_samples_nothing_is_dropped() -> None:

@@ -53,7 +53,7 @@ def test_without_val_the_last_epoch_is_kept() -> None:
 def test_every_recipe_takes_a_step_and_its_loss_falls_on_one_batch(name: str) -> None:
     """On a network as narrow as its kind allows; each network itself is in test_models."""
     narrow: dict[str, Any] = {
-        "resnetv2": {"widths": [4, 8], "blocks": 1},
+        "resnetv2": {"widths": [16, 32], "blocks": 1},
         "attention_resnet": {"widths": [8, 16], "blocks": [1, 1], "feedforward": 16},
         "wide_resnet": {"depth": 10, "width": 1},
         "resnet50": {"stem": "small"},
@@ -79,6 +79,10 @@ class Killed(Exception):
         {},
         {"ema": 0.5},
         {"swa": {"start": 0.4, "lr": 0.05}, "schedule": ["unaugmented x 4"]},
+        {
+            "swa": {"start": 0.4, "lr": 0.05},
+            "network": {"name": "wide_resnet", "depth": 10, "width": 1, "se": False, "dropout": 0.3},
+        },
         {"adversary": {"steps": 1, "eps": 4, "step": 4, "norms": "separate"}},
         {"precision": "float16", "clip": 1.0},
         {"optimizer": "adamw", "lr": 0.01, "lr_schedule": "onecycle", "sampling": "balanced"},
@@ -173,13 +177,83 @@ def test_inputs_are_brought_to_the_recipes_size() -> None:
             "differ in classes",
         ),
         ({"unaugmented": coloured(9, 1)}, {"unaugmented": coloured(9, 2, size=8)}, RecordError, "differ in size"),
+        (
+            {"unaugmented": coloured(9, 1), "spatial_1": coloured(9, 2, "spatial_1")},
+            {"unaugmented": coloured(9, 2)},
+            RecordError,
+            "variants hold different photos",
+        ),
     ],
 )
 def test_sets_that_do_not_belong_together_are_refused(
     train: dict[str, ImageSet], val: dict[str, ImageSet], error: type[Exception], reason: str
 ) -> None:
+    chosen = recipe(schedule=["spatial_1 x 1"] if "spatial_1" in train else ["unaugmented x 1"])
     with pytest.raises(error, match=reason):
-        list(fit_model(train, val, recipe(), settings()))
+        list(fit_model(train, val, chosen, settings()))
+
+
+def test_samples_of_a_gan_hide_no_leak_and_val_variants_out_of_the_schedule_do_not_matter() -> None:
+    made = replace(coloured(6, 7), variant="gan_1")
+    chosen = recipe(schedule=["gan_1 x 1", "unaugmented x 1"])
+    with pytest.raises(RecordError, match="stand in val too"):
+        list(
+            fit_model(
+                {"gan_1": made, "unaugmented": coloured(9, 1)}, {"unaugmented": coloured(9, 1)}, chosen, settings()
+            )
+        )
+    val = {"unaugmented": coloured(9, 2), "spatial_1": coloured(9, 2, "spatial_1", size=8)}
+    (found,) = fit_model({"gan_1": made, "unaugmented": coloured(40, 1)}, val, chosen, settings())
+    assert [row["variant"] for row in found.curves] == ["gan_1", "unaugmented"]
+
+
+@pytest.mark.parametrize(("images", "batch", "steps"), [(33, 16, 3), (20, 16, 2), (16, 16, 1), (7, 16, 1)])
+def test_few_images_are_left_over_whatever_the_batch(
+    images: int, batch: int, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    whole = module.Trainer._take_step
+
+    def counts(self: module.Trainer, training: Any, rows: torch.Tensor, labels: torch.Tensor) -> None:
+        seen.append(len(rows))
+        whole(self, training, rows, labels)
+
+    monkeypatch.setattr(module.Trainer, "_take_step", counts)
+    chosen = recipe(batch=batch, schedule=["unaugmented x 1"], swa={"start": 0, "lr": 0.05})
+    list(fit_model({"unaugmented": coloured(images, 1)}, {}, chosen, settings()))
+    assert seen == [images // steps] * steps and images - sum(seen) < steps
+
+
+def test_how_a_set_is_streamed_is_part_of_the_checkpoints_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUGCACHE_STORE", str(tmp_path))
+    for memory in (1.0, 1e-6):
+        list(fit_model({"unaugmented": SETS["train"]}, {}, recipe(), settings(memory_gb=memory)))
+    assert len(list((tmp_path / "checkpoints" / "train_model").glob("*.pt"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"network": {"name": "library", "model": "torchvision:vit_b_16", "stem": "imagenet"}}, "cannot take images"),
+        ({"network": {"name": "library", "model": "torchvision:googlenet", "stem": "imagenet"}, "size": 64}, "logits"),
+        (
+            {
+                "network": {"name": "resnet50", "norm": "layer", "activation": "gelu", "spp": False, "stem": "small"},
+                "adversary": {"steps": 1, "eps": 1, "step": 1, "norms": "separate"},
+            },
+            "batch norms",
+        ),
+    ],
+)
+def test_networks_that_cannot_be_trained_so_are_refused_before_work(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ParamsError, match=reason):
+        fit(recipe(**changes))
+
+
+def test_averaging_twice_is_refused() -> None:
+    for more in ({"patience": 2}, {"ema": 0.9}):
+        with pytest.raises(ParamsError, match="swa goes neither with ema nor with patience"):
+            recipe(swa={"start": 0.5, "lr": 0.05}, **more)
 
 
 def test_a_loss_that_is_not_finite_stops_training() -> None:
@@ -188,7 +262,9 @@ def test_a_loss_that_is_not_finite_stops_training() -> None:
 
 
 def test_a_network_beyond_its_limit_is_refused() -> None:
-    with pytest.raises(ParamsError, match=r"too many parameters; expected at most 100 \(parameter_limit\), found 1,"):
+    with pytest.raises(
+        ParamsError, match=r"too many parameters; expected at most 100 \(parameter_limit\), found 19,635"
+    ):
         fit(recipe(parameter_limit=100))
 
 

@@ -22,7 +22,7 @@ MakeJob = Callable[..., "train_model.Job"]
 ROOT = Path(__file__).resolve().parents[2]
 TINY = (
     "train_model.recipe=plain",
-    "train_model.override={network: {name: resnetv2, widths: [4, 8], blocks: 1}, batch: 16, "
+    "train_model.override={network: {name: resnetv2, widths: [16, 32], blocks: 1}, batch: 16, "
     "schedule: [unaugmented x 2, spatial_1 x 1]}",
     "prepare.size=12",
     "augment.variants=[spatial_1]",
