@@ -132,8 +132,8 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Place:
                 seed += 1
     made = Place(home / "photos", home / "data", home / "store")
     made.run_all()
-    made.run("train_head")
-    made.run("pretrain")
+    for stage in ("train_head", "pretrain", "train_model", "gan"):
+        made.run(stage)
     return made
 
 
@@ -148,6 +148,7 @@ def place(tmp_path: Path, store: Path, reference: Place) -> Place:
 SERVER = """
 import json, os, runpy, signal, sys
 import torch, torch._dynamo, torch.optim, efficientnet_pytorch, pydantic, typer, h5py, filelock, distributed
+import torchvision, timm
 import pipeline.config.whole, pipeline.policy, stages._cli
 pipeline.policy._imgaug()
 print("ready", flush=True)
