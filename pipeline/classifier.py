@@ -140,7 +140,8 @@ def load_classifier(folder: Path) -> HeadClassifier | ModelClassifier:
             return _load_model(folder, classes, recipe, temperature)
         return HeadClassifier(_load_head(folder), classes, recipe, temperature)
     except FileNotFoundError as error:
-        raise StorageError("no classifier", where=folder, remedy="Run train_head or train_model.") from error
+        stage = MODEL_STAGE if folder.name == MODEL_STAGE else "train_head"
+        raise StorageError("no classifier", where=folder, remedy=f"Run {stage}.") from error
     except (SafetensorError, ParamsError, ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         remedy = "Run the stage that makes it again."
