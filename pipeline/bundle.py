@@ -116,7 +116,7 @@ def _save_backbone(folder: Path, featurizer: Featurizer) -> dict[str, Any]:
     """Write its weights; return the section that makes it of them."""
     backbone = featurizer.backbone
     network: Any = backbone.network.network if isinstance(backbone.network, PooledEfficientNet) else backbone.network
-    write_bytes(folder / BACKBONE, weights_of(network))
+    write_bytes(folder / BACKBONE, weights_of(network.state_dict()))
     own = {name for name, values in PREPROCESSING.items() if values == (backbone.mean, backbone.std)}
     elsewhere = {"weights": BACKBONE, "weights_folder": None, "scheduler": None, "workers": 1, "device": "auto"}
     preprocessing = "auto" if backbone.library == "timm" else own.pop()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor, nn
 
 from cache.errors import DamagedFile, ParamsError, RecordError, StorageError
 from cache.layout import Array, canonical
@@ -119,13 +119,13 @@ def save_classifier(folder: Path, classifier: HeadClassifier | ModelClassifier) 
         "recipe": classifier.recipe,
         "temperature": classifier.temperature,
     }
-    write_bytes(folder / (WEIGHTS if head else MODEL_WEIGHTS), weights_of(network))
+    write_bytes(folder / (WEIGHTS if head else MODEL_WEIGHTS), weights_of(network.state_dict()))
     write_bytes(folder / DESCRIPTION, canonical(description) + b"\n")
 
 
-def weights_of(network: nn.Module) -> bytes:
-    """All tensors of a network as safetensors."""
-    return save({name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()})
+def weights_of(tensors: Mapping[str, Tensor]) -> bytes:
+    """A network's tensors by name, as safetensors."""
+    return save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
 
 
 def load_classifier(folder: Path) -> HeadClassifier | ModelClassifier:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from cache.errors import InputError, ParamsError, RecordError
@@ -201,8 +200,3 @@ def model_classifier(fit: ModelFit, classes: tuple[str, ...], name: str, recipe:
         "interpolation": "bicubic",
     }
     return make_model_classifier(fit.network, classes, made_by, fit.temperature)
-
-
-def saved_weights(tensors: Mapping[str, Tensor]) -> bytes:
-    """As safetensors."""
-    return save({name: tensor.contiguous() for name, tensor in tensors.items()})

@@ -32,8 +32,8 @@ def run(job: Job) -> str:
         write_text(job.out / "metrics.json", "{}\n")
         write_text(job.out / "curves.csv", curves_csv([]))
         return "off (train_model.recipe is none)"
-    from pipeline.classifier import save_classifier
-    from pipeline.model import fit_model, model_classifier, saved_weights
+    from pipeline.classifier import save_classifier, weights_of
+    from pipeline.model import fit_model, model_classifier
 
     recipe = read_recipe(config.recipe, config.override)
     train, val = job.images("train"), job.images("val")
@@ -44,7 +44,7 @@ def run(job: Job) -> str:
         kept = [first.kept, *(fit.kept for fit in fits)]  # the other networks are let go
     classes = next(iter(train.values())).classes
     save_classifier(job.out, model_classifier(first, classes, config.recipe, recipe))
-    write_bytes(job.out / "last.safetensors", saved_weights(first.last))
+    write_bytes(job.out / "last.safetensors", weights_of(first.last))
     write_text(job.out / "curves.csv", curves_csv(first.curves))
     found = [figures["val_accuracy"] for figures in kept if figures]
     spread = {"val_accuracy_mean": mean(found), "val_accuracy_std": stdev(found)} if len(found) > 1 else {}
