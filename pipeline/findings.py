@@ -28,6 +28,7 @@ TEXTS = (
     "evaluate/confusion.csv",
     "evaluate/near_duplicates.csv",
     "evaluate/per_class.csv",
+    "evaluate/variants.csv",
     "evaluate/confused.csv",
     "evaluate/mistakes.csv",
     "runs/*.json",

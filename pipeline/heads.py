@@ -161,13 +161,24 @@ class Pass:
     generator: torch.Generator
 
     def epoch(self, stack: Stack, variant: str) -> None:
-        """Train every head of the stack once over its rows of this epoch."""
-        order = torch.randperm(len(self.rows[UNAUGMENTED].labels), generator=self.generator)
+        """Train every head of the stack once over its rows of this epoch.
+
+        A head that does not train on the variant sees as many unaugmented rows, the same ones where both hold the same
+        photos.
+        """
         groups: dict[str, list[int]] = {}
         for place, spec in enumerate(stack.specs):
             groups.setdefault(spec.trains_on(variant), []).append(place)
-        for index in order.split(self.config.batch):
-            losses = [self._losses(stack, self.rows[name], index, places) for name, places in groups.items()]
+        count = len(self.rows[variant].labels)
+        orders: dict[int, tuple[Tensor, ...]] = {}
+        for length in dict.fromkeys(len(self.rows[name].labels) for name in (variant, *groups)):
+            drawn = torch.randperm(length, generator=self.generator)
+            orders[length] = drawn.repeat(-(-count // length))[:count].split(self.config.batch)
+        for batch in range(-(-count // self.config.batch)):
+            losses = [
+                self._losses(stack, self.rows[name], orders[len(self.rows[name].labels)][batch], places)
+                for name, places in groups.items()
+            ]
             stack.step(torch.cat(losses).sum(), *next(self.rates))  # of the sum each head's gradient is its own
 
     def _losses(self, stack: Stack, rows: Rows, index: Tensor, places: list[int]) -> Tensor:

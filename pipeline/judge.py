@@ -1,6 +1,6 @@
 """Everything that evaluate says of a classifier: predictions, groups of reports, and tables."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,35 +10,51 @@ from cache.records import UNAUGMENTED, FeatureSet, ImageSet
 from pipeline.calibration import calibration_error, reheated
 from pipeline.classifier import Classifier
 from pipeline.config.evaluate import EvaluateConfig
+from pipeline.config.gan import VARIANT as GAN_VARIANT
 from pipeline.evaluate import Report, evaluate, size_correlation
 from pipeline.gan_judge import judge_samples
 from pipeline.leakage import NearDuplicate, near_duplicates
-from pipeline.predictions import Predictions
+from pipeline.predictions import Predictions, to_npz
 from pipeline.robustness import Probe
-from pipeline.tables import error_tables, metrics_json, per_class_csv, rows_csv
+from pipeline.tables import error_tables, metrics_json, per_class_csv, rows_csv, variant_order
+from pipeline.worth import Worth, worth_csv
 
 
 @dataclass(frozen=True)
 class Evidence:
     """A classifier and what it is judged by.
 
-    test: what the classifier reads of the test split by variant, unaugmented first, or empty. plain: the same of
-    unaugmented rows by split, and features: their features, as far as they are cached. probe: test images to attack and
-    corrupt, None without. samples: features of what a GAN made.
+    sets: what the classifier reads, by split and variant. features: the cached ones, as far as they are there. probe:
+    test images to attack and corrupt, None without. worth: what each variant is worth to the head.
     """
 
     classifier: Classifier
-    test: Mapping[str, FeatureSet | ImageSet]
-    plain: Mapping[str, FeatureSet | ImageSet]
-    features: Mapping[str, FeatureSet]
-    probe: Probe | None
-    samples: FeatureSet | None = None
+    sets: Mapping[str, Mapping[str, FeatureSet | ImageSet]]
+    features: Mapping[str, Mapping[str, FeatureSet]]
+    probe: Probe | None = None
+    worth: Sequence[Worth] = ()
 
     def __post_init__(self) -> None:
-        for split in set(self.features) & set(self.plain):
-            if not np.array_equal(self.features[split].ids, self.plain[split].ids):
+        for split in set(self.cached) & set(self.plain):
+            if not np.array_equal(self.cached[split].ids, self.plain[split].ids):
                 what = "images and features are of different photos"
                 raise RecordError(what, where=split, remedy="Run featurize again.")
+
+    @property
+    def plain(self) -> dict[str, FeatureSet | ImageSet]:
+        """Unaugmented rows by split."""
+        return {split: variants[UNAUGMENTED] for split, variants in self.sets.items() if variants}
+
+    @property
+    def cached(self) -> dict[str, FeatureSet]:
+        """Features of unaugmented rows by split."""
+        return {split: variants[UNAUGMENTED] for split, variants in self.features.items() if variants}
+
+    @property
+    def test(self) -> list[FeatureSet | ImageSet]:
+        """The test split, unaugmented first."""
+        variants = self.sets.get("test", {})
+        return [variants[variant] for variant in sorted(variants, key=variant_order)]
 
     def steps(self, config: EvaluateConfig) -> int:
         """How many sets of predictions `judge` makes."""
@@ -48,11 +64,11 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Judged:
-    """predictions: of test, by variant. groups: reports by group. texts: files by name."""
+    """predictions: of test, by variant, unaugmented first. groups: reports by group. files: contents by name."""
 
     predictions: list[Predictions]
     groups: dict[str, list[Report]]
-    texts: dict[str, str]
+    files: dict[str, bytes]
 
 
 def judge(evidence: Evidence, config: EvaluateConfig, advance: Callable[[int], object] = lambda count: None) -> Judged:
@@ -67,7 +83,7 @@ def judge(evidence: Evidence, config: EvaluateConfig, advance: Callable[[int], o
             yield predictions
             advance(1)
 
-    predictions = list(counted(map(evidence.classifier.predict, evidence.test.values())))
+    predictions = list(counted(map(evidence.classifier.predict, evidence.test)))
     made: dict[str, list[Predictions]] = {"test": predictions, "attacked": [], "corrupted": []}
     if evidence.probe is not None and config.attacks:
         made["attacked"] = list(counted(evidence.probe.attacked(config.attacks)))
@@ -81,17 +97,19 @@ def judge(evidence: Evidence, config: EvaluateConfig, advance: Callable[[int], o
     sizes = [] if trained is None else np.bincount(trained.labels, minlength=len(trained.classes)).tolist()
     correlation = size_correlation(groups["test"][0], np.array(sizes)) if groups["test"] and sizes else None
     extra = {"calibration": _calibration(evidence.classifier.temperature, clean)}
-    if evidence.samples is not None and len(evidence.samples) > 1 and "train" in evidence.features:
-        real = (evidence.features["train"], evidence.features.get("val"))
-        extra["gan"] = judge_samples(evidence.samples, *real, config.near_duplicate)
+    samples, real = evidence.features.get("train", {}).get(GAN_VARIANT), evidence.cached
+    if samples is not None and len(samples) > 1:
+        extra["gan"] = judge_samples(samples, real["train"], real.get("val"), config.near_duplicate)
     extra |= {} if correlation is None else {"imbalance": {"f1_size_correlation": correlation}}
     texts = {
         "metrics.json": metrics_json(groups, extra),
         "near_duplicates.csv": rows_csv(NearDuplicate, leaks),
         **error_tables(groups["test"][: len(clean)], clean, config.worst),
         **per_class_csv(groups["test"], sizes),
+        "variants.csv": worth_csv(evidence.worth, evidence.classifier.classes),
     }
-    return Judged(predictions, groups, texts)
+    files = {f"predictions-{one.variant}.npz": to_npz(one) for one in predictions}
+    return Judged(predictions, groups, files | {name: text.encode() for name, text in texts.items()})
 
 
 def _calibration(temperature: float, clean: list[Predictions]) -> dict[str, float]:
@@ -103,7 +121,7 @@ def _calibration(temperature: float, clean: list[Predictions]) -> dict[str, floa
 
 
 def _leaks(evidence: Evidence, threshold: float) -> Iterator[NearDuplicate]:
-    features = evidence.features
+    features = evidence.cached
     held_out = [split for split in features if split != "train"] if "train" in features else []
     for split in held_out:
         yield from near_duplicates(split, features[split], features["train"], threshold)

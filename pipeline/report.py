@@ -21,6 +21,7 @@ STAGES = ("prepare", "augment", "gan", "featurize", "train_head", "train_model",
 SPLITS = ("train", "val", "test")
 SHOWN_ELSEWHERE = ("version", "classes", "images")
 LISTED = 20  # of a long list in the manifest
+EXTREMES = 3  # classes that a variant helps or harms most
 PAIRS = 12  # near duplicates shown with their pictures
 
 
@@ -35,6 +36,7 @@ def render_report(findings: Findings) -> str:
         "random": findings.featurize.weights == "random" and not findings.model,
         "headline": list(_headline(findings)),
         "variants": _judged(findings.group("test")),
+        "worth": _worth(findings.table("evaluate/variants.csv")),
         "attacked": _judged(findings.group("attacked")),
         "corrupted": corruption_table(findings.group("corrupted")),
         "bins": findings.table("evaluate/calibration.csv") if "ece" in findings.calibration else [],
@@ -84,6 +86,19 @@ def _judged(metrics: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
         {**figures, "name": name, "change": figures["top1"] - clean if index else None}
         for index, (name, figures) in enumerate(metrics.items())
     ]
+
+
+def _worth(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """What each variant is worth on val, and the classes that it helps and harms most."""
+    found = []
+    for row in rows:
+        classes = {name: float(gain) for name, gain in row.items() if name not in ("variant", "gain", "deviation")}
+        ranked = sorted(classes.items(), key=lambda item: -item[1])
+        helped = [(name, gain) for name, gain in ranked[:EXTREMES] if gain > 0]
+        harmed = [(name, gain) for name, gain in ranked[: -EXTREMES - 1 : -1] if gain < 0]
+        gain = {"gain": float(row["gain"]), "deviation": float(row["deviation"])}
+        found.append({"name": row["variant"], **gain, "helped": helped, "harmed": harmed})
+    return found
 
 
 def corruption_table(figures: Mapping[str, Mapping[str, float]]) -> dict[str, Any] | None:

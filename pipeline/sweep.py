@@ -75,7 +75,7 @@ class _Lane:
 
     def __init__(self, specs: Sequence[Spec], arena: Arena, config: TrainHeadConfig) -> None:
         self.stack = make_stack(specs, len(arena.norm.mean), arena.classes, config)
-        steps = -(-len(arena.rows[UNAUGMENTED].labels) // config.batch) * sum(p.epochs for p in config.schedule)
+        steps = sum(p.epochs * -(-len(arena.rows[p.variant].labels) // config.batch) for p in config.schedule)
         with torch_seeded("train_head", specs[0].seed):  # a pass of one head goes through rows as `fit_head` does
             Head([len(arena.norm.mean), *specs[0].hidden, arena.classes], 0.0, 0.0)
             generator = torch.Generator()
@@ -130,7 +130,7 @@ def run_pass(
         for number, phase in enumerate(config.schedule, start=1):
             for lane, _ in itertools.product(lanes, range(phase.epochs)):
                 lane.run(phase.variant)
-                advance(len(lane.stack) * len(arena.rows[UNAUGMENTED].labels))
+                advance(len(lane.stack) * len(arena.rows[phase.variant].labels))
             if keep < 1 and number < len(config.schedule):
                 lanes, dropped = _drop(lanes, keep)
                 done |= {one.spec: one for one in dropped}
@@ -182,6 +182,13 @@ def winner(outcomes: Sequence[Outcome]) -> Outcome:
     if not math.isfinite(best.val_loss):
         raise InputError("every head diverged", where="sweep", remedy="Lower sweep.lr.")
     return best
+
+
+def kept_head(outcome: Outcome) -> Head:
+    """The head of one that was not dropped. Raises InputError where it was."""
+    if outcome.head is None:
+        raise InputError("the head was dropped before the end", where="sweep")
+    return outcome.head
 
 
 def fold_numbers(train: FeatureSet, folds: int, seed: int) -> Tensor:

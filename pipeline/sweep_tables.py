@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from pipeline.csv_text import DIGITS, to_csv
 from pipeline.heads import Spec
-from pipeline.search import Found, Spread, Worth
+from pipeline.search import Found
 from pipeline.sweep import Outcome
+from pipeline.worth import Spread
 
 
 def describe(spec: Spec) -> dict[str, object]:
@@ -29,12 +30,6 @@ def heads_csv(heads: Sequence[Outcome]) -> str:
     figures = ("val_accuracy", "val_loss", "best_epoch", "epochs")
     rows = [[*describe(one.spec).values(), *(getattr(one, name) for name in figures)] for one in ranked]
     return to_csv([*describe(ranked[0].spec), *figures], rows)
-
-
-def variants_csv(worth: Sequence[Worth], classes: Sequence[str]) -> str:
-    """By how much each variant raises val accuracy: over all images, its deviation over seeds, and in each class."""
-    rows = [[one.variant, one.gain.mean, one.gain.deviation, *map(float, one.by_class)] for one in worth]
-    return to_csv(["variant", "gain", "deviation", *classes], rows)
 
 
 def sweep_metrics(found: Found) -> str:

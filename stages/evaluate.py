@@ -5,6 +5,7 @@ Reads   data/train_head, or data/train_model where train_model.recipe names a fu
         data/featurize                     features of test, and of all splits to find near duplicates
         data/prepare, data/augment         images, for a full model and to attack and corrupt
 Writes  data/evaluate/metrics.json         top-1, top-5, macro F1 with their intervals, and calibration error (ece)
+        .../variants.csv                   what each cached variant is worth to the head, on val
         .../per_class.csv                  precision, recall and F1 of each class, and what it is taken for
         .../confusion.csv, confused.csv    actual and predicted class of each test image; the worst pairs
         .../mistakes.csv, calibration.csv, near_duplicates.csv
@@ -20,9 +21,8 @@ from cache.records import UNAUGMENTED
 from cache.writer import remove_others, write_bytes
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.featurize import FeaturizeConfig
-from pipeline.config.gan import VARIANT as GAN_VARIANT
-from pipeline.predictions import to_npz
-from pipeline.tables import summary, variant_order
+from pipeline.config.train_head import TrainHeadConfig
+from pipeline.tables import summary
 from stages._cli import Job, run_stage
 
 
@@ -31,26 +31,25 @@ def run(job: Job) -> str:
     from pipeline.classifier import ModelClassifier, load_classifier
     from pipeline.judge import Evidence, judge
     from pipeline.robustness import make_probe, pixels_of
+    from pipeline.worth import worth_of_variants
 
-    config = job.section(EvaluateConfig)
+    config, head = job.section(EvaluateConfig), job.section(TrainHeadConfig)
     classifier = load_classifier(job.classifier_folder)
     splits = ("train", "val", "test")
     full, known = isinstance(classifier, ModelClassifier), job.has_made("featurize")
     features = {split: job.features(split) for split in splits if known or not full}
     sets: Mapping[str, Mapping[str, Any]] = {split: job.images(split) for split in splits} if full else features
-    test = dict(sorted(sets["test"].items(), key=lambda item: variant_order(item[0])))
-    plain, cached = ({split: one[UNAUGMENTED] for split, one in each.items() if one} for each in (sets, features))
     probe = None
-    if test and (config.attacks or config.corruptions):
+    if sets["test"] and (config.attacks or config.corruptions):
         images = job.images("test")[UNAUGMENTED]
-        pixels = pixels_of(classifier, job.section(FeaturizeConfig), images, cached.get("test"))
+        pixels = pixels_of(classifier, job.section(FeaturizeConfig), images, features.get("test", {}).get(UNAUGMENTED))
         probe = make_probe(pixels, images, config.probe_images)
-    evidence = Evidence(classifier, test, plain, cached, probe, features.get("train", {}).get(GAN_VARIANT))
+    worth = [] if full else worth_of_variants(features["train"], features["val"], head, config.worth_seeds)
+    evidence = Evidence(classifier, sets, features, probe, worth)
     with job.progress(evidence.steps(config), "set") as advance:
         judged = judge(evidence, config, advance)
-    files = {f"predictions-{one.variant}.npz": to_npz(one) for one in judged.predictions}
-    remove_others(job.out, {job.out / name for name in files}, "predictions-*.npz")
-    for name, content in (files | {name: text.encode() for name, text in judged.texts.items()}).items():
+    remove_others(job.out, {job.out / name for name in judged.files}, "predictions-*.npz")
+    for name, content in judged.files.items():
         write_bytes(job.out / name, content)
     job.facts["rows"] = sum(len(predictions) for predictions in judged.predictions)
     return summary(judged.groups)

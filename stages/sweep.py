@@ -23,7 +23,8 @@ def run(job: Job) -> str:
     """Search, save the best head, write tables and plot; return the summary."""
     from pipeline.classifier import HeadClassifier, save_classifier
     from pipeline.search import search
-    from pipeline.sweep_tables import draw, heads_csv, sweep_metrics, variants_csv
+    from pipeline.sweep_tables import draw, heads_csv, sweep_metrics
+    from pipeline.worth import worth_csv
 
     config, head = job.section(SweepConfig), job.section(TrainHeadConfig)
     train, val, test = (job.features(split) for split in ("train", "val", "test"))
@@ -32,7 +33,7 @@ def run(job: Job) -> str:
     first = train[UNAUGMENTED]
     save_classifier(job.out, HeadClassifier(found.head, first.classes, first.recipe, found.temperature))
     write_text(job.out / "heads.csv", heads_csv(found.heads))
-    write_text(job.out / "variants.csv", variants_csv(found.worth, first.classes))
+    write_text(job.out / "variants.csv", worth_csv(found.worth, first.classes))
     write_text(job.out / "metrics.json", sweep_metrics(found))
     write_bytes(job.out / "sweep.png", draw(found.heads))
     on_test = f", test {found.test.percent()}" if found.test else ""

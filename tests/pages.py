@@ -53,6 +53,7 @@ def findings(**change: Any) -> Findings:
             "variant,class,support,precision,recall,f1,taken_for,share,train\nunaugmented,cat,2,1.0,1.0,1.0,,0.0,3\n"
             f"unaugmented,{EVIL},4,0.5,0.25,0.333333,cat,0.75,3\ncolor_1,cat,2,0.0,0.0,0.0,,0.0,3\n"
         ),
+        "evaluate/variants.csv": f"variant,gain,deviation,cat,{EVIL}\ncolor_1,0.0125,0.004,-0.25,0.125\n",
         "evaluate/confused.csv": f"actual,predicted,count,share\n{EVIL},cat,3,0.75\n",
         "evaluate/mistakes.csv": f"row,id,actual,predicted,probability\n1,{1:064x},{EVIL},cat,0.875\n",
         "evaluate/confusion.csv": f"actual,predicted\n{EVIL},cat\n{EVIL},cat\ncat,cat\n",

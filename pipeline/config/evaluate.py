@@ -40,3 +40,6 @@ class EvaluateConfig(Section):
     near_duplicate: float = Field(
         gt=0, le=1, description="cosine of standardised features from which two images count as near duplicates"
     )
+    worth_seeds: int = Field(
+        ge=0, description="heads a set of variants, to see on val what each variant of the schedule is worth; 0: none"
+    )

@@ -52,6 +52,13 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.texts).split())
 
 
+def test_page_shows_what_each_variant_is_worth() -> None:
+    page = Page(render_report(findings()))
+    assert "color_1 +1.2 0.4 <script>alert('x')</script> (+12.5) cat (−25.0)" in page.text
+    without = {name: text for name, text in findings().texts.items() if name != "evaluate/variants.csv"}
+    assert "What each cached variant bought" not in render_report(findings(texts=without))
+
+
 def test_page_shows_the_figures_with_their_intervals() -> None:
     text = Page(render_report(findings())).text
     assert "75.0 % top-1 on test 95 % interval 65.0 % to 85.0 %" in text

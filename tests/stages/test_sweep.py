@@ -48,7 +48,7 @@ def test_the_best_head_is_found_judged_and_saved(data: Path, make_job: Callable[
     metrics = json.loads((job.out / "metrics.json").read_text())
     assert {name: metrics[name]["count"] for name in ("val", "test", "folds")} == {"val": 2, "test": 2, "folds": 3}
     assert metrics["best"]["lr"] == float(heads[0]["lr"]) and metrics["val"]["mean"] > 0.85
-    assert set(metrics["variants"]) == {"color_1", "spatial_1"}
+    assert set(metrics["variants"]) == {"color_1", "spatial_1", "all together"}
     assert (job.out / "sweep.png").read_bytes().startswith(b"\x89PNG")
     classifier = load_classifier(job.out)
     test = job.features("test")["unaugmented"]

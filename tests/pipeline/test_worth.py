@@ -1,0 +1,83 @@
+"""What a variant is worth: signal helps, noise harms, and samples of another number are compared fairly."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cache.records import FeatureSet
+from pipeline.config.train_head import TrainHeadConfig
+from pipeline.config.whole import read_params
+from pipeline.worth import TOGETHER, Worth, spread, worth_csv, worth_of_variants
+
+CLASSES = ("ant", "bee", "cow")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def clouds(n: int, variant: str, seed: int, noise: float, turn: int = 0) -> FeatureSet:
+    """Three Gaussian clouds in 16 dimensions; turn mislabels every row."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(n) % 3
+    centres = np.random.default_rng(42).normal(0, 2, (3, 16))
+    rows = (centres[(labels + turn) % 3] + random.normal(0, noise, (n, 16))).astype(np.float16)
+    ids = np.array([b"%064x" % (10**6 * ("val" in variant) + number) for number in range(n)])
+    return FeatureSet(rows, labels, ids, CLASSES, variant.removeprefix("val"), "mini", {"made": "by hand"})
+
+
+def config(*phases: str) -> TrainHeadConfig:
+    chosen = [
+        f"train_head.schedule=[{', '.join(phases)}]",
+        "train_head.hidden=[]",
+        "train_head.batch=16",
+        "gan.kind=wgan",
+    ]
+    found = read_params(ROOT / "params.yaml", chosen)["train_head"]
+    assert isinstance(found, TrainHeadConfig)
+    return found
+
+
+TRAIN = {"unaugmented": clouds(60, "unaugmented", 0, 3.0), "color_1": clouds(60, "color_1", 1, 3.0)}
+VAL = {"unaugmented": clouds(300, "valunaugmented", 2, 3.0)}
+
+
+def found(train: dict[str, FeatureSet], *phases: str) -> dict[str, Worth]:
+    return {one.variant: one for one in worth_of_variants(train, VAL, config(*phases), 2)}
+
+
+def test_wrong_labels_harm_and_more_rows_do_not() -> None:
+    train = TRAIN | {"spatial_1": clouds(60, "spatial_1", 3, 3.0, turn=1)}
+    worth = found(train, "spatial_1 x 6", "color_1 x 1")
+    assert list(worth) == ["color_1", "spatial_1", TOGETHER]
+    assert worth["spatial_1"].gain.mean < -0.1 and worth["color_1"].gain.mean > worth["spatial_1"].gain.mean
+    assert worth["spatial_1"].by_class.mean() == pytest.approx(worth["spatial_1"].gain.mean)  # classes of equal size
+    assert worth[TOGETHER].gain.count == 2
+
+
+@pytest.mark.parametrize("samples", [7, 200])
+def test_samples_of_a_gan_may_be_fewer_or_more_than_photos(samples: int) -> None:
+    good, bad = (clouds(samples, "gan_1", 5, 3.0, turn) for turn in (0, 1))
+    same = np.array([b"f" * 60 + b"%04d" % number for number in range(samples)])
+    gains = [found({**TRAIN, "gan_1": replace(one, ids=same)}, "gan_1 x 40")["gan_1"].gain.mean for one in (good, bad)]
+    assert gains[1] < gains[0] - 0.1
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "phases", "seeds"),
+    [
+        (TRAIN, VAL, ["unaugmented x 2"], 2),
+        (TRAIN, VAL, ["color_1 x 2"], 0),
+        (TRAIN, {}, ["color_1 x 2"], 2),
+        ({}, VAL, ["color_1 x 2"], 2),
+    ],
+)
+def test_where_it_cannot_be_told_nothing_is_trained(
+    train: dict[str, Any], val: dict[str, Any], phases: list[str], seeds: int
+) -> None:
+    assert worth_of_variants(train, val, config(*phases), seeds) == []
+
+
+def test_table_has_a_column_for_each_class() -> None:
+    text = worth_csv([Worth("color_1", spread([0.01, 0.03]), np.array([0.5, -0.25, 0.0]))], CLASSES)
+    assert text == "variant,gain,deviation,ant,bee,cow\ncolor_1,0.02,0.014142,0.5,-0.25,0.0\n"
