@@ -6,15 +6,11 @@ Synthetic features of 1,280 columns, float16, three epochs; both ways in this pr
 """
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import torch
-from stage_runs import ROOT, write_json
+from stage_runs import ROOT, matmul_rate, median_seconds, write_json
 
 from cache.records import FeatureSet
 from pipeline.config.train_head import TrainHeadConfig
@@ -23,7 +19,7 @@ from pipeline.head import fit_head
 from pipeline.heads import Spec
 from pipeline.sweep import make_arena, run_pass
 
-WIDTH, RUNS = 1280, 3
+WIDTH = 1280
 
 
 def main() -> None:
@@ -61,9 +57,9 @@ def measure(train: FeatureSet, val: FeatureSet, overrides: list[str], heads: int
     arena = make_arena({"unaugmented": train}, {"unaugmented": val}, config.schedule)
     work = 3 * len(train)
     return {
-        "apart": work / seconds(lambda: fit_head({"unaugmented": train}, {"unaugmented": val}, config)),
-        "together": work * heads / seconds(lambda: run_pass(specs, arena, config)),
-        "halved": work * heads / seconds(lambda: run_pass(specs, arena, config, 0.5)),
+        "apart": work / median_seconds(lambda: fit_head({"unaugmented": train}, {"unaugmented": val}, config)),
+        "together": work * heads / median_seconds(lambda: run_pass(specs, arena, config)),
+        "halved": work * heads / median_seconds(lambda: run_pass(specs, arena, config, 0.5)),
     }
 
 
@@ -74,22 +70,6 @@ def features(rows: int, classes: int, seed: int) -> FeatureSet:
     values = (centres[labels] + random.normal(0, 1, (rows, WIDTH))).astype(np.float16)
     ids = np.array([b"%064x" % (seed * 10**9 + number) for number in range(rows)])
     return FeatureSet(values, labels, ids, tuple(map(str, range(classes))), "unaugmented", "synthetic")
-
-
-def seconds(work: Callable[[], object]) -> float:
-    times = []
-    for _ in range(RUNS):
-        started = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - started)
-    return statistics.median(times)
-
-
-def matmul_rate(size: int = 2048) -> float:
-    """Floating-point operations a second of large float32 matrix products."""
-    one = torch.randn(size, size)
-    one @ one
-    return 2 * size**3 / seconds(lambda: one @ one)
 
 
 if __name__ == "__main__":

@@ -2,15 +2,18 @@
 
 import json
 import os
+import platform
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import psutil
+import torch
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -90,3 +93,29 @@ def make_photos(folder: Path, numbers: Iterable[int], size: int, seed: int = 0, 
 def write_json(path: Path, content: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def machine() -> str:
+    """The processor, its vector instructions, the threads in use, and the GPU where there is one."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads{gpu}"
+
+
+def median_seconds(work: Callable[[], object], runs: int = 3) -> float:
+    """Wall time of one call."""
+    times = []
+    for _ in range(runs):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def matmul_rate(size: int = 2048) -> float:
+    """Floating-point operations a second of large float32 matrix products."""
+    one = torch.randn(size, size)
+    one @ one
+    return 2 * size**3 / median_seconds(lambda: one @ one)

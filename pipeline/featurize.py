@@ -20,11 +20,11 @@ from pipeline.backbone import Backbone, make_backbone
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.derive import Derivation, derive
 from pipeline.devices import choose_device, device_kind
+from pipeline.engines import Place, make_engine
 from pipeline.resizing import resized
 from pipeline.workers import Pool
 
 CODE_VERSION = 2  # raise it whenever the same recipe gives other features
-COMPILE_OPTIONS: dict[str, Any] = {"freezing": True}
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Featurizer:
     def recipe(self) -> dict[str, Any]:
         """Everything but the pixels that decides the bytes of a feature row."""
         config, backbone = self.config, self.backbone
+        libraries = ("torch", backbone.library, *(["onnxruntime"] if self.engine == "onnx" else []))
         return {
             "stage": "featurize",
             "code": CODE_VERSION,
@@ -51,20 +52,35 @@ class Featurizer:
             "std": list(backbone.std),
             "size": config.size,
             "interpolation": config.interpolation,
-            "engine": config.engine,
+            "engine": self.engine,
             "precision": config.precision,
             "dtype": config.dtype,
             "batch": config.batch,
             "device": device_kind(config.device),
-            "libraries": {name: version(name) for name in ("torch", backbone.library)},
+            "libraries": {name: version(name) for name in libraries},
         }
 
+    @property
+    def engine(self) -> str:
+        """The engine by its own name, where the configuration leaves it open."""
+        config = self.config
+        if config.engine != "auto":
+            return config.engine
+        on_cpu = choose_device(config.device).type == "cpu"
+        return "onnx" if on_cpu and config.precision == "float32" else "eager"
+
     def __call__(self, images: Array, keys: Array) -> Array:
-        network, batch = _network(self.config), self.config.batch
+        network, batch = _network(self.config, self.engine), self.config.batch
         batches = [images[start : start + batch] for start in range(0, len(images), batch)]
         with one_thread_each(choose_device(self.config.device)) as threads:
-            rows = list(threads.map(network, batches))
-        return np.concatenate(rows).astype(self.config.dtype)
+            found = list(threads.map(network, batches))  # a GPU still computes them
+        rows = np.concatenate(
+            [one.float().cpu().numpy()[: len(each)] for one, each in zip(found, batches, strict=True)]
+        )
+        if not np.isfinite(rows).all():
+            what, where = "the backbone gives NaN or infinite features", self.config.backbone
+            raise InputError(what, where=where, remedy="Check its weights.")
+        return rows.astype(self.config.dtype)
 
 
 def featurize(
@@ -85,27 +101,17 @@ def _backbone(config: FeaturizeConfig) -> Backbone:
 
 
 @cache
-def _network(config: FeaturizeConfig) -> Callable[[Array], Array]:
+def _network(config: FeaturizeConfig, engine: str) -> Callable[[Array], Tensor]:
     """A function of up to one compute batch of images; short batches are padded, so the shape never changes."""
     device, backbone = choose_device(config.device), _backbone(config)
     mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) * 255 for values in (backbone.mean, backbone.std))
-    run: Callable[[Tensor], Tensor] = backbone.network.to(device).to(memory_format=torch.channels_last)
-    if config.engine == "compile":
-        run = torch.compile(backbone.network, options=COMPILE_OPTIONS)
-    half = config.precision == "bfloat16"
+    run = make_engine(engine, backbone.network, Place(device, config.size, config.precision == "bfloat16"))
 
-    def features(images: Array) -> Array:
-        padded = torch.zeros((config.batch, *images.shape[1:]), dtype=torch.uint8)
+    def features(images: Array) -> Tensor:
+        padded = torch.zeros((config.batch, *images.shape[1:]), dtype=torch.uint8, pin_memory=device.type == "cuda")
         padded[: len(images)] = torch.from_numpy(images)
-        pixels = padded.to(device).permute(0, 3, 1, 2).to(torch.float32)  # [k, 3, h, w], channels last
-        inputs = (resized(pixels, config.size, config.interpolation) - mean) / std
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
-            found = run(inputs.contiguous(memory_format=torch.channels_last)).float().cpu().numpy()
-        if not np.isfinite(found[: len(images)]).all():
-            raise InputError(
-                "the backbone gives NaN or infinite features", where=config.backbone, remedy="Check its weights."
-            )
-        return np.asarray(found[: len(images)])
+        pixels = padded.to(device, non_blocking=True).permute(0, 3, 1, 2).to(torch.float32)  # [k, 3, h, w]
+        return run((resized(pixels, config.size, config.interpolation) - mean) / std)
 
     return features
 

@@ -1,10 +1,11 @@
 """What every command line shares: flags, help, the lock, progress, the summary, and errors as one line."""
 
+import inspect
 import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -90,15 +91,17 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="no progress bar")]
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 
 
-def run_stage(stage: str, run: Callable[[Job], str], short: str = "") -> None:
+def run_stage(
+    stage: str, run: Callable[[Job], str], short: str = "", tune: Callable[[Job], Iterable[str]] | None = None
+) -> None:
     """Parse the command line, run, print one line; a user's error is one line and exit code 2.
 
-    short: a key of the stage's section that has a flag of its own.
+    short: a key of the stage's section that has a flag of its own. tune: what `--tune` prints instead of running.
     """
     app, meaning = make_app(), SECTIONS[stage].model_fields[short].description if short else ""
-    shorthand = typer.Option(f"--{short or stage}", hidden=not short, help=meaning)
+    shorthand = typer.Option(f"--{short or stage}", help=meaning)
+    measure = typer.Option("--tune", help="write nothing; measure what is fastest here, and print what to set")
 
-    @app.command(help=description(), epilog=_describe_section(stage))
     def command(  # noqa: PLR0913, PLR0917 - a flag each
         params: Params = PARAMS,
         override: Overrides = None,
@@ -107,13 +110,23 @@ def run_stage(stage: str, run: Callable[[Job], str], short: str = "") -> None:
         quiet: Quiet = False,
         debug: Debug = False,
         value: Annotated[str | None, shorthand] = None,
+        tuning: Annotated[bool, measure] = False,
     ) -> None:
         with one_line_errors(stage, debug):
             chosen = [*(override or []), *([f"{stage}.{short}={value}"] if value and short else [])]
             place = data.absolute()  # also for workers that were started elsewhere
             out_folder = (out or place / stage).absolute()
-            _run_locked(Job(stage, read_params(params, chosen), place, out_folder, quiet), run)
+            job = Job(stage, read_params(params, chosen), place, out_folder, quiet)
+            if tune and tuning:
+                for line in tune(job):
+                    typer.echo(line)
+            else:
+                _run_locked(job, run)
 
+    signature, absent = inspect.signature(command), {"value": not short, "tuning": not tune}
+    kept = [one for name, one in signature.parameters.items() if not absent.get(name)]
+    command.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
+    app.command(help=description(), epilog=_describe_section(stage))(command)
     app()
 
 

@@ -6,6 +6,7 @@ device, library versions), and kept in the part store (AUGCACHE_STORE, else the 
 that the store lacks are computed, so changing one photo costs one row a variant, and going back costs nothing.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from cache.reader import read_images
@@ -47,5 +48,12 @@ def find_images(job: Job) -> dict[str, Path]:
     return dict(sorted({**prepared, **augmented}.items()))
 
 
+def tune(job: Job) -> Iterator[str]:
+    """Time every engine on this machine; say which is fastest."""
+    from pipeline.tune import tune_lines
+
+    return tune_lines(job.section(FeaturizeConfig))
+
+
 if __name__ == "__main__":
-    run_stage("featurize", run)
+    run_stage("featurize", run, tune=tune)

@@ -45,7 +45,10 @@ class FeaturizeConfig(Section):
     )
     size: int = Field(ge=16, le=1024, description="side in pixels that images are resized to for the backbone")
     interpolation: Literal["bilinear", "bicubic"] = Field(description="how they are resized")
-    engine: Literal["eager", "compile"] = Field(description="`eager`, or `compile`: torch.compile with frozen weights")
+    engine: Literal["auto", "eager", "compile", "onnx"] = Field(
+        description="`eager`, `compile` (torch.compile with frozen weights), `onnx` (ONNX Runtime, CPU, float32); "
+        "`auto`: onnx where that is possible, else eager"
+    )
     precision: Literal["float32", "bfloat16"] = Field(description="arithmetic of the network")
     dtype: Literal["float16", "float32"] = Field(description="type of the stored features")
     batch: int = Field(
@@ -67,6 +70,10 @@ class FeaturizeConfig(Section):
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
         check_names(self.backbone, self.weights, self.preprocessing)
+        if self.engine == "onnx" and (self.precision != "float32" or self.device == "cuda"):
+            found, remedy = f"{self.precision} on {self.device}", "Set featurize.engine to auto, eager or compile."
+            what, expected = "onnx computes in float32 on the CPU", "float32 on auto or cpu"
+            raise ParamsError(what, where="params.yaml featurize.engine", expected=expected, found=found, remedy=remedy)
         return self
 
 

@@ -1,0 +1,149 @@
+"""Featurizing a cached ImageSet by our stage against the loops that users write: whole processes, images to HDF5 file.
+
+    python benchmarks/featurize.py [--size 64] [--images 2000] [--repeats 3] [--peers efficientnet-pytorch timm]
+
+Each peer is EfficientNet-B0, eager, in the published loop: a DataLoader over the same images (batch 32), its network's
+pooled features, written to HDF5 at the end. All have random weights, which cost what trained ones cost. `start` is the
+same process over one batch, and `loop` what more images add to it. The table ends with the limit that this machine's
+matrix products set, and the share of it that the network's own arithmetic reaches.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from stage_runs import ROOT, machine, matmul_rate, write_json
+from torch.utils.data import DataLoader, Dataset
+
+from cache.records import ImageSet
+from cache.writer import write_images
+
+BATCH = 32
+PEERS = ("efficientnet-pytorch", "timm")
+MEAN, STD = (torch.tensor(values).view(1, 3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--peers", nargs="*", default=list(PEERS))
+    parser.add_argument("--set", nargs="*", default=[], help="more of featurize's values, such as engine=compile")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--run", help=argparse.SUPPRESS)  # a peer in its own process
+    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.run:
+        run_peer(given.run, given.file)
+        return
+    found = compare(given.size, given.images, given.repeats, given.peers, given.set)
+    write_json(given.out or Path(f"data/benchmarks/featurize-{given.size}-{given.images}.json"), found)
+
+
+def compare(size: int, images: int, repeats: int, peers: list[str], more: list[str]) -> dict[str, Any]:
+    runs: dict[str, list[tuple[float, float]]] = {name: [] for name in ("augcache", *peers)}
+    with tempfile.TemporaryDirectory() as folder:
+        few, all_of = (make_set(Path(folder) / str(count), size, count) for count in (BATCH, images))
+        for number in range(repeats):  # side by side, so that a noisy minute hits all
+            for name, each in runs.items():
+                each.append((seconds(name, few, size, number, more), seconds(name, all_of, size, number, more)))
+    start, whole = ({name: statistics.median(one[at] for one in each) for name, each in runs.items()} for at in (0, 1))
+    loop = {name: whole[name] - start[name] for name in runs}
+    flops = flops_of_b0(size)
+    limit = matmul_rate() / flops
+    print(f"EfficientNet-B0, {images:,} images of {size} px, median of {repeats}; {machine()}")
+    print(f"{'':<22}{'start, s':>10}{'whole, s':>10}{'ratio':>8}{'loop, img/s':>13}{'ratio':>8}{'of the limit':>14}")
+    for name in runs:
+        ratios, rate = (whole[name] / whole["augcache"], loop[name] / loop["augcache"]), (images - BATCH) / loop[name]
+        print(
+            f"{name:<22}{start[name]:>10.1f}{whole[name]:>10.1f}{ratios[0]:>7.2f}x{rate:>13,.0f}{ratios[1]:>7.2f}x"
+            f"{rate / limit:>13.0%}"
+        )
+    print(f"limit: {limit:,.0f} images/s at {flops / 1e9:.3f} GFLOP an image and {limit * flops / 1e9:,.0f} GFLOP/s")
+    figures = {"size": size, "images": images, "set": more, "start_s": start, "whole_s": whole, "loop_s": loop}
+    return {"machine": machine(), **figures, "limit_images_per_s": limit, "runs": runs}
+
+
+def seconds(name: str, folder: Path, size: int, number: int, more: list[str]) -> float:
+    """Of one process: our stage with an empty store, or a peer."""
+    command, own = [sys.executable, __file__, "--run", name, "--file", str(folder / "prepare" / "train.h5")], {}
+    if name == "augcache":
+        chosen = ["backbone=efficientnet-b0", "weights=random", f"size={size}", "device=cpu", *more]
+        sets = [part for each in chosen for part in ("--set", f"featurize.{each}")]
+        command = [sys.executable, "-m", "stages.featurize", "--data", str(folder), *sets]
+        own = {"AUGCACHE_STORE": str(folder / f"store-{number}")}
+    started = time.perf_counter()
+    subprocess.run(command, cwd=ROOT, env=os.environ | own, capture_output=True, check=True)
+    return time.perf_counter() - started
+
+
+def make_set(folder: Path, size: int, count: int) -> Path:
+    """A data folder with a prepared set of noise."""
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+    ids = np.array([b"%064x" % number for number in range(count)])
+    images = ImageSet(pixels, np.arange(count) % 10, ids, tuple("abcdefghij"), "unaugmented")
+    (folder / "prepare").mkdir(parents=True)
+    write_images(folder / "prepare" / "train.h5", images)
+    return folder
+
+
+class Images(Dataset[tuple[torch.Tensor, int]]):
+    """What a user writes: the arrays in memory, a tensor an image."""
+
+    def __init__(self, path: Path) -> None:
+        with h5py.File(path) as file:
+            self.pixels, self.labels = file["rows"][:], file["labels"][:]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return torch.from_numpy(self.pixels[index]).permute(2, 0, 1).float() / 255, int(self.labels[index])
+
+
+def run_peer(name: str, path: Path) -> None:
+    """The published loop of a peer, in this process."""
+    if name == "timm":
+        import timm
+
+        features = timm.create_model("efficientnet_b0", pretrained=False, num_classes=0).eval()
+    else:
+        from efficientnet_pytorch import EfficientNet
+
+        network = EfficientNet.from_name("efficientnet-b0").eval()
+
+        def features(images: torch.Tensor) -> torch.Tensor:
+            return network.extract_features(images).mean(dim=(2, 3))
+
+    found = []
+    with torch.no_grad():
+        for images, _ in DataLoader(Images(path), batch_size=BATCH):
+            found.append(features((images - MEAN) / STD))
+    with h5py.File(path.with_name(f"{name}.h5"), "w") as file:
+        file["features"] = torch.cat(found).numpy()
+
+
+def flops_of_b0(size: int) -> float:
+    """Multiplications and additions of one image."""
+    import timm
+    from torch.utils.flop_counter import FlopCounterMode
+
+    network = timm.create_model("efficientnet_b0", pretrained=False, num_classes=0).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, 3, size, size))
+    return float(counter.get_total_flops())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Ways to run a frozen network over batches, by name; which is fastest depends on the machine, so it is measured.
+
+Measured without AMX (EfficientNet-B0, docs/speed.md): ONNX Runtime 3 to 6 times torch's eager kernels.
+"""
+
+import io
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cache.errors import InputError
+
+Engine = Callable[[Tensor], Tensor]  # normalised images float32 [k, 3, s, s] to features [k, d]
+
+COMPILE_OPTIONS: dict[str, Any] = {"freezing": True}
+CACHED_PIXELS = 65_536  # of the images that ONNX Runtime takes at once, so that what it works on stays in the cache
+OPSET = 17
+AGREEMENT = 0.999
+REMEDY = "Set featurize.engine to eager or compile."
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a network runs and what comes in: the device, the side of its images in pixels, bfloat16 or not."""
+
+    device: torch.device
+    size: int
+    half: bool
+
+
+def make_engine(name: str, network: nn.Module, place: Place) -> Engine:
+    """The engine of this name (a key of `ENGINES`) around a frozen network."""
+    return ENGINES[name](network, place)
+
+
+def _eager(network: nn.Module, place: Place) -> Engine:
+    network = network.to(place.device).to(memory_format=torch.channels_last)
+    return _through_torch(network, place)
+
+
+def _compile(network: nn.Module, place: Place) -> Engine:
+    network = network.to(place.device).to(memory_format=torch.channels_last)
+    return _through_torch(torch.compile(network, options=COMPILE_OPTIONS), place)
+
+
+def _through_torch(run: Engine, place: Place) -> Engine:
+    def features(inputs: Tensor) -> Tensor:
+        with torch.inference_mode(), torch.autocast(place.device.type, torch.bfloat16, enabled=place.half):
+            return run(inputs.contiguous(memory_format=torch.channels_last))
+
+    return features
+
+
+def _onnx(network: nn.Module, place: Place) -> Engine:
+    """ONNX Runtime, one thread a call; the bits of a row are the same in blocks of any size (tested)."""
+    from onnxruntime import InferenceSession, SessionOptions
+
+    options = SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = InferenceSession(_exported(network, place.size), options, providers=["CPUExecutionProvider"])
+    block = max(1, CACHED_PIXELS // place.size**2)
+
+    def features(inputs: Tensor) -> Tensor:
+        blocks = inputs.contiguous().split(block)
+        return torch.from_numpy(np.concatenate([session.run(None, {"images": one.numpy()})[0] for one in blocks]))
+
+    _check(features, network, place.size)
+    return features
+
+
+def _check(engine: Engine, network: nn.Module, size: int) -> None:
+    """Raise InputError where tracing has frozen what it should not: some networks look at their inputs to decide."""
+    images = torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        found, expected = engine(images), network(images)
+    same_shape = found.shape == expected.shape
+    agreement = float(functional.cosine_similarity(found, expected).min()) if same_shape else 0.0
+    if not expected.isfinite().all():
+        return  # broken weights: whoever asks for features says so
+    if not agreement > AGREEMENT:
+        wanted, what = f"a cosine of at least {AGREEMENT} to eager features", "this backbone changes in ONNX"
+        raise InputError(what, where="featurize.engine", expected=wanted, found=f"{agreement:.6f}", remedy=REMEDY)
+
+
+def _exported(network: nn.Module, size: int) -> bytes:
+    """The network as ONNX. By torch's older exporter: a fifth of the time of the newer one, which start-up pays."""
+    target, example = io.BytesIO(), torch.zeros(2, 3, size, size)
+    given: Any = target  # whose type the exporter forgets to name
+    names: dict[str, Any] = {"input_names": ["images"], "output_names": ["features"]}
+    names["dynamic_axes"] = {"images": {0: "n"}, "features": {0: "n"}}
+    try:
+        with warnings.catch_warnings(action="ignore"), torch.no_grad():
+            torch.onnx.export(network.cpu(), (example,), given, opset_version=OPSET, dynamo=False, **names)
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError("this backbone cannot be had as ONNX", found=reason, remedy=REMEDY) from error
+    return target.getvalue()
+
+
+ENGINES: dict[str, Callable[[nn.Module, Place], Engine]] = {"eager": _eager, "compile": _compile, "onnx": _onnx}

@@ -1,0 +1,97 @@
+"""Engines give one network's features; what one of them cannot do is refused in a line."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cache.errors import InputError, ParamsError
+from pipeline import tune
+from pipeline.config.featurize import FeaturizeConfig
+from pipeline.config.whole import read_params
+from pipeline.engines import CACHED_PIXELS, Place, make_engine
+from pipeline.featurize import Featurizer
+
+ROOT = Path(__file__).resolve().parents[2]
+CPU = torch.device("cpu")
+
+
+def make_config(*overrides: str) -> FeaturizeConfig:
+    config = read_params(ROOT / "params.yaml", [f"featurize.{each}" for each in overrides])["featurize"]
+    assert isinstance(config, FeaturizeConfig)
+    return config
+
+
+@pytest.mark.parametrize(
+    ("backbone", "size", "floor"),
+    [
+        ("efficientnet-mini", 64, 0.99999),
+        ("efficientnet-b0", 224, 0.99999),
+        ("timm:tf_efficientnetv2_b0", 64, 0.9999),  # with real weights 0.9999998; random ones magnify last bits
+        ("timm:resnet18", 64, 0.99999),
+    ],
+)
+def test_onnx_gives_the_features_of_eager_torch(backbone: str, size: int, floor: float) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, size, size, 3), dtype=np.uint8)
+    chosen = [f"backbone={backbone}", "weights=random", f"size={size}", "dtype=float32", "batch=16", "device=cpu"]
+    eager, onnx = (Featurizer(make_config(*chosen, f"engine={one}"))(images, images) for one in ("eager", "onnx"))
+    cosine = (eager * onnx).sum(axis=1) / np.linalg.norm(eager, axis=1) / np.linalg.norm(onnx, axis=1)
+    assert cosine.min() > floor and not np.array_equal(eager, onnx)
+
+
+def test_onnx_gives_the_same_bits_in_blocks_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Featurizer(make_config("weights=random")).backbone.network
+    images = torch.rand(16, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    found = []
+    for block in (1, 3, 16):
+        monkeypatch.setattr("pipeline.engines.CACHED_PIXELS", block * 64**2)
+        found.append(make_engine("onnx", network, Place(CPU, 64, False))(images))
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+    assert CACHED_PIXELS // 64**2 == 16
+
+
+def test_auto_is_onnx_where_that_is_possible_and_says_so_in_the_key() -> None:
+    auto, onnx = (Featurizer(make_config(f"engine={one}", "device=cpu", "weights=random")) for one in ("auto", "onnx"))
+    assert auto.recipe == onnx.recipe and auto.recipe["engine"] == "onnx" and "onnxruntime" in auto.recipe["libraries"]
+    assert Featurizer(make_config("device=cpu", "precision=bfloat16", "weights=random")).engine == "eager"
+
+
+@pytest.mark.parametrize("other", ["precision=bfloat16", "device=cuda"])
+def test_onnx_refuses_what_it_cannot_do(other: str) -> None:
+    with pytest.raises(ParamsError, match=r"float32 on the CPU.*auto, eager or compile"):
+        make_config("engine=onnx", other)
+
+
+class Fickle(nn.Module):
+    """Decides by its input, so what is traced is one way only."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = images.mean(dim=(2, 3))
+        return features if len(images) == 2 else -features
+
+
+class Unheard(nn.Module):
+    """Uses what ONNX does not have."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.linalg.eigvals(images[:, 0]).real
+
+
+@pytest.mark.parametrize(("network", "what"), [(Fickle(), "changes in ONNX"), (Unheard(), "cannot be had")])
+def test_networks_that_cannot_be_traced_are_refused(network: nn.Module, what: str) -> None:
+    with pytest.raises(InputError, match=rf"({what}).*Set featurize\.engine"):
+        make_engine("onnx", network, Place(CPU, 8, False))
+
+
+def test_tuning_measures_every_engine_and_names_the_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tune, "SECONDS", 0.0)
+    monkeypatch.setattr(tune, "CANDIDATES", (("eager", "float32"), ("onnx", "float32"), ("eager", "bfloat16")))
+    lines = list(tune.tune_lines(make_config("size=32", "device=cpu", "weights=random")))
+    assert [line.split()[:2] for line in lines[1:4]] == [
+        ["eager", "float32"],
+        ["onnx", "float32"],
+        ["eager", "bfloat16"],
+    ]
+    assert lines[1].endswith("1.000000") and lines[-1].startswith("fastest here: --set featurize.engine=")
