@@ -1,6 +1,7 @@
 # make demo   everything from a clean clone to a report on real images
 # make demo-gan   the same with samples of a GAN in the schedule, beside it in data/demo-gan
 # make test   the test suite            make lint   style and types
+# make bench  the short benchmarks: ratios against peers, side by side, in under ten minutes
 # make lock   pin the dependencies anew
 
 PYTHON := $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
@@ -9,7 +10,7 @@ UV := .venv/bin/uv pip
 export VIRTUAL_ENV := .venv
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo demo-gan test lint lock clean
+.PHONY: demo demo-gan test lint bench lock clean
 
 GAN := --data data/demo-gan --set gan.kind=conv --set augment.variants=[] \
   --set "train_head.schedule=[unaugmented x 4, gan_1 x 2, unaugmented x 4]"
@@ -23,6 +24,13 @@ demo-gan: .venv/ready
 
 test: .venv/ready
 	@python -m pytest -q
+
+bench: .venv/ready
+	@python benchmarks/featurize.py --images 2000 --repeats 1
+	@python benchmarks/augment.py --images 400
+	@python benchmarks/train_head.py --rows 20000 --peer-rows 4000
+	@python benchmarks/heads.py --rows 10000 --heads 8
+	@python benchmarks/online.py
 
 lint: .venv/ready
 	@ruff check .

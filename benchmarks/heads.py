@@ -9,8 +9,7 @@ import argparse
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
-from stage_runs import ROOT, matmul_rate, median_seconds, write_json
+from stage_runs import ROOT, matmul_rate, median_seconds, synthetic_features, write_json
 
 from cache.records import FeatureSet
 from pipeline.config.train_head import TrainHeadConfig
@@ -18,8 +17,6 @@ from pipeline.config.whole import read_params
 from pipeline.head import fit_head
 from pipeline.heads import Spec
 from pipeline.sweep import make_arena, run_pass
-
-WIDTH = 1280
 
 
 def main() -> None:
@@ -30,7 +27,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--out", type=Path, default=Path("data/benchmarks/heads.json"))
     given = parser.parse_args()
-    train, val = (features(rows, given.classes, seed) for seed, rows in enumerate((given.rows, 2_000)))
+    train, val = (synthetic_features(rows, given.classes, seed) for seed, rows in enumerate((given.rows, 2_000)))
     flops = matmul_rate()
     print(f"matrix products here: {flops / 1e9:,.0f} GFLOP/s\n")
     columns = f"{'one by one':>14}{'one pass':>14}{'ratio':>8}{'halved':>10}{'of the limit':>14}"
@@ -39,7 +36,8 @@ def main() -> None:
     for hidden in ((), (512,)):
         overrides = [f"train_head.hidden={list(hidden)}", f"train_head.batch={given.batch}"]
         rates = measure(train, val, overrides, given.heads)
-        limit = flops / (6 * sum(a * b for a, b in pairwise([WIDTH, *hidden, given.classes])))
+        first, *others = (one * other for one, other in pairwise([train.features.shape[1], *hidden, given.classes]))
+        limit = flops / (4 * first + 6 * sum(others))  # nobody needs the gradient of the features
         name = "x".join(map(str, hidden)) or "linear"
         found[name] = {**rates, "limit": limit}
         ratios = f"{rates['together'] / rates['apart']:>8.2f}{rates['halved'] / rates['apart']:>9.2f}x"
@@ -61,15 +59,6 @@ def measure(train: FeatureSet, val: FeatureSet, overrides: list[str], heads: int
         "together": work * heads / median_seconds(lambda: run_pass(specs, arena, config)),
         "halved": work * heads / median_seconds(lambda: run_pass(specs, arena, config, 0.5)),
     }
-
-
-def features(rows: int, classes: int, seed: int) -> FeatureSet:
-    random = np.random.default_rng(seed)
-    labels = random.integers(0, classes, rows)
-    centres = np.random.default_rng(9).normal(0, 0.3, (classes, WIDTH))
-    values = (centres[labels] + random.normal(0, 1, (rows, WIDTH))).astype(np.float16)
-    ids = np.array([b"%064x" % (seed * 10**9 + number) for number in range(rows)])
-    return FeatureSet(values, labels, ids, tuple(map(str, range(classes))), "unaugmented", "synthetic")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Whole stages as processes of their own, on photos made here: what the benchmarks of the cache share."""
 
+import importlib
 import json
 import os
 import platform
@@ -15,6 +16,10 @@ import numpy as np
 import psutil
 import torch
 from PIL import Image
+
+from cache.records import FeatureSet
+from pipeline.config.whole import read_params
+from stages._cli import Job
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE_SECONDS = 0.02
@@ -119,3 +124,23 @@ def matmul_rate(size: int = 2048) -> float:
     one = torch.randn(size, size)
     one @ one
     return 2 * size**3 / median_seconds(lambda: one @ one)
+
+
+def synthetic_features(rows: int, classes: int, seed: int) -> FeatureSet:
+    """Gaussian clouds in 1,280 dimensions, float16."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, classes, rows)
+    centres = np.random.default_rng(9).normal(0, 0.3, (classes, 1280))
+    values = (centres[labels] + random.normal(0, 1, (rows, 1280))).astype(np.float16)
+    ids = np.array([b"%064x" % (seed * 10**9 + number) for number in range(rows)])
+    return FeatureSet(values, labels, ids, tuple(map(str, range(classes))), "unaugmented", "synthetic")
+
+
+def run_stages(data: Path, overrides: list[str], stages: list[str]) -> Job:
+    """Run those stages, in this process, whose outputs are not there yet; the last one's job."""
+    sections = read_params(ROOT / "params.yaml", overrides)
+    jobs = {stage: Job(stage, sections, data, data / stage, quiet=True) for stage in stages}
+    for stage, job in jobs.items():
+        if not job.has_made(stage):
+            importlib.import_module(f"stages.{stage}").run(job)
+    return jobs[stages[-1]]

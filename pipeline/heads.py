@@ -139,7 +139,7 @@ def make_stack(specs: Sequence[Spec], inputs: int, classes: int, config: TrainHe
 
 
 def logits_of(tensors: Sequence[Tensor], inputs: Tensor, between: Callable[[Tensor, int], Tensor]) -> Tensor:
-    """Logits [H, b, c] of standardised rows [b, d]; between changes what comes out of a layer, by its number."""
+    """Logits [H, b, c] of standardised rows [b, d] or [H, b, d]; between changes what a layer gives, by its number."""
     found = inputs.expand(len(tensors[0]), -1, -1)
     for number, (weight, bias) in enumerate(zip(tensors[::2], tensors[1::2], strict=True)):
         found = between(torch.baddbmm(bias, found, weight), number)
@@ -166,28 +166,28 @@ class Pass:
         A head that does not train on the variant sees as many unaugmented rows, the same ones where both hold the same
         photos.
         """
-        groups: dict[str, list[int]] = {}
-        for place, spec in enumerate(stack.specs):
-            groups.setdefault(spec.trains_on(variant), []).append(place)
+        names = [spec.trains_on(variant) for spec in stack.specs]
+        distinct = list(dict.fromkeys(names))
+        of_head = torch.tensor([distinct.index(name) for name in names])
         count = len(self.rows[variant].labels)
         orders: dict[int, tuple[Tensor, ...]] = {}
-        for length in dict.fromkeys(len(self.rows[name].labels) for name in (variant, *groups)):
+        for length in dict.fromkeys(len(self.rows[name].labels) for name in (variant, *distinct)):
             drawn = torch.randperm(length, generator=self.generator)
             orders[length] = drawn.repeat(-(-count // length))[:count].split(self.config.batch)
         for batch in range(-(-count // self.config.batch)):
-            losses = [
-                self._losses(stack, self.rows[name], orders[len(self.rows[name].labels)][batch], places)
-                for name, places in groups.items()
-            ]
-            stack.step(torch.cat(losses).sum(), *next(self.rates))  # of the sum each head's gradient is its own
+            seen = [(self.rows[name], orders[len(self.rows[name].labels)][batch]) for name in distinct]
+            inputs = torch.stack([self.norm(rows.features[index]) for rows, index in seen])  # [g, b, d]
+            inputs = functional.dropout(inputs, self.config.input_dropout)
+            labels = torch.stack([rows.labels[index] for rows, index in seen])
+            if len(distinct) > 1:  # rows for each head rather than heads for each row: weights are never copied
+                inputs, labels = inputs[of_head], labels[of_head]
+            losses = self._losses(stack, inputs, labels, seen[0][1])
+            stack.step(losses.sum(), *next(self.rates))  # of the sum each head's gradient is its own
 
-    def _losses(self, stack: Stack, rows: Rows, index: Tensor, places: list[int]) -> Tensor:
-        """Of the heads at these places: their mean losses [h]."""
-        everyone = len(places) == len(stack)
-        chosen = slice(None) if everyone else torch.as_tensor(places)
-        inputs = functional.dropout(self.norm(rows.features[index]), self.config.input_dropout)
-        labels, dropout = rows.labels[index], stack.own("dropout")[chosen]
-        share, partner = _mixing(stack, chosen, len(inputs))
+    def _losses(self, stack: Stack, inputs: Tensor, labels: Tensor, index: Tensor) -> Tensor:
+        """Mean losses [H] on inputs [H or 1, b, d] and labels [H or 1, b], which stand at `index` of the folds."""
+        dropout = stack.own("dropout")
+        share, partner = _mixing(stack, inputs.shape[1])
 
         def between(found: Tensor, number: int) -> Tensor:
             if number == 0 and share is not None:  # mixing inputs of a linear layer is mixing its outputs
@@ -197,22 +197,22 @@ class Pass:
             kept = functional.relu(found)
             return kept * (torch.rand_like(kept) >= dropout) / (1 - dropout) if dropout.any() else kept
 
-        log_odds = torch.log_softmax(logits_of([one[chosen] for one in stack.tensors], inputs, between), dim=2)
-        smoothing = stack.own("label_smoothing")[chosen, :, 0]
-        losses = _cross_entropy(log_odds, labels, smoothing)  # [h, b]
+        log_odds = torch.log_softmax(logits_of(stack.tensors, inputs, between), dim=2)
+        smoothing = stack.own("label_smoothing")[:, :, 0]
+        losses = _cross_entropy(log_odds, labels, smoothing)  # [H, b]
         if share is not None:
-            mixed = _cross_entropy(log_odds, labels[partner], smoothing)
+            mixed = _cross_entropy(log_odds, labels[:, partner], smoothing)
             losses = share[..., 0] * losses + (1 - share[..., 0]) * mixed
         if self.folds is None:
             return losses.mean(dim=1)
-        own = torch.tensor([stack.specs[place].fold for place in places])
+        own = torch.tensor([spec.fold for spec in stack.specs])
         counted = (self.folds[index] != own[:, None]).float()
         return (losses * counted).sum(dim=1) / counted.sum(dim=1).clamp_min(1)
 
 
-def _mixing(stack: Stack, chosen: Any, count: int) -> tuple[Tensor | None, Tensor]:
+def _mixing(stack: Stack, count: int) -> tuple[Tensor | None, Tensor]:
     """Each head's share [h, 1, 1] of the row itself, and the partner of each row; None where no head mixes."""
-    alphas = stack.own("mixup")[chosen]
+    alphas = stack.own("mixup")
     if not alphas.any():
         return None, torch.empty(0)
     drawn = torch.distributions.Beta(alphas.clamp_min(1e-3), alphas.clamp_min(1e-3)).sample()
@@ -220,7 +220,7 @@ def _mixing(stack: Stack, chosen: Any, count: int) -> tuple[Tensor | None, Tenso
 
 
 def _cross_entropy(log_odds: Tensor, labels: Tensor, smoothing: Tensor) -> Tensor:
-    """[h, b], with each head's label smoothing [h, 1]."""
+    """[H, b], with each head's label smoothing [H, 1]."""
     right = -log_odds.gather(2, labels.expand(len(log_odds), -1)[..., None])[..., 0]
     return (1 - smoothing) * right - smoothing * log_odds.mean(dim=2)
 

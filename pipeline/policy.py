@@ -80,10 +80,10 @@ def _library_versions(steps: str) -> dict[str, str]:
 @cache
 def _compiled(steps: str) -> Callable[[Array, np.random.Generator], Array]:
     """A function of (image, generator), built once a process."""
-    iaa = _imgaug()
+    sequence = make_sequence(json.loads(steps))
+    import imgaug.augmenters as iaa
     from imgaug import random as imgaug_random
 
-    sequence = iaa.Sequential([_make_step(iaa, step) for step in json.loads(steps)])
     holders = list(_all_augmenters(iaa, sequence))
 
     def augment(image: Array, generator: np.random.Generator) -> Array:
@@ -93,6 +93,12 @@ def _compiled(steps: str) -> Callable[[Array, np.random.Generator], Array]:
         return np.asarray(sequence.augment_image(np.ascontiguousarray(image)))
 
     return augment
+
+
+def make_sequence(steps: list[Step]) -> Any:
+    """A policy as imgaug's own Sequential. Raises ParamsError for a step that cannot be built."""
+    iaa = _imgaug()
+    return iaa.Sequential([_make_step(iaa, step) for step in steps])
 
 
 def _all_augmenters(iaa: Any, augmenter: Any) -> Iterator[Any]:

@@ -1,7 +1,7 @@
-"""The official efficientnet-pytorch weights: downloaded once, or found in a folder, and checked by hash.
+"""Weights by name: our own, which are shipped, and efficientnet-pytorch's official ones, downloaded once or found.
 
-Names and addresses are efficientnet-pytorch's own. Its loader checks no hash; here the first eight hexadecimal digits
-of the SHA-256 in a file's name must be those of its bytes, whether the file was downloaded or put there by the user.
+Names and addresses of official files are efficientnet-pytorch's own. Its loader checks no hash; here the hexadecimal
+digits of a SHA-256 that end a file's name must begin that of its bytes, whoever put the file there.
 """
 
 import os
@@ -11,18 +11,25 @@ from pathlib import Path
 import platformdirs
 
 from cache.errors import InputError
+from pipeline.config.featurize import MINI
 from pipeline.download import Download, Progress, check_hash, silent
 
 FOLDER_VARIABLE = "AUGCACHE_WEIGHTS"
+SHIPPED = {
+    MINI: Path(__file__).parent / "shipped" / "efficientnet-mini-advprop-6ba4c721.safetensors"
+}  # beside its card
 OFFICIAL_NAME = re.compile(r"(?P<adv>adv-)?(?P<scale>efficientnet-b[0-9])-(?P<hash>[0-9a-f]{8})\.pth")
 
 
 def fetch_weights(backbone: str, kind: str, folder: str | None = None, progress: Progress = silent) -> Path:
-    """The official file of `advprop` or `imagenet` weights, downloaded if `folder` lacks it.
+    """The file of `advprop` or `imagenet` weights: ours, or the official one, downloaded if `folder` lacks it.
 
     A file that already lies there is used without any request. Raises InputError where there is no such file, the
     server does not deliver it, or its hash is wrong; StorageError where the folder cannot be written.
     """
+    if backbone in SHIPPED:
+        check_hash(SHIPPED[backbone], SHIPPED[backbone], "Get it back: git checkout pipeline/shipped.")
+        return SHIPPED[backbone]
     url = official_url(backbone, kind)
     path = weights_folder(folder) / url.rpartition("/")[2]
     if path.exists():

@@ -46,6 +46,12 @@ class Job:
         """Whether an earlier stage has written any set."""
         return any((self.data / stage).glob("*.h5"))
 
+    def sets(self, stage: str) -> dict[str, ImageSet]:
+        """The image sets that a stage has made, by the names of their files; none where it has not run."""
+        from cache.reader import read_images
+
+        return {path.stem: read_images(path) for path in sorted((self.data / stage).glob("*.h5"))}
+
     def inputs(self, stage: str, pattern: str = "*.h5") -> dict[str, Path]:
         """The files that an earlier stage has made, by name. Raises StorageError where it has made none at all."""
         folder = self.data / stage

@@ -34,8 +34,8 @@ class FeaturizeConfig(Section):
         "or `timm:<name>`"
     )
     weights: str = Field(
-        description="`advprop` or `imagenet` (the official file, downloaded once), `random` (seeded), "
-        "or the path of a .safetensors or pickle-free .pth file"
+        description="`advprop` or `imagenet` (the official file, downloaded once; of efficientnet-mini ours, which is "
+        "shipped), `random` (seeded), or the path of a .safetensors or pickle-free .pth file"
     )
     weights_folder: str | None = Field(
         description="where official files lie; null: the user's cache folder; AUGCACHE_WEIGHTS goes before both"
@@ -114,7 +114,7 @@ def _lacking(backbone: str, weights: str) -> tuple[str, str] | None:
     if backbone.startswith(TIMM):
         return "timm's weights cannot be fetched here by name", "Give the path of a file, or random."
     if backbone == MINI:
-        return f"no {weights} weights of {MINI} are shipped yet", "Give the path of a file, or random."
+        return None if weights == "advprop" else (f"{MINI} was trained with AdvProp alone", "Set advprop.")
     if backbone not in EFFICIENTNETS:
         return f"no {weights} weights of {backbone} were ever published", "Give the path of a file, or random."
     if backbone == "efficientnet-b8" and weights == "imagenet":

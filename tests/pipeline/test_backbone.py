@@ -83,8 +83,7 @@ def test_wrong_timm_name_lists_the_nearest() -> None:
         ("efficientnet-b8", "imagenet", "AdvProp weights alone"),
         (TIMM_SMALL, "advprop", "cannot be fetched here by name; found advprop. Give the path of a file"),
         (TIMM_SMALL, "imagenet", "cannot be fetched here by name; found imagenet. Give the path of a file"),
-        (MINI, "advprop", "no advprop weights of efficientnet-mini are shipped yet"),
-        (MINI, "imagenet", "no imagenet weights of efficientnet-mini are shipped yet"),
+        (MINI, "imagenet", "efficientnet-mini was trained with AdvProp alone"),
     ],
 )
 def test_weights_that_do_not_exist_are_refused_with_the_reason(backbone: str, weights: str, reason: str) -> None:

@@ -17,8 +17,9 @@ import torch
 from efficientnet_pytorch import utils
 
 from cache.errors import InputError, StorageError
-from pipeline import download
-from pipeline.backbone import read_weights
+from pipeline import download, weights
+from pipeline.backbone import make_backbone, read_weights
+from pipeline.config.featurize import MINI
 from pipeline.weights import FOLDER_VARIABLE, fetch_weights, official_kind, official_url, weights_folder
 
 B0 = "efficientnet-b0"
@@ -401,3 +402,19 @@ def redirecting(target: str) -> type[BaseHTTPRequestHandler]:
             pass
 
     return Handler
+
+
+def test_our_own_weights_are_shipped_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = fetch_weights(MINI, "advprop")
+    assert path.parent.name == "shipped" and path.stat().st_size <= 3_000_000
+    assert path.with_suffix(".md").read_text().startswith("# efficientnet-mini")
+    backbone = make_backbone(MINI, "advprop", 64)
+    assert backbone.mean == backbone.std == (0.5, 0.5, 0.5)
+    assert sum(one.numel() for one in backbone.network.parameters()) <= 1_400_000
+    features = backbone.network(torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1)
+    assert torch.isfinite(features).all() and float(features.std(dim=0).mean()) > 0.01
+    changed = tmp_path / path.name
+    changed.write_bytes(path.read_bytes()[:-1] + b"x")
+    monkeypatch.setitem(weights.SHIPPED, MINI, changed)
+    with pytest.raises(InputError, match=r"wrong hash.*git checkout pipeline/shipped"):
+        fetch_weights(MINI, "advprop")

@@ -1,0 +1,91 @@
+"""Do GAN samples help a head? With and without them in the schedule, by report 001's networks and by the better one.
+
+    python benchmarks/gan_worth.py --source cifar-10/train --per-class 20 --val 20 --test 100 [--seeds 5]
+        [--set featurize.backbone=timm:tf_efficientnetv2_b0 featurize.weights=FILE ...]
+
+For each GAN a head is trained on `unaugmented x 8`, on `unaugmented x 3, gan_1 x 2, unaugmented x 3`, and on the same
+after dropping the samples that a head without them finds unlike their class (`--filter`). Equal epochs, other seeds of
+the head; one draw of images and one GAN of each kind. On val the kind is chosen, test is reported.
+"""
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from stage_runs import machine, run_stages, write_json
+
+from cache.records import UNAUGMENTED, FeatureSet
+from pipeline.config.gan import VARIANT
+from pipeline.config.train_head import TrainHeadConfig
+from pipeline.gan_judge import judge_samples, keep_convincing
+from pipeline.head import fit_head, measure
+from pipeline.head import in_memory as rows_of
+
+WITHOUT, WITH = "unaugmented x 8", "unaugmented x 3, gan_1 x 2, unaugmented x 3"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", required=True)
+    parser.add_argument("--per-class", type=int, default=20)
+    parser.add_argument("--val", default="20")
+    parser.add_argument("--test", default="100")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--filter", type=float, default=0.5)
+    parser.add_argument("--kinds", nargs="+", default=["wgan", "conv"])
+    parser.add_argument("--set", nargs="*", default=[])
+    parser.add_argument("--folder", type=Path, help="keep data and checkpoints here, to go on after a stop")
+    parser.add_argument("--out", type=Path, default=Path("data/benchmarks/gan_worth.json"))
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = given.folder or Path(scratch)
+        os.environ["AUGCACHE_STORE"] = str(folder / "store")
+        results = {kind: of_kind(folder / kind, kind, given) for kind in given.kinds}
+    print(f"{given.source}, {given.per_class} images a class, {given.seeds} seeds; {machine()}")
+    print(f"{'GAN':<8}{'head':<20}{'val':>16}{'test':>16}{'against without':>24}")
+    for kind, found in results.items():
+        for name, figures in found["heads"].items():
+            change = 100 * (np.array(figures["test"]) - np.array(found["heads"]["without"]["test"]))
+            cells = "".join(f"{percent(figures[split]):>16}" for split in ("val", "test"))
+            print(f"{kind:<8}{name:<20}{cells}{change.mean():>+15.2f} ± {change.std(ddof=1):.2f}")
+        judged = ", ".join(f"{name} {value:.3g}" for name, value in found["samples"].items())
+        print(f"{'':<8}{found['kept']:.0%} of samples pass the filter; {judged}")
+    write_json(given.out, {"machine": machine(), "given": {k: str(v) for k, v in vars(given).items()}, **results})
+
+
+def of_kind(data: Path, kind: str, given: argparse.Namespace) -> dict[str, Any]:
+    """Heads with and without the samples of one kind of GAN, and what the samples are like."""
+    places = [f"prepare.source={given.source}", f"prepare.val={given.val}", f"prepare.test={given.test}"]
+    chosen = [*places, f"prepare.limit_per_class={given.per_class}", "augment.variants=[]", f"gan.kind={kind}"]
+    schedules = {"without": WITHOUT, "with": WITH, "with, filtered": WITH}
+    found: dict[str, Any] = {"heads": {name: {"val": [], "test": []} for name in schedules}}
+    for name, schedule in schedules.items():
+        for seed in range(given.seeds):
+            own = [f"train_head.schedule=[{schedule}]", f"train_head.seed={seed}"]
+            own.append(f"train_head.gan_filter={given.filter if 'filtered' in name else 0}")
+            job = run_stages(data, [*chosen, *own, *given.set], ["prepare", "gan", "featurize"])
+            train, val, test = (job.features(split) for split in ("train", "val", "test"))
+            config = job.section(TrainHeadConfig)
+            used, dropped = keep_convincing(train, val, config)
+            head = fit_head(used, val, config).head
+            for split, features in (("val", val), ("test", test)):
+                found["heads"][name][split].append(accuracy(head, features[UNAUGMENTED]))
+    found["kept"] = 1 - dropped / len(train[VARIANT])
+    found["samples"] = judge_samples(train[VARIANT], train[UNAUGMENTED], val[UNAUGMENTED], 0.85)
+    return found
+
+
+def accuracy(head: Any, features: FeatureSet) -> float:
+    rows = rows_of(features)
+    return measure(head, rows.features, rows.labels)[1]
+
+
+def percent(values: list[float]) -> str:
+    return f"{100 * np.mean(values):.1f} ± {100 * np.std(values, ddof=1):.1f} %"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""How long each stage will take and what it will fill, from a short calibration on this machine.
+
+Every figure is a time of the stage's own code over a few of the user's images, times what there is to do.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from cache.layout import Array
+from cache.records import UNAUGMENTED, ImageSet
+from pipeline.config.augment import AugmentConfig
+from pipeline.config.featurize import FeaturizeConfig
+from pipeline.config.gan import GanConfig
+from pipeline.config.recipe import Recipe
+from pipeline.config.schedule import Phase
+from pipeline.config.train_model import TrainModelConfig
+from pipeline.featurize import Featurizer
+from pipeline.gan import train_gan
+from pipeline.model import fit_model
+from pipeline.policy import make_augmentation
+from pipeline.survey import Survey
+from pipeline.workers import STARTUP_SECONDS, Pool
+
+PROCESS_BYTES = 280e6  # of one of augment's own
+WRITTEN = 400e6  # bytes a second that a disk takes at least, checksums included
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of one stage: what it makes, how much of that is there already, and seconds and bytes for the rest."""
+
+    stage: str
+    rows: int
+    cached: int
+    seconds: float
+    disk: float
+    memory: float = 0.0
+
+
+def estimate_prepare(found: Survey, size: int, cores: int) -> Estimate:
+    """Two walks over the source, decoding in threads, and a spool beside the sets."""
+    pixels = sum(found.rows.values()) * size * size * 3
+    seconds = 2 * found.list_seconds + found.total * found.decode_seconds / cores + 2 * pixels / WRITTEN
+    return Estimate("prepare", sum(found.rows.values()), 0, seconds, pixels)
+
+
+def estimate_augment(config: AugmentConfig, found: Survey, kept: Mapping[str, int]) -> Estimate:
+    """kept: rows of each file that an earlier run left as they are wanted."""
+    work, total, cached = 0.0, 0, 0
+    for variant in config.variants:
+        augmentation = make_augmentation(config, variant)
+        each = timed(lambda made=augmentation: made(found.images, found.ids)) / len(found.images)  # type: ignore[misc]
+        for split, rows in found.rows.items():
+            there = min(rows, kept.get(f"{split}-{variant}", 0))
+            work += (rows - there) * each
+            total, cached = total + rows, cached + there
+    pixels = (total - cached) * config.size**2 * 3
+    memory = PROCESS_BYTES * Pool(config.workers).processes if work > STARTUP_SECONDS else 0.0
+    return Estimate("augment", total, cached, pool_seconds(work, config) + 2 * pixels / WRITTEN, pixels, memory)
+
+
+def pool_seconds(work: float, config: AugmentConfig) -> float:
+    """Of work that one process does in this time, by the rule of `Pool`: others are started once it pays."""
+    processes = Pool(config.workers).processes
+    alone = work if processes == 1 else min(work, STARTUP_SECONDS)
+    return alone + (STARTUP_SECONDS + (work - alone) / processes if work > alone else 0.0)
+
+
+def estimate_gan(config: GanConfig, found: Survey) -> Estimate:
+    """A few iterations against a few more, of as many classes as are trained at once."""
+    own = config.wgan if config.kind == "wgan" else config.conv
+    classes = min(found.classes, config.wgan.classes_at_once) if config.kind == "wgan" else found.classes
+    labels = np.sort(np.arange(max(len(found.images), 2 * classes)) % classes)
+    rows = found.images[np.arange(len(labels)) % len(found.images)]
+    images = ImageSet(
+        rows, labels, np.array([b"%064x" % number for number in labels]), class_names(classes), UNAUGMENTED
+    )
+
+    def train(iterations: int) -> float:
+        short = {config.kind: own.model_copy(update={"iterations": iterations}), "samples": 2}
+        return timed(lambda: train_gan(images, config.model_copy(update=short), lambda count: None), warm=False)
+
+    few, more = train(2), train(6)
+    chunks = -(-found.classes // classes)
+    made = found.classes * config.samples
+    seconds = chunks * max(0.0, more - few) / 4 * own.iterations
+    return Estimate("gan", made, 0, seconds, made * found.images[0].nbytes)
+
+
+def estimate_featurize(config: FeaturizeConfig, rows: int, cached: int, images: Array) -> tuple[Estimate, int]:
+    """Also how wide a row is. The first call starts the engine, the second shows its rate."""
+    count = config.batch * torch.get_num_threads()
+    block = images[np.arange(count) % len(images)]
+    keys, featurizer = np.zeros(count, dtype="S64"), Featurizer(config)
+    first = timed(lambda: featurizer(block, keys), warm=False)
+    again = timed(lambda: featurizer(block, keys), warm=False)
+    width, bytes_each = len(featurizer(block[:1], keys)[0]), np.dtype(config.dtype).itemsize
+    seconds = max(0.0, first - again) + (rows - cached) * again / count
+    disk = (2 * rows - cached) * width * bytes_each  # in the store and in the output
+    return Estimate("featurize", rows, cached, seconds, disk), width
+
+
+def estimate_train_model(recipe: Recipe, config: TrainModelConfig, found: Survey) -> Estimate:
+    """Two batches against six."""
+
+    def train(batches: int) -> float:
+        count = batches * recipe.batch
+        rows = found.images[np.arange(count) % len(found.images)]
+        ids = np.array([b"%064x" % number for number in range(count)])
+        labels = np.arange(count) % found.classes
+        images = ImageSet(rows, labels, ids, class_names(found.classes), UNAUGMENTED)
+        short = recipe.model_copy(update={"schedule": [Phase(UNAUGMENTED, 1)]})
+        one = config.model_copy(update={"seeds": 1, "checkpoint_seconds": 1e9})
+        return timed(lambda: list(fit_model({UNAUGMENTED: images}, {}, short, one)), warm=False)
+
+    few, more = train(2), train(6)
+    step = max(0.0, more - few) / (4 * recipe.batch)
+    rows = config.seeds * sum(phase.epochs for phase in recipe.schedule) * found.rows["train"]
+    looked = config.seeds * sum(phase.epochs for phase in recipe.schedule) * found.rows.get("val", 0)
+    return Estimate(
+        "train_model", rows, 0, (rows + looked / 3) * step, 0, sum(found.rows.values()) * found.images[0].nbytes
+    )
+
+
+def timed(work: Callable[[], Any], warm: bool = True) -> float:
+    """Seconds of a call; warm: of a second one."""
+    if warm:
+        work()
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def class_names(classes: int) -> tuple[str, ...]:
+    """As many as a set needs."""
+    return tuple(f"class {number}" for number in range(classes))

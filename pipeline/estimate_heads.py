@@ -1,0 +1,120 @@
+"""How long training and judging heads will take, from a short calibration on noise of the right shape."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from cache.layout import Array
+from cache.records import UNAUGMENTED, FeatureSet, ImageSet
+from pipeline.backbone import make_backbone
+from pipeline.classifier import HeadClassifier
+from pipeline.composed import compose
+from pipeline.config.evaluate import EvaluateConfig
+from pipeline.config.featurize import FeaturizeConfig
+from pipeline.config.gan import VARIANT as GAN_VARIANT
+from pipeline.config.schedule import Phase, epochs_of
+from pipeline.config.train_head import TrainHeadConfig
+from pipeline.estimate import Estimate, class_names, timed
+from pipeline.evaluate import evaluate
+from pipeline.head import Head, fit_head, predict_logits
+from pipeline.leakage import nearest_rows
+from pipeline.predictions import Predictions
+from pipeline.robustness import Probe
+from pipeline.worth import worth_of_variants
+
+HEAD_ROWS, PROBED = 2048, 16
+
+
+@dataclass(frozen=True)
+class Heads:
+    """What training and judging heads is about: rows by split, classes, width of features."""
+
+    rows: Mapping[str, int]
+    classes: int
+    width: int
+
+    def features(self, count: int, variant: str = UNAUGMENTED, seed: int = 0) -> FeatureSet:
+        """Noise of this shape."""
+        random = np.random.default_rng(seed)
+        values = random.standard_normal((count, self.width), dtype=np.float32).astype(np.float16)
+        ids = np.array([b"%064x" % (10**9 * seed + number) for number in range(count)])
+        return FeatureSet(values, np.arange(count) % self.classes, ids, class_names(self.classes), variant, "noise")
+
+
+def estimate_train_head(config: TrainHeadConfig, heads: Heads, samples: int) -> Estimate:
+    """samples: rows of a GAN's variant. Steps and validation are timed apart."""
+    epochs = list(epochs_of(config.schedule))
+    few = heads.features(min(max(HEAD_ROWS, 4 * config.batch), heads.rows["train"]))
+    head = _one_epoch(few, config)
+    step = timed(lambda: _one_epoch(few, config)) / len(few)
+    rows = torch.from_numpy(few.features[:])
+    look = timed(lambda: predict_logits(head, rows)) / len(few)
+    trained = sum(samples if variant == GAN_VARIANT else heads.rows["train"] for variant in epochs)
+    variants = len(set(epochs) | {UNAUGMENTED})
+    judged = len(epochs) * heads.rows.get("val", 0) * variants
+    held = (heads.rows["train"] + heads.rows.get("val", 0)) * variants * heads.width * 2
+    return Estimate("train_head", trained, 0, trained * step + judged * look, 0, held)
+
+
+@dataclass(frozen=True)
+class Judging:
+    """What evaluate does: its configuration, the head and backbone, and the images it is timed on."""
+
+    config: EvaluateConfig
+    head: TrainHeadConfig
+    featurize: FeaturizeConfig
+    images: Array
+    variants: int
+
+
+def estimate_evaluate(judging: Judging, heads: Heads) -> Estimate:
+    """Heads without each variant, attacks, corruptions, near duplicates, and the intervals of every report."""
+    config, test = judging.config, heads.rows.get("test", 0)
+    probed = min(test, config.probe_images)
+    reports = judging.variants + len(config.attacks) + len(config.corruptions) * len(config.severities)
+    seconds = _worth_seconds(judging, heads)
+    if test:
+        seconds += probed / PROBED * _probe_seconds(judging, heads)
+        random = np.random.default_rng(0).random((test, heads.classes), dtype=np.float32)
+        rows = heads.features(test)
+        guess = Predictions(
+            random / random.sum(axis=1, keepdims=True), rows.labels, rows.ids, rows.classes, UNAUGMENTED
+        )
+        seconds += reports * timed(lambda: evaluate(guess, config.confidence), warm=False)
+    held_out = test + heads.rows.get("val", 0)
+    among, queries = heads.features(HEAD_ROWS).features[:], heads.features(256).features[:]
+    each = timed(lambda: nearest_rows(queries, among)) / (len(among) * len(queries))
+    seconds += each * held_out * heads.rows["train"]
+    total = sum(heads.rows.values()) * judging.variants * heads.width * 2
+    return Estimate("evaluate", test * judging.variants, 0, seconds, 0, total)
+
+
+def _worth_seconds(judging: Judging, heads: Heads) -> float:
+    names = {phase.variant for phase in judging.head.schedule} | {UNAUGMENTED}
+    count = min(8 * judging.head.batch, HEAD_ROWS, heads.rows["train"])
+    train = {name: heads.features(count, name) for name in names}
+    val = {UNAUGMENTED: heads.features(64, seed=1)} if heads.rows.get("val") else {}
+    head = judging.head.model_copy(update={"gan_filter": 0.0})
+    spent = timed(lambda: worth_of_variants(train, val, head, judging.config.worth_seeds), warm=False)
+    return spent * heads.rows["train"] / count
+
+
+def _probe_seconds(judging: Judging, heads: Heads) -> float:
+    """Of attacking and corrupting a few images."""
+    backbone = make_backbone(*judging.featurize.backbone_arguments)
+    rows = heads.features(256)
+    classifier = HeadClassifier(_one_epoch(rows, judging.head), rows.classes, {})
+    chosen = heads.features(PROBED)
+    images = ImageSet(judging.images[:PROBED], chosen.labels, chosen.ids, chosen.classes, UNAUGMENTED)
+    probe, config = Probe(compose(backbone, judging.featurize, classifier), images), judging.config
+    spent = timed(lambda: list(probe.attacked(config.attacks)), warm=False) if config.attacks else 0.0
+    if config.corruptions and config.severities:
+        spent += timed(lambda: list(probe.corrupted(config.corruptions, config.severities)), warm=False)
+    return spent
+
+
+def _one_epoch(features: FeatureSet, config: TrainHeadConfig) -> Head:
+    short = config.model_copy(update={"schedule": [Phase(UNAUGMENTED, 1)]})
+    return fit_head({UNAUGMENTED: features}, {}, short).head

@@ -1,0 +1,39 @@
+"""What earlier runs have left that a run with these values would take over."""
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+
+from cache.parts import PartStore, store_folder
+from cache.records import UNAUGMENTED, ImageSet
+from pipeline.config.augment import AugmentConfig
+from pipeline.featurize import Featurizer
+from pipeline.policy import make_augmentation
+
+
+def kept_images(
+    config: AugmentConfig, prepared: Mapping[str, ImageSet], made: Mapping[str, ImageSet]
+) -> dict[str, int]:
+    """Rows of each augmented file `<split>-<variant>` that the same recipe made from the same images."""
+    found = {}
+    for variant in config.variants:
+        recipe = make_augmentation(config, variant).recipe
+        for split, images in prepared.items():
+            old = made.get(f"{split}-{variant}")
+            if old is not None and old.recipe == recipe:
+                found[f"{split}-{variant}"] = int(np.isin(images.ids, old.ids).sum())
+    return found
+
+
+def kept_features(featurizer: Featurizer, sets: Collection[ImageSet]) -> int:
+    """Rows of these sets whose features the store holds."""
+    index = PartStore(store_folder() / "features", featurizer.recipe).open()
+    return sum(len(images) - len(index.missing(images.keys())) for images in sets)
+
+
+def sets_of(
+    prepared: Mapping[str, ImageSet], made: Mapping[str, ImageSet], current: Mapping[str, int]
+) -> list[ImageSet]:
+    """The sets whose pixels are already those that featurize would see."""
+    whole = [images for name, images in made.items() if current.get(name) == len(images)]
+    return [*prepared.values(), *(images for images in whole if images.variant != UNAUGMENTED)]

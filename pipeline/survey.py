@@ -1,0 +1,80 @@
+"""What prepare would make of a source, and some of its images, without making it."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from cache.layout import Array, hex_keys, row_digests
+from pipeline.archive import Unreadable, walk
+from pipeline.config.prepare import PrepareConfig
+from pipeline.decode import decode
+from pipeline.ingest import list_source
+from pipeline.places import Places, arrange
+from pipeline.split import SplitRule, imbalanced_rows, split_rows
+
+SAMPLE = 32  # images that are looked at
+
+
+@dataclass(frozen=True)
+class Survey:
+    """rows: of each split, duplicates aside. total: images that are read. images: uint8 [k, s, s, 3], some of them.
+
+    list_seconds: to name every file. decode_seconds: of one image, by one thread.
+    """
+
+    rows: Mapping[str, int]
+    classes: int
+    total: int
+    images: Array
+    list_seconds: float
+    decode_seconds: float
+
+    @property
+    def ids(self) -> Array:
+        """Of the images that were looked at."""
+        return hex_keys(row_digests(self.images))
+
+
+def survey(config: PrepareConfig) -> Survey:
+    """List the source, place every name, decode a few images. Raises InputError where it cannot be used."""
+    started = time.perf_counter()
+    listing = list_source(config.source)
+    listed = time.perf_counter() - started
+    official = {split for split in ("val", "test") if getattr(config, split) == "official"}
+    places = arrange(listing.names, listing.annotations, {"train", *official})
+    rows, classes = _rows(places, config)
+    images, seconds = _sample(config, places)
+    return Survey(rows, classes, len(places.names), images, listed, seconds)
+
+
+def _rows(places: Places, config: PrepareConfig) -> tuple[dict[str, int], int]:
+    """Images of each split, by the rules that prepare obeys, and how many classes stay."""
+    names = [np.frombuffer(name.encode(), dtype=np.uint8) for name in places.names]
+    ids = hex_keys(np.concatenate([row_digests(name[None]) for name in names]))
+    columns = (ids, places.labels, places.held, places.classes)
+    if config.imbalance:
+        kept, numbers = imbalanced_rows(*columns, config.imbalance, config.seed)
+        labels = np.searchsorted(numbers, places.labels[kept])
+        columns = (ids[kept], labels, places.held[kept], tuple(places.classes[number] for number in numbers))
+    rule = SplitRule(config.val, config.test, config.limit_per_class, config.seed)
+    return {split: len(index) for split, index in split_rows(*columns, rule).items()}, len(columns[3])
+
+
+def _sample(config: PrepareConfig, places: Places) -> tuple[Array, float]:
+    """The first images that can be read, and the seconds that one takes."""
+    wanted, spent = {places.prefix + name for name in places.names}, 0.0
+    images: list[Array] = []
+    for entry in walk(config.source):
+        if entry.name in wanted and len(images) < SAMPLE:
+            content = entry.read()
+            started = time.perf_counter()
+            try:
+                images.append(decode(content, config.size))
+            except Unreadable:
+                continue
+            spent += time.perf_counter() - started
+        if len(images) == SAMPLE:
+            break
+    return np.stack(images), spent / len(images)

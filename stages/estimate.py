@@ -1,0 +1,76 @@
+"""Say what a run would take, before it: time, disk and memory of each stage, and how much is in the cache.
+
+\b
+  python -m stages.estimate
+  python -m stages.estimate --set prepare.source=photos --set featurize.backbone=efficientnet-b0
+
+Nothing is written. A few of the images go through each stage's own code on this machine; the rest is arithmetic. Stages
+that DVC would skip take nothing. Rows are known to be in the cache only as far as the stages before are up to date.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import typer
+import yaml
+
+from pipeline.config.whole import read_params
+from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Params, Quiet, description, make_app, one_line_errors
+
+app = make_app()
+
+
+@app.command(help=description())
+def main(
+    params: Params = PARAMS, override: Overrides = None, data: Data = DATA, quiet: Quiet = False, debug: Debug = False
+) -> None:
+    """Survey, calibrate, print a line a stage."""
+    with one_line_errors("estimate", debug):
+        from pipeline.whole_estimate import Past, estimate_all
+
+        sections, plain = read_params(params, override or []), read_params(params, [])
+        job = Job("estimate", sections, data.absolute(), data.absolute(), quiet)
+        changed = [name for name, section in sections.items() if section != plain[name]]
+        due = stages_to_run(Path(), changed) if data == DATA else set(sections)
+        prepared = job.sets("prepare") if "prepare" not in changed and data.exists() else {}
+        past = Past(prepared, job.sets("augment") if prepared else {})
+        typer.echo(f"{'stage':<13}{'rows':>12}{'in the cache':>14}{'time':>12}{'disk':>12}{'memory':>12}")
+        seconds, disk = 0.0, 0.0
+        for one in estimate_all(sections, past, due):
+            seconds, disk = seconds + one.seconds, disk + one.disk
+            cells = f"{span(one.seconds):>12}{one.disk / 1e6:>9,.0f} MB{one.memory / 1e6:>9,.0f} MB"
+            typer.echo(f"{one.stage:<13}{one.rows:>12,}{one.cached:>14,}{cells}")
+        typer.echo(f"{'all':<13}{'':>26}{span(seconds):>12}{disk / 1e6:>9,.0f} MB")
+
+
+def stages_to_run(folder: Path, changed: Collection[str]) -> set[str]:
+    """The stages that `dvc repro` would run in a project; changed: those whose values differ from its params.yaml.
+
+    All of them where DVC has not run yet, or is not there to be asked.
+    """
+    described: dict[str, Any] = yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    command = [sys.executable, "-m", "dvc", "status", "--json"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 - no shell
+    try:
+        found = set(json.loads(done.stdout)) | set(changed)
+    except ValueError:
+        return set(described)
+    for name, stage in described.items():  # in the order of the story: what is upstream comes first
+        if any(f"data/{other}" in stage["deps"] for other in found):
+            found.add(name)
+    return found & set(described)
+
+
+def span(seconds: float) -> str:
+    """Such as `45 s`, `12 min` or `3.5 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,87 @@
+"""`python -m stages.estimate` counts exactly, times roughly, and knows what is there already."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.config.augment import AugmentConfig
+from pipeline.config.whole import read_params
+from pipeline.estimate import pool_seconds
+from pipeline.workers import STARTUP_SECONDS
+from stages import augment, featurize, prepare
+from stages.estimate import app, span, stages_to_run
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = [
+    "prepare.size=32", "augment.size=32", "augment.variants=[color_1]", "featurize.size=32", "featurize.batch=16",
+    "train_head.schedule=[unaugmented x 1, color_1 x 1]", "train_head.hidden=[]", "evaluate.worth_seeds=1",
+    "evaluate.attacks=[{eps: 1, steps: 1, restarts: 1}]", "evaluate.corruptions=[jpeg]", "evaluate.severities=[1]",
+]  # fmt: skip
+
+
+def estimate(data: Path, source: Path, *more: str) -> dict[str, list[str]]:
+    """The cells of each stage's line."""
+    sets = [part for each in (f"prepare.source={source}", *SMALL, *more) for part in ("--set", each)]
+    done = CliRunner().invoke(app, ["--params", str(ROOT / "params.yaml"), "--data", str(data), *sets])
+    assert done.exit_code == 0, done.output
+    return {line.split()[0]: line.split()[1:] for line in done.output.splitlines()[1:]}
+
+
+def test_rows_are_counted_exactly_and_nothing_is_written(
+    photos: Path, tmp_path: Path, make_job: Callable[..., Any]
+) -> None:
+    data = tmp_path / "data"
+    before = estimate(data, photos)
+    assert not data.exists()
+    assert [before[name][1] for name in ("prepare", "augment", "featurize")] == ["0", "0", "0"]
+    for stage, module in (("prepare", prepare), ("augment", augment), ("featurize", featurize)):
+        job = make_job(stage, data, f"prepare.source={photos}", *SMALL)
+        module.run(job)
+        made = job.facts["rows"]
+        assert int(before[stage][0]) == (sum(made.values()) if stage == "prepare" else made)
+    after = estimate(data, photos)
+    assert after["augment"][:2] == ["30", "30"] and after["featurize"][:2] == ["60", "60"]
+    other = estimate(data, photos, "featurize.size=48", "augment.seed=1")
+    assert other["augment"][:2] == ["30", "0"] and other["featurize"][:2] == ["60", "0"]
+
+
+def test_a_gan_and_a_full_model_have_lines_of_their_own(photos: Path, tmp_path: Path, store: Path) -> None:
+    short = "train_model.override={schedule: [unaugmented x 2], batch: 8}"
+    more = ["gan.kind=wgan", "gan.size=8", "gan.samples=5", "train_model.recipe=002-v2-20-standard", short]
+    found = estimate(tmp_path / "data", photos, *more)
+    assert found["gan"][0] == "15" and found["train_model"][0] == str(2 * int(found["train_head"][0]) // 2)
+    assert not (store / "checkpoints").exists()
+
+
+def test_a_source_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["--params", str(ROOT / "params.yaml"), "--set", "prepare.source=/nowhere"])
+    assert done.exit_code == 2 and done.output.count("\n") <= 2 and "no such folder or archive" in done.output
+
+
+def test_other_processes_share_what_is_left_once_they_pay() -> None:
+    config = read_params(ROOT / "params.yaml", ["augment.workers=4"])["augment"]
+    assert isinstance(config, AugmentConfig)
+    assert pool_seconds(1.0, config) == 1.0
+    assert pool_seconds(100.0, config) == pytest.approx(2 * STARTUP_SECONDS + (100 - STARTUP_SECONDS) / 4)
+    assert pool_seconds(100.0, config.model_copy(update={"workers": 1})) == 100.0
+
+
+def test_stages_below_a_changed_one_run_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = SimpleNamespace(stdout=json.dumps({"featurize": []}))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
+    assert stages_to_run(ROOT, []) == {"featurize", "train_head", "evaluate", "report"}
+    assert stages_to_run(ROOT, ["gan"]) >= {"gan", "featurize", "train_model"}
+    answer.stdout = "{}"
+    assert stages_to_run(ROOT, []) == set()
+    answer.stdout = "dvc is not there"
+    assert "prepare" in stages_to_run(ROOT, [])
+
+
+def test_spans_are_read_by_people() -> None:
+    assert [span(seconds) for seconds in (4.4, 150.0, 7200.0)] == ["4 s", "2 min", "2.0 h"]
