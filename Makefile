@@ -41,7 +41,7 @@ lint: .venv/ready
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is needed and was not found"; exit 2; }
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet uv==0.13.8
-	$(UV) install --quiet --system-certs --no-deps -r requirements.txt
+	$(UV) install --quiet --compile-bytecode --system-certs --no-deps -r requirements.txt
 	$(UV) install --quiet --system-certs --no-deps -e .
 	@touch $@
 

@@ -83,7 +83,9 @@ def seconds(name: str, folder: Path, size: int, number: int, more: list[str]) ->
         command = [sys.executable, "-m", "stages.featurize", "--data", str(folder), *sets]
         own = {"AUGCACHE_STORE": str(folder / f"store-{number}")}
     started = time.perf_counter()
-    subprocess.run(command, cwd=ROOT, env=os.environ | own, capture_output=True, check=True)
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | own, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{name} failed: {done.stderr}")
     return time.perf_counter() - started
 
 
@@ -130,7 +132,7 @@ def run_peer(name: str, path: Path) -> None:
     with torch.no_grad():
         for images, _ in DataLoader(Images(path), batch_size=BATCH):
             found.append(features((images - MEAN) / STD))
-    with h5py.File(path.with_name(f"{name}.h5"), "w") as file:
+    with h5py.File(path.parents[1] / f"{name}.h5", "w") as file:
         file["features"] = torch.cat(found).numpy()
 
 

@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=512)
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--set", nargs="*", default=[], help="more of train_head's values, such as precision=bfloat16")
     parser.add_argument("--out", type=Path, default=Path("data/benchmarks/train_head.json"))
     given = parser.parse_args()
     whole = synthetic_features(given.rows, given.classes, 0)
@@ -76,7 +77,15 @@ def main() -> None:
 
 def fit(train: FeatureSet, given: argparse.Namespace) -> None:
     """Ours, with the optimizer of the peers."""
-    chosen = ["optimizer=adamw", f"hidden=[{given.hidden}]", f"batch={given.batch}", "lr=0.001", "lr_schedule=constant"]
+    chosen = [
+        *given.set,
+        "dropout=0",
+        "optimizer=adamw",
+        f"hidden=[{given.hidden}]",
+        f"batch={given.batch}",
+        "lr=0.001",
+        "lr_schedule=constant",
+    ]
     phases = f"schedule=[unaugmented x {EPOCHS}]"
     config = read_params(ROOT / "params.yaml", [f"train_head.{each}" for each in (*chosen, phases)])["train_head"]
     assert isinstance(config, TrainHeadConfig)

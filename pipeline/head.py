@@ -95,10 +95,18 @@ def fit_head(
 
 def _make_head(first: Rows, classes: int, config: TrainHeadConfig) -> Head:
     head = Head([first.features.shape[1], *config.hidden, classes], config.dropout, config.input_dropout)
-    everything = first.features.float()
-    head.mean.copy_(everything.mean(dim=0))
-    head.deviation.copy_(everything.std(dim=0).clamp_min(1e-6))
+    mean, deviation = statistics_of(first)
+    head.mean.copy_(mean)
+    head.deviation.copy_(deviation)
     return head
+
+
+def statistics_of(rows: Rows) -> tuple[Tensor, Tensor]:
+    """Mean and deviation [d] of features, a block at a time; torch's own `std` of columns takes ten times as long."""
+    count, blocks = len(rows.labels), rows.features.split(EVALUATION_ROWS)
+    mean = torch.stack([block.float().sum(dim=0) for block in blocks]).sum(dim=0) / count
+    squares = torch.stack([(block.float() - mean).square().sum(dim=0) for block in blocks]).sum(dim=0)
+    return mean, (squares / max(1, count - 1)).sqrt().clamp_min(1e-6)
 
 
 @dataclass(frozen=True)
@@ -157,7 +165,8 @@ def _train_epoch(learner: _Learner, rows: Rows, config: TrainHeadConfig) -> dict
     total, right = torch.zeros(()), torch.zeros(())
     for index in order.split(config.batch):
         labels = rows.labels[index]
-        logits = learner.head(rows.features[index].float())
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
+            logits = learner.head(rows.features[index].float()).float()
         loss = functional.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
         learner.step(loss)
         total += loss.detach() * len(index)

@@ -199,9 +199,8 @@ def _runs(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         rate = rows_made / seconds if rows_made and seconds else None
         share = cached / rows_made if cached is not None and rows_made else None
         summary = str(known[stage].get("summary", ""))
-        rows.append(
-            {"stage": stage, "seconds": seconds, "rows": rows_made, "rate": rate, "cached": share, "summary": summary}
-        )
+        cost = {"seconds": seconds, "rate": rate, "cached": share, "bytes": number(known[stage].get("bytes"))}
+        rows.append({"stage": stage, "rows": rows_made, "summary": summary, **cost})
     return rows
 
 

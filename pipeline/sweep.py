@@ -14,7 +14,7 @@ from cache.records import UNAUGMENTED, FeatureSet
 from pipeline.config.schedule import GAN, Phase
 from pipeline.config.sweep import SweepConfig
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.head import Head, Rows, check_sets, in_memory
+from pipeline.head import Head, Rows, check_sets, in_memory, statistics_of
 from pipeline.heads import CELLS, Norm, Pass, Spec, head_of, judge, make_stack, rates_of
 from pipeline.seeds import torch_seeded
 
@@ -64,8 +64,7 @@ def make_arena(
         raise InputError("a GAN's variant cannot be cross-validated", where="sweep.folds", remedy=remedy)
     rows = {variant: in_memory(train[variant]) for variant in sorted({UNAUGMENTED, *(p.variant for p in schedule)})}
     plain = rows[UNAUGMENTED]
-    features = plain.features.float()
-    norm = Norm(features.mean(dim=0), features.std(dim=0).clamp_min(1e-6))
+    norm = Norm(*statistics_of(plain))
     judged_by = plain if folds is not None else in_memory(val[UNAUGMENTED])
     return Arena(rows, judged_by, folds, norm, len(train[UNAUGMENTED].classes))
 

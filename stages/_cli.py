@@ -198,7 +198,8 @@ def _record(job: Job, summary: str, seconds: float) -> None:
     typer.echo(f"{job.stage}: {summary} ({seconds:.1f} s)")
     if job.out != job.data / job.stage:
         return  # an experiment beside the run
-    record = {"stage": job.stage, "summary": summary, "seconds": round(seconds, 2), **job.facts}
+    size = sum(path.stat().st_size for path in job.out.rglob("*") if path.is_file())
+    record = {"stage": job.stage, "summary": summary, "seconds": round(seconds, 2), "bytes": size, **job.facts}
     write_text(job.data / "runs" / f"{job.stage}.json", json.dumps(record, indent=2) + "\n")
 
 

@@ -63,7 +63,9 @@ def findings(**change: Any) -> Findings:
             f"test,2,{2:064x},{EVIL},3,{3:064x},cat,0.987654\n"
         ),
         "runs/prepare.json": '{"stage": "prepare", "seconds": 2.0, "summary": "done", "rows": {"train": 6, "val": 4}}',
-        "runs/featurize.json": '{"stage": "featurize", "seconds": 4, "summary": "<b>", "rows": 20, "cached": 15}',
+        "runs/featurize.json": (
+            '{"stage": "featurize", "seconds": 4, "bytes": 2500000, "summary": "<b>", "rows": 20, "cached": 15}'
+        ),
         "runs/report.json": '{"stage": "report", "seconds": 9.9, "summary": "the last page"}',
     }
     values: dict[str, Any] = {

@@ -25,4 +25,7 @@ class TrainHeadConfig(Section):
         ge=0, lt=1, description="GAN samples whose class a head trained without them finds less likely are dropped"
     )
     batch: int = Field(ge=1, description="rows a step")
+    precision: Literal["float32", "bfloat16"] = Field(
+        description="arithmetic of training; bfloat16 pays on processors that have it (AMX); `sweep` takes float32"
+    )
     seed: int = Field(ge=0, description="seed of initialisation, order and dropout")

@@ -180,7 +180,7 @@ def test_page_stands_without(missing: str) -> None:
 
 def test_time_and_cache_hits_are_listed_in_the_pipelines_order_without_the_page_itself() -> None:
     text = Page(render_report(findings())).text
-    assert "prepare 2.0 s 10 5 – done featurize 4.0 s 20 5 75.0 % <b>" in text
+    assert "prepare 2.0 s 10 5 – done featurize 4.0 s 20 5 75.0 % 2.5 MB <b>" in text
     assert "the last page" not in text
 
 
