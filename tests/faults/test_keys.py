@@ -23,7 +23,9 @@ from pipeline.policy import make_augmentation
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 GOLDEN = Path(__file__).parent / "golden"
 PHOTOS = 36
-BASE = ("featurize.size=32", "featurize.batch=16", "featurize.device=cpu")
+BASE = tuple(
+    f"featurize.{each}" for each in ("size=32", "batch=16", "device=cpu", "weights=random", "engine=eager")
+)
 POLICIES = ("spatial_1", "color_1", "auto_1", "rand_1")
 REMAKE = "If that is meant, raise CODE_VERSION and run make_golden of this file."
 
@@ -48,6 +50,8 @@ def augment_key(variant: str = "color_1", *more: str) -> str:
         "size=48",
         "interpolation=bilinear",
         "engine=compile",
+        "engine=onnx",
+        "weights=advprop",
         "precision=bfloat16",
         "dtype=float32",
         "batch=32",

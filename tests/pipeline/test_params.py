@@ -46,7 +46,7 @@ def test_overrides_replace_values_as_on_dvc_s_command_line() -> None:
         ("augment.variants=[spatial]", "<policy>_<draw>"),
         ("prepare.val=0", "a fraction, a count per class, `official` or `none`"),
         ("prepare.val=1.5", "prepare.val"),
-        ("featurize.engine=turbo", "'eager' or 'compile'"),
+        ("featurize.engine=turbo", "'compile' or 'onnx'"),
         ("lr=3", "section.key=value"),
         ("train_head.lr", "section.key=value"),
         ("train_head.lr=[", "not YAML"),
