@@ -58,7 +58,7 @@ def make_manifest(
         size=config.size,
         size_rule=RULE,
         decoder=f"pillow {PIL.__version__}",
-        split=config.model_dump(include={"val", "test", "limit_per_class", "imbalance", "seed"}),
+        split=_split_of(config),
         images={split: len(index) for split, index in rows.items()},
         classes={
             name: {split: int(count[number]) for split, count in counts.items()}
@@ -70,6 +70,17 @@ def make_manifest(
         beyond_limit=len(duplicates.kept) - sum(map(len, rows.values())),
         duplicates=_describe(duplicates, names),
     )
+
+
+def describes(manifest: str, config: PrepareConfig) -> bool:
+    """Whether sets with this manifest were prepared as the configuration says, from a source of the same name."""
+    then = json.loads(manifest)
+    now = {"source": source_name(config.source), "size": config.size, "split": _split_of(config)}
+    return {key: then.get(key) for key in now} == now
+
+
+def _split_of(config: PrepareConfig) -> dict[str, Any]:
+    return config.model_dump(include={"val", "test", "limit_per_class", "imbalance", "seed"})
 
 
 def source_name(source: str) -> str:

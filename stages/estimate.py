@@ -18,6 +18,7 @@ from typing import Any
 import typer
 import yaml
 
+from pipeline.config.prepare import PrepareConfig
 from pipeline.config.whole import read_params
 from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Params, Quiet, description, make_app, one_line_errors
 
@@ -30,13 +31,16 @@ def main(
 ) -> None:
     """Survey, calibrate, print a line a stage."""
     with one_line_errors("estimate", debug):
+        from pipeline.manifest import describes
         from pipeline.whole_estimate import Past, estimate_all
 
         sections, plain = read_params(params, override or []), read_params(params, [])
         job = Job("estimate", sections, data.absolute(), data.absolute(), quiet)
         changed = [name for name, section in sections.items() if section != plain[name]]
         due = stages_to_run(Path(), changed) if data == DATA else set(sections)
-        prepared = job.sets("prepare") if "prepare" not in changed and data.exists() else {}
+        manifest, config = job.data / "prepare" / "manifest.json", job.section(PrepareConfig)
+        alike = manifest.exists() and describes(manifest.read_text(encoding="utf-8"), config)
+        prepared = job.sets("prepare") if alike else {}
         past = Past(prepared, job.sets("augment") if prepared else {})
         typer.echo(f"{'stage':<13}{'rows':>12}{'in the cache':>14}{'time':>12}{'disk':>12}{'memory':>12}")
         seconds, disk = 0.0, 0.0

@@ -11,7 +11,12 @@ from pipeline.export import largest_difference, to_onnx
 
 @pytest.mark.parametrize(
     ("size", "overrides"),
-    [(32, ()), (24, ()), (50, ("featurize.interpolation=bilinear",)), (32, ("featurize.backbone=timm:resnet10t", "featurize.weights=random"))],
+    [
+        (32, ()),
+        (24, ()),
+        (50, ("featurize.interpolation=bilinear",)),
+        (32, ("featurize.backbone=timm:resnet10t", "featurize.weights=random")),
+    ],
 )
 def test_onnx_agrees_with_pytorch(size: int, overrides: tuple[str, ...]) -> None:
     bundle = tiny_bundle(size, *overrides)

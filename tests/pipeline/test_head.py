@@ -13,7 +13,7 @@ from pipeline.classifier import HeadClassifier, load_classifier, save_classifier
 from pipeline.config.schedule import Phase, epochs_of
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.config.whole import read_params
-from pipeline.head import fit_head
+from pipeline.head import fit_head, in_memory, statistics_of
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("ant", "bee", "cow")
@@ -46,6 +46,25 @@ def train() -> dict[str, FeatureSet]:
 def test_a_head_learns_clouds_that_are_apart(config: TrainHeadConfig, train: dict[str, FeatureSet]) -> None:
     fit = fit_head(train, {"unaugmented": make_features(300, seed=1)}, config)
     assert fit.curves[fit.best_epoch - 1]["val_accuracy"] > 0.97
+
+
+def test_half_precision_learns_the_same_and_keeps_its_weights_whole(
+    config: TrainHeadConfig, train: dict[str, FeatureSet]
+) -> None:
+    whole, half = (
+        fit_head(train, {}, config.model_copy(update={"precision": one})).head for one in ("float32", "bfloat16")
+    )
+    for ours, theirs in zip(whole.state_dict().values(), half.state_dict().values(), strict=True):
+        assert theirs.dtype == torch.float32
+        torch.testing.assert_close(ours, theirs, rtol=0.1, atol=0.05)
+    assert not torch.equal(whole.layers[1].weight, half.layers[1].weight)
+
+
+def test_statistics_are_those_of_all_rows() -> None:
+    rows = in_memory(make_features(9000))  # more than one block
+    mean, deviation = statistics_of(rows)
+    torch.testing.assert_close(mean, rows.features.float().mean(dim=0))
+    torch.testing.assert_close(deviation, rows.features.float().std(dim=0))
 
 
 def test_epochs_follow_the_schedule(config: TrainHeadConfig, train: dict[str, FeatureSet]) -> None:
