@@ -68,8 +68,8 @@ def test_page_shows_the_figures_with_their_intervals() -> None:
 
 
 def test_page_says_when_the_weights_are_random() -> None:
-    given = findings().featurize.model_copy(update={"weights": "b0.safetensors"})
-    assert "weights are random" in Page(render_report(findings())).text
+    random, given = (findings().featurize.model_copy(update={"weights": name}) for name in ("random", "b0.safetensors"))
+    assert "weights are random" in Page(render_report(findings(featurize=random))).text
     trained = Page(render_report(findings(featurize=given))).text
     assert "weights are random" not in trained
     assert "weights b0.safetensors" in trained

@@ -34,7 +34,10 @@ def test_every_image_file_becomes_a_feature_file(data: Path, make_job: MakeJob) 
     names = ["test-unaugmented.h5", "train-color_1.h5", "train-unaugmented.h5"]
     assert [path.name for path in sorted((data / "featurize").iterdir())] == names
     assert summary.startswith("15 rows in 3 files, 15 computed, 0 from the cache")
-    assert "RANDOM weights" in summary
+    assert "RANDOM weights" not in summary
+    other = make_job("featurize", data, *SMALL, "featurize.weights=random")
+    assert featurize.run(other).endswith("by efficientnet-mini with RANDOM weights")
+    featurize.run(make_job("featurize", data, *SMALL))
     made, source = (
         read_features(data / "featurize" / "train-color_1.h5"),
         read_images(data / "augment" / "train-color_1.h5"),
