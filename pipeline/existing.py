@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from cache.parts import PartStore, store_folder
-from cache.records import UNAUGMENTED, ImageSet
+from cache.records import ImageSet
 from pipeline.config.augment import AugmentConfig
 from pipeline.featurize import Featurizer
 from pipeline.policy import make_augmentation
@@ -35,5 +35,4 @@ def sets_of(
     prepared: Mapping[str, ImageSet], made: Mapping[str, ImageSet], current: Mapping[str, int]
 ) -> list[ImageSet]:
     """The sets whose pixels are already those that featurize would see."""
-    whole = [images for name, images in made.items() if current.get(name) == len(images)]
-    return [*prepared.values(), *(images for images in whole if images.variant != UNAUGMENTED)]
+    return [*prepared.values(), *(images for name, images in made.items() if current.get(name) == len(images))]

@@ -67,3 +67,9 @@ def test_the_operating_system_s_errors_are_one_line(tmp_path: Path) -> None:
 
     with pytest.raises(StorageError, match="/somewhere/file: cannot write: Permission denied"):
         _run_locked(Job("report", {}, tmp_path, tmp_path / "report", quiet=True), run)
+
+
+def test_a_flag_of_one_stage_is_no_flag_of_another() -> None:
+    for flag in ("--tune", "--recipe", "--train_head"):
+        done = command(flag)
+        assert done.returncode == 2 and f"No such option: {flag}" in done.stderr
