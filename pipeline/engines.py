@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cache.errors import InputError
+from cache.errors import InputError, ParamsError
 
 Engine = Callable[[Tensor], Tensor]  # normalised images float32 [k, 3, s, s] to features [k, d]
 
@@ -61,6 +61,11 @@ def _onnx(network: nn.Module, place: Place) -> Engine:
     """ONNX Runtime, one thread a call; the bits of a row are the same in blocks of any size (tested)."""
     from onnxruntime import InferenceSession, SessionOptions
 
+    if place.device.type != "cpu":  # device: auto, on a machine with a GPU
+        what, where = "onnx computes on the CPU", "params.yaml featurize.engine"
+        raise ParamsError(
+            what, where=where, found=place.device.type, remedy=f"{REMEDY} Or set featurize.device to cpu."
+        )
     options = SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = InferenceSession(_exported(network, place.size), options, providers=["CPUExecutionProvider"])

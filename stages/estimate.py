@@ -38,6 +38,9 @@ def main(
         job = Job("estimate", sections, data.absolute(), data.absolute(), quiet)
         changed = [name for name, section in sections.items() if section != plain[name]]
         due = stages_to_run(Path(), changed) if data == DATA else set(sections)
+        if not due:
+            typer.echo("estimate: nothing to do, DVC would skip every stage")
+            return
         manifest, config = job.data / "prepare" / "manifest.json", job.section(PrepareConfig)
         alike = manifest.exists() and describes(manifest.read_text(encoding="utf-8"), config)
         prepared = job.sets("prepare") if alike else {}

@@ -9,7 +9,7 @@ Writes  data/report/index.html           without whatever this run lacks: a val 
 
 import yaml
 
-from cache.reader import read_features, read_images
+from cache.reader import read_features
 from cache.writer import write_bytes
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.featurize import FeaturizeConfig
@@ -22,7 +22,7 @@ from stages._cli import Job, run_stage
 
 def run(job: Job) -> str:
     """Gather, render, write; return the summary."""
-    images = [path for stage in ("prepare", "augment", "gan") for path in sorted((job.data / stage).glob("*.h5"))]
+    images = {name: one for stage in ("prepare", "augment", "gan") for name, one in job.sets(stage).items()}
     features = sorted((job.data / "featurize").glob("*.h5"))
     texts = [path for pattern in TEXTS for path in sorted(job.data.glob(pattern))]
     used, committed = plain_values(job.sections), plain_values_like(job.sections, _committed())
@@ -31,7 +31,7 @@ def run(job: Job) -> str:
         report=job.section(ReportConfig),
         evaluate=job.section(EvaluateConfig),
         featurize=job.section(FeaturizeConfig),
-        images={path.stem: read_images(path) for path in images},
+        images=images,
         features={path.stem: read_features(path) for path in features},
         texts={path.relative_to(job.data).as_posix(): path.read_text(encoding="utf-8") for path in texts},
         trainer=job.classifier_folder.name,

@@ -64,6 +64,11 @@ def test_onnx_refuses_what_it_cannot_do(other: str) -> None:
         make_config("engine=onnx", other)
 
 
+def test_onnx_on_a_gpu_that_auto_found_is_refused_in_a_line() -> None:
+    with pytest.raises(ParamsError, match=r"onnx computes on the CPU.*found cuda.*featurize\.device to cpu"):
+        make_engine("onnx", nn.Flatten(), Place(torch.device("cuda"), 8, False))
+
+
 class Fickle(nn.Module):
     """Decides by its input, so what is traced is one way only."""
 

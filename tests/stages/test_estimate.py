@@ -83,5 +83,11 @@ def test_stages_below_a_changed_one_run_too(monkeypatch: pytest.MonkeyPatch) -> 
     assert "prepare" in stages_to_run(ROOT, [])
 
 
+def test_where_nothing_would_run_nothing_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.estimate.stages_to_run", lambda folder, changed: set())
+    done = CliRunner().invoke(app, ["--params", str(ROOT / "params.yaml")])
+    assert (done.exit_code, done.output) == (0, "estimate: nothing to do, DVC would skip every stage\n")
+
+
 def test_spans_are_read_by_people() -> None:
     assert [span(seconds) for seconds in (4.4, 150.0, 7200.0)] == ["4 s", "2 min", "2.0 h"]
