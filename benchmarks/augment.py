@@ -1,9 +1,10 @@
-"""Images a second of our per-image seeded policies against imgaug's own batch mode.
+"""Images a second of our per-image seeded policies, and of the fused ones, against imgaug's own batch mode.
 
     python benchmarks/augment.py [--images 1000] [--size 64] [--processes 2] [--repeats 3]
 
 imgaug: one process, `augment_images` on batches of 64, OpenCV's threads as they come, then resizing to the stored size
-as our policies do it. Ours: the same policy, seeded by image, in one process and in several that are warm.
+as our policies do it. Ours: the same policy, seeded by image, in one process and in several that are warm. A fused
+policy stands against the one that it fuses.
 """
 
 import argparse
@@ -40,11 +41,11 @@ def main() -> None:
     found = {}
     print(f"{given.images} images of {given.size} px, median of {given.repeats}; {machine()}")
     print(
-        f"{'policy':<10}{'imgaug, batches':>16}{'ours, 1':>12}{'ratio':>8}{f'ours, {given.processes}':>12}{'ratio':>8}"
+        f"{'policy':<16}{'imgaug, batches':>16}{'ours, 1':>12}{'ratio':>8}{f'ours, {given.processes}':>12}{'ratio':>8}"
     )
-    for variant in ("spatial_1", "color_1"):
-        made = make_augmentation(config, variant)
-        ways = (lambda made=made: run_imgaug(made, images), lambda made=made: run_ours(made, images))
+    for variant in ("spatial_1", "fused_spatial_1", "color_1", "fused_color_1"):
+        made, plain = (make_augmentation(config, name) for name in (variant, variant.removeprefix("fused_")))
+        ways = (lambda plain=plain: run_imgaug(plain, images), lambda made=made: run_ours(made, images))
         with ProcessPoolExecutor(given.processes) as pool:
             shares = np.array_split(images, 4 * given.processes)
             list(pool.map(run_ours, [made] * given.processes, [images[:4]] * given.processes))  # imports
@@ -53,7 +54,7 @@ def main() -> None:
         found[variant] = dict(zip(("imgaug", "one", "many"), rates, strict=True))
         ratios = [rate / rates[0] for rate in rates]
         cells = f"{rates[0]:>16,.0f}{rates[1]:>12,.0f}{ratios[1]:>7.2f}x{rates[2]:>12,.0f}{ratios[2]:>7.2f}x"
-        print(f"{variant:<10}{cells}")
+        print(f"{variant:<16}{cells}")
     write_json(given.out, {"machine": machine(), "images": given.images, "rates": found})
 
 

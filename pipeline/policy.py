@@ -15,7 +15,7 @@ import numpy as np
 
 from cache.errors import ParamsError
 from cache.layout import Array, canonical
-from pipeline.config.augment import AugmentConfig, Step, policy_and_draw
+from pipeline.config.augment import FUSED, AugmentConfig, Step, fuses, policy_and_draw
 from pipeline.params import unknown_name
 from pipeline.seeds import make_generator
 
@@ -49,10 +49,10 @@ class Augmentation:
         }
 
     def __call__(self, images: Array, ids: Array) -> Array:
-        policy, rows = _compiled(self.steps), []
+        policy, rows = _compiled(self.steps, self.size), []
         for image, key in zip(images, ids, strict=True):
             try:
-                rows.append(_resized(policy(image, make_generator(self.seed, self.variant, key)), self.size))
+                rows.append(policy(image, make_generator(self.seed, self.variant, key)))
             except RUN_ERRORS as error:
                 found = f"{type(error).__name__} {error}"
                 where = f"params.yaml augment.policies, {self.variant} of image {key.decode()}"
@@ -64,7 +64,7 @@ def make_augmentation(config: AugmentConfig, variant: str) -> Augmentation:
     """The augmentation of one variant. Raises ParamsError where a step of its policy cannot be built."""
     policy, _ = policy_and_draw(variant)
     try:
-        steps = canonical(config.policies[policy]).decode()
+        steps = canonical(_resolved(config, policy)).decode()
         augmentation = Augmentation(variant, steps, config.size, config.seed)
         augmentation(PROBE, np.array([b"probe"]))
     except (ParamsError, ValueError) as error:  # canonical takes no infinite number
@@ -77,12 +77,26 @@ def _library_versions(steps: str) -> dict[str, str]:
     return {name: version(name) for name in names}
 
 
+def _resolved(config: AugmentConfig, policy: str) -> list[Step]:
+    """The steps of a policy, those of the one that it fuses put in its place."""
+    steps = config.policies[policy]
+    other = fuses(steps)
+    return steps if other is None else [{FUSED: {"steps": config.policies[other]}}]
+
+
 @cache
-def _compiled(steps: str) -> Callable[[Array, np.random.Generator], Array]:
-    """A function of (image, generator), built once a process."""
-    sequence = make_sequence(json.loads(steps))
+def _compiled(steps: str, size: int) -> Callable[[Array, np.random.Generator], Array]:
+    """A function of (image, generator) to pixels of this size, built once a process."""
+    made = json.loads(steps)
+    if made and FUSED in made[0]:
+        from pipeline.fused import fused
+
+        return fused(made[0][FUSED]["steps"], size)
+    sequence = make_sequence(made)
     import imgaug.augmenters as iaa
     from imgaug import random as imgaug_random
+
+    from pipeline.fused import to_size
 
     holders = list(_all_augmenters(iaa, sequence))
 
@@ -90,7 +104,7 @@ def _compiled(steps: str) -> Callable[[Array, np.random.Generator], Array]:
         shared = imgaug_random.RNG(generator)
         for holder in holders:
             holder.random_state = shared
-        return np.asarray(sequence.augment_image(np.ascontiguousarray(image)))
+        return to_size(np.asarray(sequence.augment_image(np.ascontiguousarray(image))), size)
 
     return augment
 
@@ -187,13 +201,3 @@ def _imgaug() -> Any:
 
     cv2.setNumThreads(1)  # one process a core: OpenCV's own threads would fight over them
     return iaa
-
-
-def _resized(image: Array, size: int) -> Array:
-    """To [size, size, 3]: almost every output of a policy has its own size."""
-    import cv2
-
-    if image.shape[:2] == (size, size):
-        return image
-    shrinks = image.shape[0] >= size and image.shape[1] >= size
-    return np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC))

@@ -9,6 +9,7 @@ from pipeline.params import Section, Workers
 
 VARIANT = re.compile(r"(?P<policy>[a-z][a-z_]*)_(?P<draw>[1-9][0-9]*)")
 
+FUSED = "Fused"
 Step = dict[str, dict[str, Any]]
 
 
@@ -18,6 +19,11 @@ def policy_and_draw(variant: str) -> tuple[str, int]:
     if match is None:
         raise ValueError(f"variant {variant!r} is not of the form <policy>_<draw>, such as spatial_1")
     return match["policy"], int(match["draw"])
+
+
+def fuses(steps: list[Step]) -> str | None:
+    """The policy that `- Fused: {policy: <name>}` stands for; None where these are steps of imgaug."""
+    return steps[0][FUSED].get("policy") if steps and FUSED in steps[0] else None
 
 
 def _well_formed(variants: list[str]) -> list[str]:
@@ -39,7 +45,9 @@ class AugmentConfig(Section):
     workers: Workers = Field(description="processes, or `auto` for one a core")
     rows_per_task: int = Field(ge=1, description="images a task; a killed run loses at most the tasks in flight")
     scheduler: str | None = Field(description="address of a running dask scheduler, tcp://host:port, or null")
-    policies: dict[str, list[Step]] = Field(description="policies by name: imgaug steps in order, `Name: {arguments}`")
+    policies: dict[str, list[Step]] = Field(
+        description="policies by name: imgaug steps in order, `Name: {arguments}`, or `Fused: {policy: <name>}`"
+    )
 
     @model_validator(mode="after")
     def _policies_exist(self) -> "AugmentConfig":
@@ -51,4 +59,10 @@ class AugmentConfig(Section):
         for policy, steps in self.policies.items():
             if any(len(step) != 1 for step in steps):
                 raise ValueError(f"each step of policy {policy!r} must be one `Name: {{arguments}}`")
+            whole = [name for name, others in self.policies.items() if not any(FUSED in step for step in others)]
+            if policy not in whole and steps not in [[{FUSED: {"policy": name}}] for name in whole]:
+                names = ", ".join(whole)
+                raise ValueError(
+                    f"policy {policy!r} must be one step `{FUSED}: {{policy: <name>}}` of {names}, found {steps!r}"
+                )
         return self

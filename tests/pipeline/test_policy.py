@@ -14,7 +14,7 @@ from pipeline.config.whole import read_params
 from pipeline.policy import _imgaug, augmenter_names, make_augmentation
 
 ROOT = Path(__file__).resolve().parents[2]
-VARIANTS = ("spatial_1", "color_1", "auto_1", "rand_1")
+VARIANTS = ("spatial_1", "color_1", "fused_spatial_1", "fused_color_1", "auto_1", "rand_1")
 
 
 @pytest.fixture
