@@ -19,6 +19,7 @@ from PIL import Image
 
 from cache.records import FeatureSet
 from pipeline.config.whole import read_params
+from pipeline.devices import choose_device, tensor_cores
 from stages._cli import Job
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -120,10 +121,12 @@ def median_seconds(work: Callable[[], object], runs: int = 3) -> float:
 
 
 def matmul_rate(size: int = 2048) -> float:
-    """Floating-point operations a second of large float32 matrix products."""
-    one = torch.randn(size, size)
-    one @ one
-    return 2 * size**3 / median_seconds(lambda: one @ one)
+    """Floating-point operations a second of large float32 matrix products; on a GPU, where there is one, in TF32."""
+    device = choose_device("auto")
+    one = torch.randn(size, size, device=device)
+    with tensor_cores(device):
+        one @ one
+        return 2 * size**3 / median_seconds(lambda: float((one @ one)[0, 0]))
 
 
 def synthetic_features(rows: int, classes: int, seed: int) -> FeatureSet:

@@ -1,5 +1,8 @@
 """Which device computes, and what of it decides bytes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from cache.errors import ParamsError
@@ -10,6 +13,17 @@ def choose_device(device: str) -> torch.device:
     if device == "cuda" and not torch.cuda.is_available():
         raise ParamsError("no GPU is available", where="params.yaml device", found="cuda", remedy="Set auto.")
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def tensor_cores(device: torch.device) -> Iterator[None]:
+    """A GPU's float32 matrix products in TF32 inside the block; a CPU's are left as they are."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if device.type == "cuda" else before)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def device_kind(device: str) -> str:

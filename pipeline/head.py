@@ -16,9 +16,11 @@ from cache.records import UNAUGMENTED, FeatureSet
 from pipeline.calibration import fit_temperature
 from pipeline.config.schedule import GAN, Phase, epochs_of
 from pipeline.config.train_head import TrainHeadConfig
+from pipeline.devices import choose_device, tensor_cores
 from pipeline.seeds import torch_seeded
 
 EVALUATION_ROWS = 8192
+CPU = torch.device("cpu")
 MOMENTUM = 0.9
 
 
@@ -61,7 +63,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Rows:
-    """A FeatureSet in memory, once."""
+    """A FeatureSet in the memory of a device, once."""
 
     features: Tensor  # float [n, d], as stored
     labels: Tensor  # int64 [n]
@@ -75,14 +77,15 @@ def fit_head(
 ) -> Fit:
     """Train a head on the phases of the schedule over the sets of `train`, by variant.
 
-    Deterministic by config.seed. Raises InputError where the schedule names a variant that is not there, RecordError
-    where the sets do not belong together.
+    The head is trained on config.device and given back on the CPU. Deterministic by config.seed. Raises InputError
+    where the schedule names a variant that is not there, RecordError where the sets do not belong together.
     """
     check_sets(train, val, config.schedule)
     needed = [phase.variant for phase in config.schedule]
-    rows = {variant: in_memory(train[variant]) for variant in sorted(set(needed))}
-    held_out = {variant: in_memory(features) for variant, features in val.items()}
-    with torch_seeded("train_head", config.seed):
+    device = choose_device(config.device)
+    rows = {variant: in_memory(train[variant], device) for variant in sorted(set(needed))}
+    held_out = {variant: in_memory(features, device) for variant, features in val.items()}
+    with torch_seeded("train_head", config.seed), tensor_cores(device):
         statistics = rows[UNAUGMENTED if UNAUGMENTED in rows else needed[0]]
         head = _make_head(statistics, len(train[needed[0]].classes), config)
         fit = _train(head, rows, held_out, config, advance)
@@ -90,7 +93,7 @@ def fit_head(
     if judge is None:
         return fit
     logits = predict_logits(fit.head, judge.features)
-    return replace(fit, temperature=fit_temperature(logits.numpy(), judge.labels.numpy()))
+    return replace(fit, temperature=fit_temperature(logits.numpy(), judge.labels.cpu().numpy()))
 
 
 def _make_head(first: Rows, classes: int, config: TrainHeadConfig) -> Head:
@@ -98,7 +101,7 @@ def _make_head(first: Rows, classes: int, config: TrainHeadConfig) -> Head:
     mean, deviation = statistics_of(first)
     head.mean.copy_(mean)
     head.deviation.copy_(deviation)
-    return head
+    return head.to(first.labels.device)
 
 
 def statistics_of(rows: Rows) -> tuple[Tensor, Tensor]:
@@ -155,17 +158,18 @@ def _train(
             weights = {key: value.clone() for key, value in averaged.state_dict().items()}
         advance(len(rows.labels))
     averaged.load_state_dict(weights)
-    return Fit(averaged.eval(), curves, best_epoch)
+    return Fit(averaged.cpu().eval(), curves, best_epoch)
 
 
 def _train_epoch(learner: _Learner, rows: Rows, config: TrainHeadConfig) -> dict[str, float]:
     """One pass in random order; the loss and the accuracy are means over examples."""
     learner.head.train()
-    order = torch.randperm(len(rows.labels))
-    total, right = torch.zeros(()), torch.zeros(())
+    device = rows.labels.device
+    order = torch.randperm(len(rows.labels)).to(device)
+    total, right = torch.zeros(2, device=device)
     for index in order.split(config.batch):
         labels = rows.labels[index]
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             logits = learner.head(rows.features[index].float()).float()
         loss = functional.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
         learner.step(loss)
@@ -184,10 +188,10 @@ def measure(head: Head, features: Tensor, labels: Tensor) -> tuple[float, float]
 
 
 def predict_logits(head: Head, features: Tensor) -> Tensor:
-    """Logits [n, c] in evaluation mode."""
+    """Logits [n, c] in evaluation mode, on the head's device."""
     head.eval()
     with torch.inference_mode():
-        blocks = [head(block.float()) for block in features.split(EVALUATION_ROWS)]
+        blocks = [head(block.to(head.mean.device).float()) for block in features.split(EVALUATION_ROWS)]
         return torch.cat(blocks)
 
 
@@ -219,9 +223,10 @@ def check_sets(train: Mapping[str, FeatureSet], val: Mapping[str, FeatureSet], s
                 )
 
 
-def in_memory(features: FeatureSet) -> Rows:
+def in_memory(features: FeatureSet, device: torch.device = CPU) -> Rows:
     """Read a set once."""
-    return Rows(torch.from_numpy(features.features[:]), torch.from_numpy(np.asarray(features.labels, dtype=np.int64)))
+    labels = torch.from_numpy(np.asarray(features.labels, dtype=np.int64))
+    return Rows(torch.from_numpy(features.features[:]).to(device), labels.to(device))
 
 
 def _make_learner(head: Head, train: Mapping[str, Rows], config: TrainHeadConfig) -> _Learner:

@@ -59,8 +59,9 @@ class Norm:
 class Stack:
     """H heads of one shape. tensors: weights [H, in, out] and biases [H, 1, out] of each layer, in turn.
 
-    averages: of the same shapes, their moving averages, which are judged. The optimizer sees runs of heads of one
-    learning rate and weight decay as one parameter group, whose parameters are views of the tensors.
+    averages: of the same shapes, their moving averages, which are judged. own: numbers of the specs, [H, 1, 1], by
+    name. The optimizer sees runs of heads of one learning rate and weight decay as one parameter group, whose
+    parameters are views of the tensors.
     """
 
     def __init__(self, specs: Sequence[Spec], tensors: Sequence[Tensor], config: TrainHeadConfig) -> None:
@@ -68,6 +69,7 @@ class Stack:
         self.tensors = [tensor.detach().requires_grad_() for tensor in tensors]
         self.averages = [tensor.clone() for tensor in tensors]
         self.runs = list(_runs(self.specs))
+        self.own = {name: self._column(name) for name in ("dropout", "label_smoothing", "mixup", "fold")}
         groups = [
             {
                 "params": [tensor.detach()[start:end] for tensor in self.tensors],
@@ -83,7 +85,7 @@ class Stack:
 
     def select(self, index: Sequence[int]) -> "Stack":
         """The chosen heads in this order of places, copied with all their state."""
-        places = torch.as_tensor(list(index), dtype=torch.int64)
+        places = torch.as_tensor(list(index), dtype=torch.int64, device=self.tensors[0].device)
         tensors = [one.detach()[places] for one in self.tensors]
         chosen = Stack([self.specs[place] for place in index], tensors, self.config)
         chosen.averages = [one[places] for one in self.averages]
@@ -114,9 +116,11 @@ class Stack:
             for average, tensor in zip(self.averages, self.tensors, strict=True):
                 average.lerp_(tensor, 1.0 if first else 1 - self.config.ema)
 
-    def own(self, name: str) -> Tensor:
-        """One of the specs' numbers, [H, 1, 1]."""
-        return torch.tensor([float(getattr(spec, name)) for spec in self.specs])[:, None, None]
+    def _column(self, name: str) -> Tensor:
+        """One of the specs' numbers, [H, 1, 1]; -1 for none."""
+        values = [getattr(spec, name) for spec in self.specs]
+        column = torch.tensor([-1.0 if value is None else float(value) for value in values])
+        return column.to(self.tensors[0].device)[:, None, None]
 
 
 def _runs(specs: Sequence[Spec]) -> Iterator[tuple[int, int]]:
@@ -128,14 +132,15 @@ def _runs(specs: Sequence[Spec]) -> Iterator[tuple[int, int]]:
         start = end
 
 
-def make_stack(specs: Sequence[Spec], inputs: int, classes: int, config: TrainHeadConfig) -> Stack:
-    """Heads of one shape, each initialised by its own seed as `fit_head` does it."""
+def make_stack(specs: Sequence[Spec], norm: Norm, classes: int, config: TrainHeadConfig) -> Stack:
+    """Heads of one shape, each initialised by its own seed as `fit_head` does it, where the norm is."""
     made = []
     for spec in specs:
         with torch_seeded("train_head", spec.seed):
-            parameters = Head([inputs, *spec.hidden, classes], 0.0, 0.0).parameters()
+            parameters = Head([len(norm.mean), *spec.hidden, classes], 0.0, 0.0).parameters()
             made.append([one.detach().T if one.ndim == 2 else one.detach()[None] for one in parameters])
-    return Stack(specs, [torch.stack(layer).contiguous() for layer in zip(*made, strict=True)], config)
+    layers = [torch.stack(layer).contiguous().to(norm.mean.device) for layer in zip(*made, strict=True)]
+    return Stack(specs, layers, config)
 
 
 def logits_of(tensors: Sequence[Tensor], inputs: Tensor, between: Callable[[Tensor, int], Tensor]) -> Tensor:
@@ -168,12 +173,13 @@ class Pass:
         """
         names = [spec.trains_on(variant) for spec in stack.specs]
         distinct = list(dict.fromkeys(names))
-        of_head = torch.tensor([distinct.index(name) for name in names])
+        device = self.norm.mean.device
+        of_head = torch.tensor([distinct.index(name) for name in names], device=device)
         count = len(self.rows[variant].labels)
         orders: dict[int, tuple[Tensor, ...]] = {}
         for length in dict.fromkeys(len(self.rows[name].labels) for name in (variant, *distinct)):
             drawn = torch.randperm(length, generator=self.generator)
-            orders[length] = drawn.repeat(-(-count // length))[:count].split(self.config.batch)
+            orders[length] = drawn.repeat(-(-count // length))[:count].to(device).split(self.config.batch)
         for batch in range(-(-count // self.config.batch)):
             seen = [(self.rows[name], orders[len(self.rows[name].labels)][batch]) for name in distinct]
             inputs = torch.stack([self.norm(rows.features[index]) for rows, index in seen])  # [g, b, d]
@@ -186,7 +192,7 @@ class Pass:
 
     def _losses(self, stack: Stack, inputs: Tensor, labels: Tensor, index: Tensor) -> Tensor:
         """Mean losses [H] on inputs [H or 1, b, d] and labels [H or 1, b], which stand at `index` of the folds."""
-        dropout = stack.own("dropout")
+        dropout, drops = stack.own["dropout"], any(spec.dropout for spec in stack.specs)
         share, partner = _mixing(stack, inputs.shape[1])
 
         def between(found: Tensor, number: int) -> Tensor:
@@ -195,28 +201,28 @@ class Pass:
             if number == len(stack.specs[0].hidden):
                 return found
             kept = functional.relu(found)
-            return kept * (torch.rand_like(kept) >= dropout) / (1 - dropout) if dropout.any() else kept
+            return kept * (torch.rand_like(kept) >= dropout) / (1 - dropout) if drops else kept
 
         log_odds = torch.log_softmax(logits_of(stack.tensors, inputs, between), dim=2)
-        smoothing = stack.own("label_smoothing")[:, :, 0]
+        smoothing = stack.own["label_smoothing"][:, :, 0]
         losses = _cross_entropy(log_odds, labels, smoothing)  # [H, b]
         if share is not None:
             mixed = _cross_entropy(log_odds, labels[:, partner], smoothing)
             losses = share[..., 0] * losses + (1 - share[..., 0]) * mixed
         if self.folds is None:
             return losses.mean(dim=1)
-        own = torch.tensor([spec.fold for spec in stack.specs])
-        counted = (self.folds[index] != own[:, None]).float()
+        counted = (self.folds[index] != stack.own["fold"][:, 0]).float()
         return (losses * counted).sum(dim=1) / counted.sum(dim=1).clamp_min(1)
 
 
 def _mixing(stack: Stack, count: int) -> tuple[Tensor | None, Tensor]:
     """Each head's share [h, 1, 1] of the row itself, and the partner of each row; None where no head mixes."""
-    alphas = stack.own("mixup")
-    if not alphas.any():
+    if not any(spec.mixup for spec in stack.specs):
         return None, torch.empty(0)
-    drawn = torch.distributions.Beta(alphas.clamp_min(1e-3), alphas.clamp_min(1e-3)).sample()
-    return torch.where(alphas > 0, drawn, 1.0), torch.randperm(count)
+    alphas = stack.own["mixup"]
+    both = alphas.clamp_min(1e-3)
+    drawn = torch.distributions.Beta(both, both, validate_args=False).sample()  # checking would wait for a GPU
+    return torch.where(alphas > 0, drawn, 1.0), torch.randperm(count, device=alphas.device)
 
 
 def _cross_entropy(log_odds: Tensor, labels: Tensor, smoothing: Tensor) -> Tensor:
@@ -226,9 +232,10 @@ def _cross_entropy(log_odds: Tensor, labels: Tensor, smoothing: Tensor) -> Tenso
 
 
 def judge(stack: Stack, rows: Rows, norm: Norm, folds: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Accuracy and mean cross entropy, float [H], of the averaged heads on all rows, or each on its own fold."""
-    right, loss, count = (torch.zeros(len(stack)) for _ in range(3))
-    own = torch.tensor([-1 if spec.fold is None else spec.fold for spec in stack.specs])[:, None]
+    """Accuracy and mean cross entropy, float [H] on the CPU, of the averaged heads on all rows, or each on its fold."""
+    device = norm.mean.device
+    right, loss, count = torch.zeros(3, len(stack), device=device)
+    one = torch.ones(1, device=device)
     step = max(1, min(EVALUATION_ROWS, CELLS // (len(stack) * max(one.shape[2] for one in stack.tensors))))
     last = len(stack.specs[0].hidden)
     with torch.inference_mode():
@@ -236,12 +243,12 @@ def judge(stack: Stack, rows: Rows, norm: Norm, folds: Tensor | None = None) -> 
             labels = rows.labels[start : start + step]
             inputs = norm(rows.features[start : start + step])
             found = logits_of(stack.averages, inputs, lambda out, number: out if number == last else out.relu())
-            counted = torch.ones(1) if folds is None else (folds[start : start + step] == own).float()
-            losses = _cross_entropy(torch.log_softmax(found, dim=2), labels, torch.zeros(1))
+            counted = one if folds is None else (folds[start : start + step] == stack.own["fold"][:, 0]).float()
+            losses = _cross_entropy(torch.log_softmax(found, dim=2), labels, 0 * one)
             right += ((found.argmax(dim=2) == labels) * counted).sum(dim=1)
             loss += (losses * counted).sum(dim=1)
             count += counted.expand_as(losses).sum(dim=1)
-    return right / count.clamp_min(1), loss / count.clamp_min(1)
+    return (right / count.clamp_min(1)).cpu(), (loss / count.clamp_min(1)).cpu()
 
 
 def rates_of(config: TrainHeadConfig, steps: int) -> Iterator[tuple[float, float]]:
@@ -257,8 +264,8 @@ def rates_of(config: TrainHeadConfig, steps: int) -> Iterator[tuple[float, float
 
 
 def head_of(tensors: Sequence[Tensor], place: int, norm: Norm) -> Head:
-    """One head on its own, ready to predict."""
-    own = [tensor[place] for tensor in tensors]
+    """One head on its own, on the CPU, ready to predict."""
+    own = [tensor[place].cpu() for tensor in tensors]
     head = Head([len(norm.mean), *(bias.shape[1] for bias in own[1::2])], 0.0, 0.0)
     head.mean.copy_(norm.mean)
     head.deviation.copy_(norm.deviation)

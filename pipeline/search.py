@@ -42,13 +42,13 @@ def search(
     """Choose on val, then look at test once. Raises InputError, RecordError."""
     plain = train[UNAUGMENTED]
     folds = fold_numbers(plain, config.folds, head.seed) if config.folds else None
-    arena = make_arena(train, val, head.schedule)
+    arena = make_arena(train, val, head)
     heads = run_pass(grid(config, head.seed), arena, head, config.keep, advance)
     spec = winner(heads).spec
     seeds = run_pass(repeated(spec, config.seeds), arena, head, advance=advance)
     across = None
     if folds is not None:
-        place = make_arena(train, {}, head.schedule, folds)
+        place = make_arena(train, {}, head, folds)
         across = run_pass([replace(spec, fold=fold) for fold in range(config.folds)], place, head, advance=advance)
     worth = []
     if config.variants != "none":
@@ -59,7 +59,7 @@ def search(
         heads=heads,
         best=spec,
         head=chosen,
-        temperature=fit_temperature(logits.numpy(), arena.judged_by.labels.numpy()),
+        temperature=fit_temperature(logits.numpy(), arena.judged_by.labels.cpu().numpy()),
         val=spread([one.val_accuracy for one in seeds]),
         test=None if test is None else spread([float(_right(one, test).mean()) for one in seeds]),
         folds=None if across is None else spread([one.val_accuracy for one in across]),

@@ -20,9 +20,13 @@ def make_generator(*parts: object) -> np.random.Generator:
 
 @contextmanager
 def torch_seeded(*parts: object) -> Iterator[None]:
-    """Seed torch's CPU generator inside the block only; the state outside it is untouched."""
+    """Seed torch's generators inside the block only, a GPU's where one is in use; the state outside it is untouched."""
     import torch
 
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derived_seed(*parts) % 2**63)
+    gpus = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=gpus):
+        seed = derived_seed(*parts) % 2**63
+        torch.default_generator.manual_seed(seed)
+        if gpus:
+            torch.cuda.manual_seed_all(seed)
         yield

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from cache.errors import InputError
 from cache.records import UNAUGMENTED, FeatureSet
-from pipeline.config.schedule import GAN, Phase
+from pipeline.config.schedule import GAN
 from pipeline.config.sweep import SweepConfig
 from pipeline.config.train_head import TrainHeadConfig
+from pipeline.devices import choose_device, tensor_cores
 from pipeline.head import Head, Rows, check_sets, in_memory, statistics_of
 from pipeline.heads import CELLS, Norm, Pass, Spec, head_of, judge, make_stack, rates_of
 from pipeline.seeds import torch_seeded
@@ -52,9 +53,10 @@ class Arena:
 
 
 def make_arena(
-    train: Mapping[str, FeatureSet], val: Mapping[str, FeatureSet], schedule: list[Phase], folds: Tensor | None = None
+    train: Mapping[str, FeatureSet], val: Mapping[str, FeatureSet], config: TrainHeadConfig, folds: Tensor | None = None
 ) -> Arena:
-    """Read every variant of the schedule once. Raises InputError where there is nothing to choose by."""
+    """Read every variant of the schedule once, to the device. Raises InputError where there is nothing to choose by."""
+    schedule, device = config.schedule, choose_device(config.device)
     check_sets(train, val, schedule)
     if folds is None and UNAUGMENTED not in val:
         remedy = "Set prepare.val, or sweep.folds."
@@ -62,18 +64,19 @@ def make_arena(
     if folds is not None and any(phase.variant.startswith(GAN) for phase in schedule):
         remedy = "Take it out of train_head.schedule: its generator has seen every fold."
         raise InputError("a GAN's variant cannot be cross-validated", where="sweep.folds", remedy=remedy)
-    rows = {variant: in_memory(train[variant]) for variant in sorted({UNAUGMENTED, *(p.variant for p in schedule)})}
+    names = sorted({UNAUGMENTED, *(phase.variant for phase in schedule)})
+    rows = {variant: in_memory(train[variant], device) for variant in names}
     plain = rows[UNAUGMENTED]
     norm = Norm(*statistics_of(plain))
-    judged_by = plain if folds is not None else in_memory(val[UNAUGMENTED])
-    return Arena(rows, judged_by, folds, norm, len(train[UNAUGMENTED].classes))
+    judged_by = plain if folds is not None else in_memory(val[UNAUGMENTED], device)
+    return Arena(rows, judged_by, None if folds is None else folds.to(device), norm, len(train[UNAUGMENTED].classes))
 
 
 class _Lane:
     """Heads of one shape on their way through the schedule, with the weights of each one's best epoch."""
 
     def __init__(self, specs: Sequence[Spec], arena: Arena, config: TrainHeadConfig) -> None:
-        self.stack = make_stack(specs, len(arena.norm.mean), arena.classes, config)
+        self.stack = make_stack(specs, arena.norm, arena.classes, config)
         steps = sum(p.epochs * -(-len(arena.rows[p.variant].labels) // config.batch) for p in config.schedule)
         with torch_seeded("train_head", specs[0].seed):  # a pass of one head goes through rows as `fit_head` does
             Head([len(arena.norm.mean), *specs[0].hidden, arena.classes], 0.0, 0.0)
@@ -93,8 +96,9 @@ class _Lane:
         accuracy, loss = judge(self.stack, self.arena.judged_by, self.arena.norm, self.arena.folds)
         better = (accuracy > self.accuracy) | ((accuracy == self.accuracy) & (loss < self.loss))
         better &= loss.isfinite()
+        moved = better.to(self.best[0].device)
         for best, average in zip(self.best, self.stack.averages, strict=True):
-            best[better] = average[better]
+            best[moved] = average[moved]
         self.accuracy = torch.where(better, accuracy, self.accuracy)
         self.loss = torch.where(better, loss, self.loss)
         self.epoch = torch.where(better, self.epochs, self.epoch)
@@ -123,7 +127,7 @@ def run_pass(
     After each phase but the last only the best share `keep` of them goes on (successive halving, Jamieson and
     Talwalkar, AISTATS 2016). advance is called with the rows that heads have seen. Deterministic.
     """
-    with torch_seeded("sweep", config.seed):
+    with torch_seeded("sweep", config.seed), tensor_cores(arena.norm.mean.device):
         lanes = [_Lane(group, arena, config) for group in _lanes(specs, config.batch)]
         done: dict[Spec, Outcome] = {}
         for number, phase in enumerate(config.schedule, start=1):

@@ -51,7 +51,7 @@ def worth_of_variants(
     spec = Spec(
         tuple(config.hidden), config.lr, config.weight_decay, config.dropout, config.label_smoothing, seed=config.seed
     )
-    return measure_worth(spec, make_arena(train, val, config.schedule), config, ("leave_one_out", seeds))
+    return measure_worth(spec, make_arena(train, val, config), config, ("leave_one_out", seeds))
 
 
 def measure_worth(
@@ -93,7 +93,7 @@ def worth_csv(worth: Sequence[Worth], classes: Sequence[str]) -> str:
 
 def _scores(outcome: Outcome, arena: Arena) -> Array:
     """Accuracy over all rows that judge, then of each class: float [1 + c]."""
-    labels = arena.judged_by.labels
+    labels = arena.judged_by.labels.cpu()
     right = (predict_logits(kept_head(outcome), arena.judged_by.features).argmax(dim=1) == labels).double()
     counts = torch.bincount(labels, minlength=arena.classes).clamp_min(1)
     by_class = torch.bincount(labels, weights=right, minlength=arena.classes) / counts

@@ -26,6 +26,9 @@ class TrainHeadConfig(Section):
     )
     batch: int = Field(ge=1, description="rows a step")
     precision: Literal["float32", "bfloat16"] = Field(
-        description="arithmetic of training; bfloat16 pays on processors that have it (AMX); `sweep` takes float32"
+        description="arithmetic of training; float32 is TF32 on a GPU; bfloat16 pays where there is AMX, not in `sweep`"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        description="where heads are trained, by `sweep` and `evaluate` too; `auto` takes a GPU where there is one"
     )
     seed: int = Field(ge=0, description="seed of initialisation, order and dropout")

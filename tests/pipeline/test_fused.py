@@ -38,7 +38,7 @@ def images() -> Array:
     waves += 2 * waves.mean(axis=3, keepdims=True)  # channels of photos go together
     waves /= waves.std(axis=(1, 2, 3), keepdims=True)
     shape = (IMAGES, 1, 1, 1)
-    tint = [30, 0, -30] + random.uniform(-10, 10, (IMAGES, 1, 1, 3))
+    tint = random.uniform([20, -10, -40], [40, 10, -20], (IMAGES, 1, 1, 3))
     bright, contrast = random.uniform(80, 180, shape), random.uniform(25, 60, shape)
     return np.clip(bright + tint + contrast * waves, 0, 255).astype(np.uint8)
 

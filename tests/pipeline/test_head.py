@@ -32,7 +32,7 @@ def make_features(n: int, variant: str = "unaugmented", noise: float = 1.0, seed
 
 @pytest.fixture
 def config() -> TrainHeadConfig:
-    overrides = ["hidden=[32]", "schedule=[unaugmented x 3, spatial_1 x 2]", "batch=32", "lr=0.01"]
+    overrides = ["device=cpu", "hidden=[32]", "schedule=[unaugmented x 3, spatial_1 x 2]", "batch=32", "lr=0.01"]
     found = read_params(ROOT / "params.yaml", [f"train_head.{each}" for each in overrides])["train_head"]
     assert isinstance(found, TrainHeadConfig)
     return found

@@ -38,6 +38,7 @@ VAL = {"unaugmented": features(200, seed=1)}
 
 def sections(*overrides: str) -> dict[str, Any]:
     base = ["train_head.schedule=[unaugmented x 2, color_1 x 2, unaugmented x 1]", "train_head.batch=32"]
+    base.append("train_head.device=cpu")
     return dict(read_params(ROOT / "params.yaml", [*base, "train_head.dropout=0", *overrides]))
 
 
@@ -48,7 +49,7 @@ def config(*overrides: str) -> TrainHeadConfig:
 
 
 def arena(folds: torch.Tensor | None = None) -> Arena:
-    return make_arena(TRAIN, VAL if folds is None else {}, config().schedule, folds)
+    return make_arena(TRAIN, VAL if folds is None else {}, config(), folds)
 
 
 SPECS = [Spec(hidden, lr, 0.01, 0.0, 0.1) for hidden in ((), (24,)) for lr in (0.003, 0.02)]
@@ -70,6 +71,20 @@ def test_a_pass_gives_the_heads_that_training_one_after_another_gives(optimizer:
             torch.testing.assert_close(
                 mine, theirs, rtol=2e-3, atol=2e-4, msg=lambda text, name=name: f"{name}: {text}"
             )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_gpu_trains_heads_that_are_as_good() -> None:
+    chosen = config("device=cuda")
+    place = make_arena(TRAIN, VAL, chosen)
+    specs = [replace(spec, dropout=0.1 * bool(spec.hidden), mixup=0.2) for spec in SPECS]
+    for spec, outcome in zip(SPECS, run_pass(SPECS, place, chosen), strict=True):
+        alone = fit_head(TRAIN, VAL, chosen.model_copy(update={"hidden": list(spec.hidden), "lr": spec.lr}))
+        assert outcome.head is not None and outcome.head.mean.device.type == alone.head.mean.device.type == "cpu"
+        assert outcome.val_accuracy == pytest.approx(alone.curves[alone.best_epoch - 1]["val_accuracy"], abs=0.05)
+    assert [one.val_accuracy for one in run_pass(specs, place, chosen)] == [
+        one.val_accuracy for one in run_pass(specs, place, chosen)
+    ]
 
 
 def test_company_changes_nothing() -> None:
@@ -125,7 +140,7 @@ def test_a_fold_is_never_trained_on() -> None:
     folds = fold_numbers(train, 3, seed=0)
     assert folds.bincount().tolist() == [100, 100, 100]
     chosen = config("schedule=[unaugmented x 40]", "lr=0.01")
-    place = make_arena({"unaugmented": train}, {}, chosen.schedule, folds)
+    place = make_arena({"unaugmented": train}, {}, chosen, folds)
     specs = [Spec((64,), 0.01, 0.0, 0.0, 0.0, fold=fold) for fold in range(3)]
     found = run_pass(specs, place, chosen)
     assert [one.spec.fold for one in found] == [0, 1, 2]
@@ -141,12 +156,12 @@ def test_folds_spread_classes_and_refuse_gan_variants() -> None:
     assert np.ptp(counts, axis=0).max() <= 1
     gan = {**TRAIN, "gan_1": features(310, "gan_1")}
     with pytest.raises(InputError, match="a GAN's variant cannot be cross-validated"):
-        make_arena(gan, {}, [Phase("gan_1", 1)], folds)
+        make_arena(gan, {}, config().model_copy(update={"schedule": [Phase("gan_1", 1)]}), folds)
 
 
 def test_without_val_or_folds_there_is_nothing_to_choose_by() -> None:
     with pytest.raises(InputError, match=r"chooses on val.*Set prepare\.val, or sweep\.folds"):
-        make_arena(TRAIN, {}, config().schedule)
+        make_arena(TRAIN, {}, config())
 
 
 def test_a_head_that_may_not_see_a_variant_trains_on_unaugmented_instead() -> None:
