@@ -3,9 +3,12 @@
 Every figure is a time of the stage's own code over a few of the user's images, times what there is to do.
 """
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,6 @@ import torch
 from cache.layout import Array
 from cache.records import UNAUGMENTED, ImageSet
 from pipeline.config.augment import AugmentConfig
-from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.gan import GanConfig
 from pipeline.config.recipe import Recipe
 from pipeline.config.schedule import Phase
@@ -27,6 +29,13 @@ from pipeline.survey import Survey
 from pipeline.workers import STARTUP_SECONDS, Pool
 
 PROCESS_BYTES = 280e6  # of one of augment's own
+COUNTING = """
+import time
+count, end = 0, time.perf_counter() + 0.5
+while time.perf_counter() < end:
+    count += sum(range(500)) > 0
+print(count)
+"""
 WRITTEN = 400e6  # bytes a second that a disk takes at least, checksums included
 
 
@@ -45,7 +54,7 @@ class Estimate:
 def estimate_prepare(found: Survey, size: int, cores: int) -> Estimate:
     """Two walks over the source, decoding in threads, and a spool beside the sets."""
     pixels = sum(found.rows.values()) * size * size * 3
-    seconds = 2 * found.list_seconds + found.total * found.decode_seconds / cores + 2 * pixels / WRITTEN
+    seconds = 2 * found.list_seconds + found.total * found.decode_seconds / worth_of(cores) + 2 * pixels / WRITTEN
     return Estimate("prepare", sum(found.rows.values()), 0, seconds, pixels)
 
 
@@ -68,7 +77,19 @@ def pool_seconds(work: float, config: AugmentConfig) -> float:
     """Of work that one process does in this time, by the rule of `Pool`: others are started once it pays."""
     processes = Pool(config.workers).processes
     alone = work if processes == 1 else min(work, STARTUP_SECONDS)
-    return alone + (STARTUP_SECONDS + (work - alone) / processes if work > alone else 0.0)
+    return alone + (STARTUP_SECONDS + (work - alone) / worth_of(processes) if work > alone else 0.0)
+
+
+@cache
+def worth_of(processes: int) -> float:
+    """The work of so many processes side by side, in that of one alone: cores that share a unit do less than two."""
+
+    def counted(count: int) -> int:
+        command = [sys.executable, "-c", COUNTING]
+        running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]  # noqa: S603
+        return sum(int(each.communicate()[0]) for each in running)
+
+    return 1.0 if processes == 1 else max(1.0, counted(processes) / counted(1))
 
 
 def estimate_gan(config: GanConfig, found: Survey) -> Estimate:
@@ -92,17 +113,21 @@ def estimate_gan(config: GanConfig, found: Survey) -> Estimate:
     return Estimate("gan", made, 0, seconds, made * found.images[0].nbytes)
 
 
-def estimate_featurize(config: FeaturizeConfig, rows: int, cached: int, images: Array) -> tuple[Estimate, int]:
-    """Also how wide a row is. The first call starts the engine, the second shows its rate."""
+def estimate_featurize(featurizer: Featurizer, rows: int, cached: int, images: Array) -> Estimate:
+    """The first call starts the engine, the second shows its rate."""
+    config = featurizer.config
     count = config.batch * torch.get_num_threads()
-    block = images[np.arange(count) % len(images)]
-    keys, featurizer = np.zeros(count, dtype="S64"), Featurizer(config)
+    block, keys = images[np.arange(count) % len(images)], np.zeros(count, dtype="S64")
     first = timed(lambda: featurizer(block, keys), warm=False)
     again = timed(lambda: featurizer(block, keys), warm=False)
-    width, bytes_each = len(featurizer(block[:1], keys)[0]), np.dtype(config.dtype).itemsize
     seconds = max(0.0, first - again) + (rows - cached) * again / count
-    disk = (2 * rows - cached) * width * bytes_each  # in the store and in the output
-    return Estimate("featurize", rows, cached, seconds, disk), width
+    disk = (2 * rows - cached) * width_of(featurizer, images) * np.dtype(config.dtype).itemsize  # store and output
+    return Estimate("featurize", rows, cached, seconds, disk)
+
+
+def width_of(featurizer: Featurizer, images: Array) -> int:
+    """Numbers in a row of features."""
+    return len(featurizer(images[:1], np.zeros(1, dtype="S64"))[0])
 
 
 def estimate_train_model(recipe: Recipe, config: TrainModelConfig, found: Survey) -> Estimate:

@@ -5,8 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -25,6 +24,7 @@ from pipeline.estimate import (
     estimate_gan,
     estimate_prepare,
     estimate_train_model,
+    width_of,
 )
 from pipeline.estimate_heads import Heads, Judging, estimate_evaluate, estimate_train_head
 from pipeline.existing import kept_features, kept_images, sets_of
@@ -45,40 +45,51 @@ class Past:
 
 
 def estimate_all(sections: Mapping[str, Any], past: Past, due: Collection[str]) -> Iterator[Estimate]:
-    """A stage each, in order. due: the stages that would run; the others take nothing."""
+    """A stage each, in order. due: the stages that would run; the others take nothing, and are not tried."""
     known = _survey_of(past.prepared) if past.prepared and "prepare" not in due else survey(sections["prepare"])
-    for one in _all(sections, past, known, due):
-        if one.stage in due:
-            seconds, memory = start_of(LIGHT if one.stage in ("prepare", "augment", "report") else TORCH)
+    for stage, rows, estimate in _stages(sections, past, known):
+        if stage in due:
+            one = estimate()
+            seconds, memory = start_of(LIGHT if stage in ("prepare", "augment", "report") else TORCH)
             yield replace(one, seconds=one.seconds + seconds, memory=one.memory + memory)
         else:
-            yield Estimate(one.stage, one.rows, one.rows, 0.0, 0.0)
+            yield Estimate(stage, rows, rows, 0.0, 0.0)
 
 
-def _all(sections: Mapping[str, Any], past: Past, known: Survey, due: Collection[str]) -> Iterator[Estimate]:
+def _stages(
+    sections: Mapping[str, Any], past: Past, known: Survey
+) -> Iterator[tuple[str, int, Callable[[], Estimate]]]:
+    """Each stage's name, the rows that it makes or looks at, and what estimates it."""
     augment, gan, featurize, head, model = (
         sections[name] for name in ("augment", "gan", "featurize", "train_head", "train_model")
     )
     images, variants = sum(known.rows.values()), len(augment.variants) + 1
-    yield estimate_prepare(known, sections["prepare"].size, cpu_count())
-    kept = kept_images(augment, past.prepared, past.made)
-    yield estimate_augment(augment, known, kept)
+    kept = cache(lambda: kept_images(augment, past.prepared, past.made))
+    featurizer = cache(lambda: Featurizer(featurize))
+    heads = cache(lambda: Heads(known.rows, known.classes, width_of(featurizer(), known.images)))
     samples = 0 if gan.kind == NO_GAN else known.classes * gan.samples
-    if samples:
-        with _scratch_store():
-            yield estimate_gan(gan, known)
-    there = kept_features(Featurizer(featurize), sets_of(past.prepared, past.made, kept))
     rows = images * variants + samples
-    made, width = estimate_featurize(featurize, rows, min(there, rows), known.images)
-    yield made
-    heads = Heads(known.rows, known.classes, width)
-    yield estimate_train_head(head, heads, samples)
+
+    def of_features() -> Estimate:
+        there = kept_features(featurizer(), sets_of(past.prepared, past.made, kept()))
+        return estimate_featurize(featurizer(), rows, min(there, rows), known.images)
+
+    def of_judging() -> Estimate:
+        return estimate_evaluate(Judging(sections["evaluate"], head, featurize, known.images, variants), heads())
+
+    yield "prepare", images, lambda: estimate_prepare(known, sections["prepare"].size, cpu_count())
+    yield "augment", images * (variants - 1), lambda: estimate_augment(augment, known, kept())
+    if samples:
+        yield "gan", samples, lambda: _apart(lambda: estimate_gan(gan, known))
+    yield "featurize", rows, of_features
+    trained = sum(phase.epochs for phase in head.schedule) * known.rows["train"]
+    yield "train_head", trained, lambda: estimate_train_head(head, heads(), samples)
     if model.recipe != NO_MODEL:
-        with _scratch_store():
-            yield estimate_train_model(read_recipe(model.recipe, model.override), model, known)
-    judging = Judging(sections["evaluate"], head, featurize, known.images, variants)
-    yield estimate_evaluate(judging, heads)
-    yield Estimate("report", images, 0, REPORT_SECONDS, 1e6)
+        recipe = read_recipe(model.recipe, model.override)
+        trained = model.seeds * sum(phase.epochs for phase in recipe.schedule) * known.rows["train"]
+        yield "train_model", trained, lambda: _apart(lambda: estimate_train_model(recipe, model, known))
+    yield "evaluate", known.rows.get("test", 0) * variants, of_judging
+    yield "report", images, lambda: Estimate("report", images, 0, REPORT_SECONDS, 1e6)
 
 
 def _survey_of(prepared: Mapping[str, ImageSet]) -> Survey:
@@ -96,14 +107,13 @@ def start_of(imports: str) -> tuple[float, float]:
     return time.perf_counter() - started, float(done.stdout)
 
 
-@contextmanager
-def _scratch_store() -> Iterator[None]:
-    """Trainings that are begun only to be timed leave their checkpoints here."""
+def _apart(estimate: Callable[[], Estimate]) -> Estimate:
+    """Trainings that are begun only to be timed leave their checkpoints in a store that goes again."""
     before = os.environ.get(STORE_VARIABLE)
     with tempfile.TemporaryDirectory() as folder:
         os.environ[STORE_VARIABLE] = folder
         try:
-            yield
+            return estimate()
         finally:
             os.environ.pop(STORE_VARIABLE)
             os.environ.update({} if before is None else {STORE_VARIABLE: before})

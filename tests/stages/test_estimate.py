@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 from pipeline.config.augment import AugmentConfig
 from pipeline.config.whole import read_params
-from pipeline.estimate import pool_seconds
+from pipeline.estimate import Estimate, pool_seconds, worth_of
+from pipeline.whole_estimate import Past, estimate_all
 from pipeline.workers import STARTUP_SECONDS
 from stages import augment, featurize, prepare
 from stages.estimate import app, span, stages_to_run
@@ -64,12 +65,31 @@ def test_a_source_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     assert done.exit_code == 2 and done.output.count("\n") <= 2 and "no such folder or archive" in done.output
 
 
-def test_other_processes_share_what_is_left_once_they_pay() -> None:
+def test_other_processes_share_what_is_left_once_they_pay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.estimate.worth_of", {4: 2.5}.__getitem__)
     config = read_params(ROOT / "params.yaml", ["augment.workers=4"])["augment"]
     assert isinstance(config, AugmentConfig)
     assert pool_seconds(1.0, config) == 1.0
-    assert pool_seconds(100.0, config) == pytest.approx(2 * STARTUP_SECONDS + (100 - STARTUP_SECONDS) / 4)
+    assert pool_seconds(100.0, config) == pytest.approx(2 * STARTUP_SECONDS + (100 - STARTUP_SECONDS) / 2.5)
     assert pool_seconds(100.0, config.model_copy(update={"workers": 1})) == 100.0
+
+
+def test_processes_side_by_side_do_no_more_than_as_many_and_no_less_than_one() -> None:
+    assert worth_of(1) == 1.0
+    assert 1.0 <= worth_of(2) < 3.0
+
+
+def test_a_stage_that_would_be_skipped_is_not_tried(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any) -> None:
+        raise AssertionError("augment was tried")
+
+    monkeypatch.setattr("pipeline.whole_estimate.estimate_augment", never)
+    sections = read_params(ROOT / "params.yaml", [f"prepare.source={photos}", *SMALL])
+    found = {one.stage: one for one in estimate_all(sections, Past({}, {}), {"prepare", "train_head"})}
+    assert found["augment"] == Estimate("augment", 30, 30, 0.0, 0.0)
+    assert found["prepare"].seconds > 0 and found["train_head"].seconds > 0
 
 
 def test_stages_below_a_changed_one_run_too(monkeypatch: pytest.MonkeyPatch) -> None:
