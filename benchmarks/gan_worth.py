@@ -80,7 +80,7 @@ def of_kind(data: Path, kind: str, given: argparse.Namespace) -> dict[str, Any]:
             head = fit_head(used, val, config).head
             for split, features in (("val", val), ("test", test)):
                 found["heads"][name][split].append(accuracy(head, features[UNAUGMENTED]))
-            if share:
+            if "filtered" in name:
                 found["kept"] = 1 - dropped / len(train[VARIANT])
     found["samples"] = judge_samples(train[VARIANT], train[UNAUGMENTED], val[UNAUGMENTED], 0.85)
     return found

@@ -10,10 +10,12 @@ then trained from other seeds, for the spread.
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from stage_runs import ROOT, machine, write_json
 
+from cache.records import FeatureSet
 from pipeline.config.sweep import SweepConfig
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.config.whole import read_params
@@ -33,22 +35,28 @@ def main() -> None:
     given = parser.parse_args()
     job = Job("sweep", read_params(ROOT / "params.yaml", given.set), given.data, given.data / "sweep", quiet=True)
     config, sweep = job.section(TrainHeadConfig), job.section(SweepConfig)
-    train, val = job.features("train"), job.features("val")
-    arena, specs = make_arena(train, val, config), grid(sweep, config.seed)
+    train = {name: in_memory(one) for name, one in job.features("train").items()}
+    val = {"unaugmented": in_memory(job.features("val")["unaugmented"])}
+    specs = grid(sweep, config.seed)
     shapes = [config.model_copy(update={"hidden": list(hidden)}) for hidden in sorted({one.hidden for one in specs})]
     alone = [seconds(lambda one=one: fit_head(train, val, one)) for one in shapes]  # type: ignore[misc]
     one_head = sum(alone) / len(alone)
     print(f"{len(specs)} heads, {len(train['unaugmented']):,} images, phases {config.schedule}; {machine()}")
     print(f"{'keep':>6}{'time':>10}{'price in single heads':>24}{'winner on val, over seeds':>30}")
     found = {}
-    for keep in (1.0, sweep.keep):
+    for keep in dict.fromkeys((1.0, sweep.keep)):
         started = time.perf_counter()
+        arena = make_arena(train, val, config)
         best = winner(run_pass(specs, arena, config, keep))
         spent = time.perf_counter() - started
         score = spread(accuracies(best.spec, arena, config, given.seeds))
         print(f"{keep:>6}{spent:>8.1f} s{spent / one_head:>24.1f}{score.percent():>30}  {best.spec}")
         found[keep] = {"seconds": spent, "price": spent / one_head, "val": vars(score), "winner": str(best.spec)}
     write_json(given.out, {"machine": machine(), "heads": len(specs), "one_head": one_head, "found": found})
+
+
+def in_memory(features: FeatureSet) -> FeatureSet:
+    return replace(features, features=features.features[:])
 
 
 def accuracies(spec: Spec, arena: Arena, config: TrainHeadConfig, seeds: int) -> list[float]:

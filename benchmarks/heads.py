@@ -52,19 +52,22 @@ def main() -> None:
 
 def measure(train: FeatureSet, val: FeatureSet, overrides: list[str], given: argparse.Namespace) -> dict[str, float]:
     """Head-rows a second: one head after another, all in one pass, and with half of them dropped after each phase."""
-    heads, third = given.heads, given.epochs // 3
-    phases = (
-        f"train_head.schedule=[unaugmented x {third}, unaugmented x {third}, unaugmented x {given.epochs - 2 * third}]"
-    )
+    heads, third = given.heads, max(1, given.epochs // 3)
+    lengths = (third, third, max(1, given.epochs - 2 * third))
+    phases = f"train_head.schedule=[{', '.join(f'unaugmented x {length}' for length in lengths)}]"
     config = read_params(ROOT / "params.yaml", [*overrides, phases, "train_head.dropout=0"])["train_head"]
     assert isinstance(config, TrainHeadConfig)
     specs = [Spec(tuple(config.hidden), 0.001 * (1 + number), 0.01, 0.0, 0.1) for number in range(heads)]
-    arena = make_arena({"unaugmented": train}, {"unaugmented": val}, config)
+    sets = {"unaugmented": train}, {"unaugmented": val}
+
+    def together(keep: float) -> None:
+        run_pass(specs, make_arena(*sets, config), config, keep)
+
     work = given.epochs * len(train)
     return {
-        "apart": work / median_seconds(lambda: fit_head({"unaugmented": train}, {"unaugmented": val}, config)),
-        "together": work * heads / median_seconds(lambda: run_pass(specs, arena, config)),
-        "halved": work * heads / median_seconds(lambda: run_pass(specs, arena, config, 0.5)),
+        "apart": work / median_seconds(lambda: fit_head(*sets, config)),
+        "together": work * heads / median_seconds(lambda: together(1.0)),
+        "halved": work * heads / median_seconds(lambda: together(0.5)),
     }
 
 

@@ -30,7 +30,8 @@ MEAN, DEVIATION = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]  # of CIFAR
 
 def plain_epochs(folder: Path, recipe: Recipe, device: str, epochs: int, size: int) -> Iterator[nn.Module]:
     """The network after each epoch."""
-    augmented = [v2.RandomCrop(size, padding=recipe.augmentation.crop_padding), v2.RandomHorizontalFlip()]
+    chosen = recipe.augmentation
+    augmented = [v2.RandomCrop(size, padding=chosen.crop_padding), v2.RandomHorizontalFlip(chosen.flip)]
     images = ImageFolder(str(folder), v2.Compose([*augmented, *to_tensor()]))
     workers = os.cpu_count() or 1
     loader = DataLoader(
@@ -65,6 +66,27 @@ def accuracy(network: nn.Module, folder: Path, device: str) -> float:
     return right / len(images)
 
 
+def unlike_plain(recipe: Recipe) -> list[str]:
+    """Keys that the plain loop has no code for and that are not off."""
+    free = {
+        "source",
+        "reported",
+        "chosen",
+        "network",
+        "schedule",
+        "batch",
+        "lr",
+        "momentum",
+        "nesterov",
+        "weight_decay",
+    }
+    free |= {"optimizer", "adam_eps", "lr_schedule", "milestones", "gamma", "min_lr", "rise", "warmup_epochs"}
+    values, plain = (one.model_dump(exclude=free) for one in (recipe, read_recipe("plain", {})))
+    for one in (values, plain):
+        one["augmentation"] |= {"crop_padding": 0, "flip": 0.0}
+    return [key for key, value in values.items() if value != plain[key]]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", type=Path, required=True)
@@ -76,16 +98,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("data/benchmarks/plain_loop.json"))
     given = parser.parse_args()
     recipe = read_recipe(given.recipe, {})
-    if recipe.augmentation.model_dump(exclude={"crop_padding", "flip"}) != read_recipe(
-        "plain", {}
-    ).augmentation.model_dump(exclude={"crop_padding", "flip"}):
-        parser.error(f"{given.recipe} has augmentations that the plain loop has not")
+    if others := unlike_plain(recipe):
+        parser.error(f"{given.recipe} has what the plain loop has not: {', '.join(others)}")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(given.seed)
-    started = time.perf_counter()
+    spent, started = 0.0, time.perf_counter()
     for epoch, network in enumerate(plain_epochs(given.train, recipe, device, given.epochs, given.size), start=1):
-        spent, found = time.perf_counter() - started, accuracy(network, given.test, device)
+        spent += time.perf_counter() - started
+        found = accuracy(network, given.test, device)
         print(f"epoch {epoch:>3}: test accuracy {found:.2%}, {spent:.0f} s", flush=True)
+        started = time.perf_counter()
     record = {"recipe": given.recipe, "epochs": given.epochs, "seed": given.seed, "machine": machine()}
     write_json(given.out, {**record, "train_seconds": spent, "test_top1": found})
 

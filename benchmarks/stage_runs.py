@@ -120,9 +120,10 @@ def median_seconds(work: Callable[[], object], runs: int = 3) -> float:
     return statistics.median(times)
 
 
-def matmul_rate(size: int = 2048) -> float:
+def matmul_rate() -> float:
     """Floating-point operations a second of large float32 matrix products; on a GPU, where there is one, in TF32."""
     device = choose_device("auto")
+    size = 2048 if device.type == "cpu" else 16384
     one = torch.randn(size, size, device=device)
     with tensor_cores(device):
         one @ one

@@ -30,9 +30,10 @@ from pipeline.workers import STARTUP_SECONDS, Pool
 
 PROCESS_BYTES = 280e6  # of one of augment's own
 COUNTING = """
-import time
-count, end = 0, time.perf_counter() + 0.5
-while time.perf_counter() < end:
+import sys, time
+start, count = float(sys.argv[1]), 0
+time.sleep(max(0.0, start - time.time()))
+while time.time() < start + 0.5:
     count += sum(range(500)) > 0
 print(count)
 """
@@ -85,7 +86,7 @@ def worth_of(processes: int) -> float:
     """The work of so many processes side by side, in that of one alone: cores that share a unit do less than two."""
 
     def counted(count: int) -> int:
-        command = [sys.executable, "-c", COUNTING]
+        command = [sys.executable, "-c", COUNTING, str(time.time() + 0.2 + 0.01 * count)]
         running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]  # noqa: S603
         return sum(int(each.communicate()[0]) for each in running)
 

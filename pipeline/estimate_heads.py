@@ -51,11 +51,16 @@ def estimate_train_head(config: TrainHeadConfig, heads: Heads, samples: int) -> 
     step = timed(lambda: _one_epoch(few, config)) / len(few)
     rows = torch.from_numpy(few.features[:])
     look = timed(lambda: predict_logits(head, rows)) / len(few)
-    trained = sum(samples if variant == GAN_VARIANT else heads.rows["train"] for variant in epochs)
+    trained = rows_trained(config, heads.rows["train"], samples)
     variants = len(set(epochs) | {UNAUGMENTED})
     judged = len(epochs) * heads.rows.get("val", 0) * variants
     held = (heads.rows["train"] + heads.rows.get("val", 0)) * variants * heads.width * 2
     return Estimate("train_head", trained, 0, trained * step + judged * look, 0, held)
+
+
+def rows_trained(config: TrainHeadConfig, images: int, samples: int) -> int:
+    """Of the whole schedule, over sets of images and of a GAN's samples."""
+    return sum(samples if variant == GAN_VARIANT else images for variant in epochs_of(config.schedule))
 
 
 @dataclass(frozen=True)

@@ -1,67 +1,71 @@
-"""Steps of imgaug in a few calls of OpenCV: the same distribution of results as imgaug's own, many times as fast.
+"""Steps of imgaug in a few calls of OpenCV: the same distribution of results as imgaug's own, several times as fast.
 
 What a chain of geometric steps does to places is one matrix, so the picture is warped once, near the size that it is
-stored in, instead of at each step's own. Steps have imgaug's names and arguments; others are refused.
+stored in, instead of at each step's own. Steps have imgaug's names and arguments; others, values that imgaug treats in
+a special way, and geometric steps after others are refused.
 """
 
 from collections.abc import Callable
 from functools import cached_property
+from math import ceil
 from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
 from pydantic import BeforeValidator, Field
 
+from cache.errors import ParamsError
 from cache.layout import Array
 from pipeline.params import Section, parse, unknown_name
 
-FINER = 2  # times the stored size, at most, that pictures are warped to
-BRIGHTNESS = {"YCrCb": 0, "HSV": 2, "HLS": 1, "Lab": 0, "Luv": 0, "YUV": 0}  # the channel that is brightness
+FINER = 2  # times the stored size that pictures are warped to, or the source's size, or half of the canvas'
+NEARLY = 1.5  # times that size: a canvas that is hardly larger is not made smaller
 LINEAR = 1 / 6  # variance of linear interpolation in pixels, over all places between two
 BOX = 1 / 6  # what a finer canvas adds to the smoothing of making it smaller, fitted to what it does to fine detail
-SPREAD = 0.67  # pixels by which OpenCV's smooth polygons are larger than they should be, measured
+BRIGHTNESS = {"YCrCb": 0, "HSV": 2, "HLS": 1, "Lab": 0, "Luv": 0, "YUV": 0}  # the channel that is brightness
 LEVELS = np.arange(256, dtype=np.float32)
 CENTRE, NOISE = 127.5, 255 / 6  # of what imgaug fills cutouts with
 
-Bounds = tuple[float, float]
-Range = Annotated[Bounds, BeforeValidator(lambda value: [value, value] if isinstance(value, int | float) else value)]
+Pair = BeforeValidator(lambda value: [value, value] if isinstance(value, int | float) else value)
+Angle = Annotated[float, Field(ge=-360, le=360)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Inward = Annotated[float, Field(ge=0, le=0.15)]  # beyond it corners may cross
+Side = Annotated[float, Field(gt=-0.5, le=1)]  # more would cut everything off
+Factor = Annotated[float, Field(ge=0, le=10)]
+Level = Annotated[float, Field(ge=-255, le=255)]
+WholeLevel = Annotated[int, Field(ge=-255, le=255)]
+Deviation = Annotated[float, Field(ge=0, le=255)]
 
 
 class Canvas:
     """A picture on its way through the steps.
 
-    pixels: uint8 [h, w, 3], warped as far as `matrix` [3, 3] is still owed, from their places to those of the canvas.
+    pixels: uint8 [h, w, 3]. matrix [3, 3]: from their places to those of the canvas, as long as it has not been drawn.
     shape: height and width that the canvas has in imgaug. frames: shapes of earlier canvases, outside of which all is
-    black, and what has moved them since. finest: the size that pixels are warped to at most. blur: variance of what
-    imgaug's own warps would have smoothed, in pixels of the canvas. area: pixels of the canvas in one of `pixels`.
-    later: what is owed to each pixel by itself, and costs least at the size that the picture is stored in.
+    black, and what has moved them since. blur: variance of what imgaug's own warps would have smoothed, in pixels of
+    the canvas. area: pixels of the canvas in one of `pixels`. later: what is owed to each pixel by itself, and costs
+    least at the size that the picture is stored in.
     """
 
-    def __init__(self, pixels: Array, finest: int, random: np.random.Generator) -> None:
-        self.pixels, self.finest, self.random = pixels, finest, random
+    def __init__(self, pixels: Array, size: int, random: np.random.Generator) -> None:
+        self.pixels, self.size, self.random = pixels.copy(), size, random
         self.shape: tuple[int, int] = pixels.shape[:2]
-        self.matrix: Array | None = None
-        self.frames: list[tuple[tuple[int, int], Array]] = []
+        self.matrix, self.drawn, self.frames = np.eye(3), False, list[tuple[tuple[int, int], Array]]()
         self.later: list[Callable[[Array], Array]] = []
         self.cubic, self.warped, self.blur, self.area = False, False, 0.0, 1.0
 
-    def uniform(self, bounds: Bounds, count: int | None = None) -> Any:
+    def uniform(self, bounds: tuple[float, float], count: int | None = None) -> Any:
         return self.random.uniform(*bounds, count)
 
     def move(self, step: Array, shape: tuple[int, int], framed: bool = False, warps: bool = False) -> None:
         """Owe one more matrix. framed: what lies outside of the canvas now may come into the new one, and is black.
 
-        warps: imgaug interpolates here; the first time of a picture is smoothed by the warp that is owed.
+        warps: imgaug interpolates here; the first time is smoothed by the warp that is owed.
         """
-        if self.later:
-            self.draw()
         if framed:
             self.frames.append((self.shape, np.eye(3)))
-        if self.matrix is None:
-            drawn = self.pixels.shape[:2]
-            self.matrix = scaling(self.shape[1] / drawn[1], self.shape[0] / drawn[0])
         self.matrix, self.shape = step @ self.matrix, shape
-        self.frames = [(shape, step @ since) for shape, since in self.frames]
+        self.frames = [(frame, step @ since) for frame, since in self.frames]
         self.blur += LINEAR if warps and self.warped else 0.0
         self.warped = self.warped or warps
 
@@ -73,16 +77,20 @@ class Canvas:
         self.later = []
         return self.pixels
 
-    def stored(self, size: int) -> Array:
+    def stored(self) -> Array:
         """The same, in the size that the picture is stored in."""
         self._warp()
-        self.pixels = to_size(self.pixels, size)
+        if min(self.pixels.shape[:2]) < self.size:
+            self.draw()  # what enlarging does to edges cannot come before what is owed
+        self.pixels = to_size(self.pixels, self.size)
         return self.draw()
 
     def _warp(self) -> None:
-        if self.matrix is None:
+        if self.drawn or np.array_equal(self.matrix, np.eye(3)):
+            self.drawn = True
             return
-        height, width = (min(side, self.finest) for side in self.shape)
+        finest = max(FINER * self.size, *self.pixels.shape[:2], *(side // 2 for side in self.shape))
+        height, width = (side if side <= NEARLY * finest else finest for side in self.shape)
         last = scaling(width / self.shape[1], height / self.shape[0])
         pixels, zoom = self.pixels, round(height / self.pixels.shape[0])
         ratio = height / self.shape[0]
@@ -91,31 +99,18 @@ class Canvas:
             pixels = cv2.resize(pixels, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
             smooth -= LINEAR * (height / len(pixels)) ** 2
         pixels = cv2.copyMakeBorder(pixels, 1, 1, 1, 1, cv2.BORDER_REPLICATE)  # a warp's own replication is slow
-        drawn = scaling(self.pixels.shape[1] / (pixels.shape[1] - 2), self.pixels.shape[0] / (len(pixels) - 2))
-        matrix = last @ self.matrix @ drawn @ np.array([[1.0, 0, -1], [0, 1, -1], [0, 0, 1]])
+        inner = scaling(self.pixels.shape[1] / (pixels.shape[1] - 2), self.pixels.shape[0] / (len(pixels) - 2))
+        matrix = last @ self.matrix @ inner @ np.array([[1.0, 0, -1], [0, 1, -1], [0, 0, 1]])
         flags = cv2.INTER_CUBIC if self.cubic and zoom <= 1 else cv2.INTER_LINEAR
         self.pixels = cv2.warpPerspective(pixels, matrix, (width, height), flags=flags)
-        if smooth > 0:
-            taps = np.array([smooth / 2, 1 - smooth, smooth / 2])
-            self.pixels = cv2.sepFilter2D(self.pixels, -1, taps, taps)
-        self._frame(height, width, last)
-        self.area = self.shape[0] * self.shape[1] / (height * width)
-        self.matrix, self.frames, self.warped, self.blur = None, [], False, 0.0
-
-    def _frame(self, height: int, width: int, last: Array) -> None:
-        """Black outside of all frames."""
-        inset = SPREAD * self.shape[0] / height - 0.5
-        seen: Array = np.empty((0, 1, 2))
-        for number, ((below, across), since) in enumerate(self.frames):
-            bottom, right = below - 1 - inset, across - 1 - inset
-            corners = np.array([[inset, inset, 1], [right, inset, 1], [right, bottom, 1], [inset, bottom, 1]])
-            corners = corners @ (last @ since).T
-            places = (corners[:, :2] / corners[:, 2:]).astype(np.float32)
-            seen = np.asarray(cv2.intersectConvexConvex(seen, places)[1]) if number else places
-        if self.frames:
-            mask = np.zeros((height, width, 3), dtype=np.uint8)
-            cv2.fillConvexPoly(mask, np.rint(16 * seen).astype(np.int32), (255, 255, 255), cv2.LINE_AA, shift=4)
-            cv2.multiply(self.pixels, mask, self.pixels, 1 / 255)
+        for _ in range(times := ceil(max(0.0, 2 * smooth))):
+            side = smooth / times / 2
+            taps = np.array([side, 1 - 2 * side, side])
+            self.pixels = np.asarray(cv2.sepFilter2D(self.pixels, -1, taps, taps))
+        for frame, since in self.frames:
+            seen = cv2.warpPerspective(np.full(frame, 255, dtype=np.uint8), last @ since, (width, height))
+            cv2.multiply(self.pixels, cv2.merge([seen] * 3), self.pixels, 1 / 255)
+        self.area, self.drawn = self.shape[0] * self.shape[1] / (height * width), True
 
 
 def to_size(image: Array, size: int) -> Array:
@@ -124,6 +119,11 @@ def to_size(image: Array, size: int) -> Array:
         return image
     shrinks = image.shape[0] >= size and image.shape[1] >= size
     return np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC))
+
+
+def scaling(across: float, down: float) -> Array:
+    """Of places that are the middles of pixels."""
+    return np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2], [0, 0, 1.0]])
 
 
 def look_up(table: Array, channel: int | None = None) -> Callable[[Array], Array]:
@@ -145,11 +145,6 @@ def in_space(space: str, change: Callable[[Array], Array]) -> Callable[[Array], 
     return lambda pixels: np.asarray(cv2.cvtColor(change(cv2.cvtColor(pixels, there)), back))
 
 
-def scaling(across: float, down: float) -> Array:
-    """Of places that are the middles of pixels."""
-    return np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2], [0, 0, 1.0]])
-
-
 class Step(Section):
     """A step with the name and the arguments of imgaug's augmenter."""
 
@@ -158,26 +153,33 @@ class Step(Section):
 
 
 class Resize(Step):
-    """To a square."""
+    """To a square; before all others."""
 
     size: int = Field(ge=1)
     interpolation: Literal["linear", "cubic"]
 
     def __call__(self, canvas: Canvas) -> None:
         height, width = canvas.shape
-        canvas.move(scaling(self.size / width, self.size / height), (self.size, self.size), warps=True)
-        canvas.blur *= (self.size / height) ** 2
-        canvas.cubic = self.interpolation == "cubic"
+        shape, cubic = (self.size, self.size), self.interpolation == "cubic"
+        if self.size < max(height, width):
+            flags = cv2.INTER_CUBIC if cubic else cv2.INTER_LINEAR
+            canvas.pixels, canvas.shape = np.asarray(cv2.resize(canvas.pixels, shape, interpolation=flags)), shape
+        elif shape != (height, width):
+            canvas.move(scaling(self.size / width, self.size / height), shape, warps=True)
+            canvas.cubic = cubic
 
 
 class SomeOf(Step):
-    """One of the children."""
+    """One of several ways to resize."""
 
     n: Literal[1]
     children: list[dict[str, dict[str, Any]]] = Field(min_length=1)
 
     @cached_property
-    def steps(self) -> "list[Step]":
+    def steps(self) -> list[Step]:
+        for child in self.children:
+            if "Resize" not in child:
+                raise unknown_name("SomeOf.children that can be fused", ", ".join(child), ["Resize"])
         return [make_step(child) for child in self.children]
 
     def __call__(self, canvas: Canvas) -> None:
@@ -187,7 +189,7 @@ class SomeOf(Step):
 class Rotate(Step):
     """About the middle, in degrees; what comes in is black."""
 
-    rotate: Range
+    rotate: Annotated[tuple[Angle, Angle], Pair]
 
     def __call__(self, canvas: Canvas) -> None:
         (height, width), angle = canvas.shape, np.deg2rad(canvas.uniform(self.rotate))
@@ -200,12 +202,12 @@ class Rotate(Step):
 class PerspectiveTransform(Step):
     """What lies between four points near the corners becomes the whole picture."""
 
-    scale: Range
+    scale: Annotated[tuple[Inward, Inward], Pair]
     keep_size: Literal[False]
 
     def __call__(self, canvas: Canvas) -> None:
         height, width = canvas.shape
-        inward = np.abs(canvas.random.normal(0, canvas.uniform(self.scale), (4, 2))) % 1 * (1, 1)
+        inward = np.abs(canvas.random.normal(0, canvas.uniform(self.scale), (4, 2))) % 1
         corners = np.where([[False, False], [True, False], [True, True], [False, True]], 1 - inward, inward)
         corners = _ordered((corners * (width, height)).astype(np.float32))
         left_top, right_top, right_bottom, left_bottom = corners
@@ -225,7 +227,7 @@ def _ordered(corners: Array) -> Array:
 class CropAndPad(Step):
     """Shares of the sides are cut off, or added in black."""
 
-    percent: Range
+    percent: Annotated[tuple[Side, Side], Pair]
     keep_size: Literal[False]
 
     def __call__(self, canvas: Canvas) -> None:
@@ -241,7 +243,7 @@ class Cutout(Step):
 
     fill_mode: Literal["gaussian"]
     nb_iterations: int = Field(ge=0)
-    size: Range
+    size: Annotated[tuple[Share, Share], Pair]
     squared: Literal[False]
 
     def __call__(self, canvas: Canvas) -> None:
@@ -260,7 +262,7 @@ class Cutout(Step):
 class Fliplr(Step):
     """Mirrored left to right."""
 
-    p: float
+    p: Share
 
     def __call__(self, canvas: Canvas) -> None:
         if canvas.random.random() < self.p:
@@ -270,7 +272,7 @@ class Fliplr(Step):
 class Flipud(Step):
     """Upside down."""
 
-    p: float
+    p: Share
 
     def __call__(self, canvas: Canvas) -> None:
         if canvas.random.random() < self.p:
@@ -280,12 +282,12 @@ class Flipud(Step):
 class MultiplyAndAddToBrightness(Step):
     """In a colour space drawn from six, in either order."""
 
-    mul: Range
-    add: tuple[int, int]
+    mul: Annotated[tuple[Factor, Factor], Pair]
+    add: Annotated[tuple[Level, Level], Pair]
 
     def __call__(self, canvas: Canvas) -> None:
         space = list(BRIGHTNESS)[canvas.random.integers(len(BRIGHTNESS))]
-        factor, more = canvas.uniform(self.mul), canvas.random.integers(self.add[0], self.add[1] + 1)
+        factor, more = canvas.uniform(self.mul), np.rint(canvas.uniform(self.add))
         if canvas.random.random() < 0.5:
             table = np.clip(LEVELS + more, 0, 255) * factor
         else:
@@ -296,8 +298,8 @@ class MultiplyAndAddToBrightness(Step):
 class LinearContrast(Step):
     """About 127, all channels alike or, with probability per_channel, each by its own factor."""
 
-    alpha: Range
-    per_channel: float
+    alpha: Annotated[tuple[Factor, Factor], Pair]
+    per_channel: Share
 
     def __call__(self, canvas: Canvas) -> None:
         alphas = canvas.uniform(self.alpha, 3 if canvas.random.random() < self.per_channel else 1)
@@ -308,9 +310,9 @@ class LinearContrast(Step):
 class AdditiveGaussianNoise(Step):
     """The same in all channels or, with probability per_channel, each its own."""
 
-    loc: float
-    scale: Range
-    per_channel: float
+    loc: Level
+    scale: Annotated[tuple[Deviation, Deviation], Pair]
+    per_channel: Share
 
     def __call__(self, canvas: Canvas) -> None:
         pixels = canvas.draw()
@@ -323,7 +325,7 @@ class AdditiveGaussianNoise(Step):
 class AddToHueAndSaturation(Step):
     """Each its own number; hue is a circle of 255."""
 
-    value: tuple[int, int]
+    value: tuple[WholeLevel, WholeLevel]
     per_channel: Literal[True]
 
     def __call__(self, canvas: Canvas) -> None:
@@ -333,6 +335,7 @@ class AddToHueAndSaturation(Step):
 
 
 STEPS = {kind.__name__: kind for kind in Step.__subclasses__()}
+FIRST, GEOMETRIC = (Resize, SomeOf), (Rotate, PerspectiveTransform, CropAndPad)
 
 
 def make_step(step: dict[str, dict[str, Any]]) -> Step:
@@ -344,14 +347,24 @@ def make_step(step: dict[str, dict[str, Any]]) -> Step:
 
 
 def fused(steps: list[dict[str, dict[str, Any]]], size: int) -> Callable[[Array, np.random.Generator], Array]:
-    """A function of (uint8 [h, w, 3], generator) for pictures that will be stored in this size."""
+    """A function of (uint8 [h, w, 3], generator) for pictures that will be stored in this size.
+
+    Raises ParamsError where the steps are not in an order that can be fused.
+    """
     cv2.setNumThreads(1)
     made = [make_step(step) for step in steps]
+    kinds = [0 if isinstance(one, FIRST) else 1 if isinstance(one, GEOMETRIC) else 2 for one in made]
+    repeats = sum(kind < 2 for kind in kinds) - len({type(one) for one in made if isinstance(one, FIRST + GEOMETRIC)})
+    if kinds != sorted(kinds) or kinds.count(0) > 1 or repeats:
+        expected = "Resize, then geometric steps, each once, then all others"
+        raise ParamsError(
+            "order cannot be fused", expected=expected, found=", ".join(name for one in steps for name in one)
+        )
 
     def augment(image: Array, generator: np.random.Generator) -> Array:
-        canvas = Canvas(image, FINER * size, generator)
+        canvas = Canvas(image, size, generator)
         for step in made:
             step(canvas)
-        return canvas.stored(size)
+        return canvas.stored()
 
     return augment

@@ -224,9 +224,13 @@ def check_sets(train: Mapping[str, FeatureSet], val: Mapping[str, FeatureSet], s
 
 
 def in_memory(features: FeatureSet, device: torch.device = CPU) -> Rows:
-    """Read a set once."""
+    """Read a set once. Raises InputError where it does not fit on a GPU."""
     labels = torch.from_numpy(np.asarray(features.labels, dtype=np.int64))
-    return Rows(torch.from_numpy(features.features[:]).to(device), labels.to(device))
+    try:
+        return Rows(torch.from_numpy(features.features[:]).to(device), labels.to(device))
+    except torch.OutOfMemoryError as error:
+        what, remedy = "features do not fit into the memory of the GPU", "Set train_head.device to cpu."
+        raise InputError(what, where=features.variant, remedy=remedy) from error
 
 
 def _make_learner(head: Head, train: Mapping[str, Rows], config: TrainHeadConfig) -> _Learner:

@@ -23,7 +23,8 @@ CODE_VERSION = 1  # raise it whenever the same recipe gives other pixels
 PROBE = np.arange(32 * 32 * 3, dtype=np.uint8).reshape(1, 32, 32, 3)
 # What imgaug 0.4.0, of 2020, raises where it does not fit today's numpy and OpenCV (cv2.error is a RuntimeError).
 RUN_ERRORS = (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError)
-LIBRARIES = ("imgaug", "numpy", "opencv-python-headless", "scipy", "scikit-image", "pillow")
+FUSED_LIBRARIES: tuple[str, ...] = ("numpy", "opencv-python-headless")
+LIBRARIES: tuple[str, ...] = ("imgaug", "numpy", "opencv-python-headless", "scipy", "scikit-image", "pillow")
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,10 @@ def make_augmentation(config: AugmentConfig, variant: str) -> Augmentation:
 
 
 def _library_versions(steps: str) -> dict[str, str]:
-    names = (*LIBRARIES, "torch", "torchvision") if "AutoAugment" in steps else LIBRARIES
+    if FUSED in steps:
+        names = FUSED_LIBRARIES
+    else:
+        names = (*LIBRARIES, "torch", "torchvision") if "AutoAugment" in steps else LIBRARIES
     return {name: version(name) for name in names}
 
 

@@ -26,7 +26,7 @@ from pipeline.estimate import (
     estimate_train_model,
     width_of,
 )
-from pipeline.estimate_heads import Heads, Judging, estimate_evaluate, estimate_train_head
+from pipeline.estimate_heads import Heads, Judging, estimate_evaluate, estimate_train_head, rows_trained
 from pipeline.existing import kept_features, kept_images, sets_of
 from pipeline.featurize import Featurizer
 from pipeline.survey import SAMPLE, Survey, survey
@@ -82,7 +82,7 @@ def _stages(
     if samples:
         yield "gan", samples, lambda: _apart(lambda: estimate_gan(gan, known))
     yield "featurize", rows, of_features
-    trained = sum(phase.epochs for phase in head.schedule) * known.rows["train"]
+    trained = rows_trained(head, known.rows["train"], samples)
     yield "train_head", trained, lambda: estimate_train_head(head, heads(), samples)
     if model.recipe != NO_MODEL:
         recipe = read_recipe(model.recipe, model.override)

@@ -24,7 +24,7 @@ PARAMS = Path(__file__).parents[2] / "params.yaml"
 GOLDEN = Path(__file__).parent / "golden"
 PHOTOS = 36
 BASE = tuple(f"featurize.{each}" for each in ("size=32", "batch=16", "device=cpu", "weights=random", "engine=eager"))
-POLICIES = ("spatial_1", "color_1", "auto_1", "rand_1")
+POLICIES = ("spatial_1", "color_1", "auto_1", "rand_1", "fused_spatial_1", "fused_color_1")
 REMAKE = "If that is meant, raise CODE_VERSION and run make_golden of this file."
 
 

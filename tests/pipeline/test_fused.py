@@ -113,18 +113,18 @@ def test_another_distribution_is_found(config: AugmentConfig, images: Array, pol
 
 LARGER = {"Resize": {"size": 256, "interpolation": "linear"}}
 FIXED = {
-    "smaller": [LARGER],
+    "nothing": [{"Resize": {"size": SIDE, "interpolation": "cubic"}}],
+    "smaller": [{"Resize": {"size": 32, "interpolation": "linear"}}, {"Rotate": {"rotate": 17}}],
+    "larger": [LARGER],
+    "far larger": [{"Resize": {"size": 1024, "interpolation": "linear"}}, {"Rotate": {"rotate": 45}}],
     "cubic": [{"Resize": {"size": 256, "interpolation": "cubic"}}, {"Rotate": {"rotate": -8}}],
     "turned": [LARGER, {"Rotate": {"rotate": 17}}],
-    "turned twice": [LARGER, {"Rotate": {"rotate": 30}}, {"Rotate": {"rotate": [-10, -10]}}],
+    "turned as it is": [{"Resize": {"size": SIDE, "interpolation": "cubic"}}, {"Rotate": {"rotate": 17}}],
     "cropped": [{"CropAndPad": {"percent": -0.1, "keep_size": False}}],
+    "cropped to a stamp": [{"CropAndPad": {"percent": -0.45, "keep_size": False}}],
     "padded": [LARGER, {"Rotate": {"rotate": 40}}, {"CropAndPad": {"percent": 0.15, "keep_size": False}}],
-    "mirrored, then turned": [{"Fliplr": {"p": 1}}, {"Rotate": {"rotate": 17}}],
     "upside down": [{"Rotate": {"rotate": 17}}, {"Flipud": {"p": 1}}],
-    "contrast, then turned": [
-        {"LinearContrast": {"alpha": 0.5, "per_channel": 0}},
-        {"Rotate": {"rotate": 17}},
-    ],
+    "contrast and mirror": [LARGER, {"LinearContrast": {"alpha": 0.5, "per_channel": 0}}, {"Fliplr": {"p": 1}}],
     "perspective": [LARGER, {"PerspectiveTransform": {"scale": 0, "keep_size": False}}],
 }
 
@@ -135,6 +135,7 @@ def test_steps_without_chance_do_what_imgaugs_do(config: AugmentConfig, images: 
     own, fused = (augmented(both, f"{name}_1", images[:40]).astype(int) for name in ("own", "fused_own"))
     assert np.abs(own - fused).mean() < 1.2
     assert np.percentile(np.abs(own - fused), 99) < 12
+    assert abs((own == 0).mean() - (fused == 0).mean()) < 0.01
 
 
 def test_pictures_of_any_shape_are_stored_in_one_size(config: AugmentConfig) -> None:
@@ -144,11 +145,38 @@ def test_pictures_of_any_shape_are_stored_in_one_size(config: AugmentConfig) -> 
         assert augmented(config, "fused_spatial_1", picture).shape == (1, SIDE, SIDE, 3)
 
 
-def test_padding_that_hides_everything_is_black(config: AugmentConfig, images: Array) -> None:
-    steps = [{"CropAndPad": {"percent": [-0.9, -0.9], "keep_size": False}}]
-    steps += [{"Rotate": {"rotate": 90}}, {"CropAndPad": {"percent": 9, "keep_size": False}}]
+def test_what_never_meets_is_black(config: AugmentConfig, images: Array) -> None:
+    steps: list[Any] = [{"Rotate": {"rotate": 45}}, {"CropAndPad": {"percent": [-0.49, 1], "keep_size": False}}]
     both = with_policies(config, own=steps, fused_own=[{"Fused": {"policy": "own"}}])
-    assert augmented(both, "fused_own_1", images[:2]).mean() < 3
+    own, fused = (augmented(both, f"{name}_1", images[:150]) for name in ("own", "fused_own"))
+    assert differences(own, fused) == {}
+
+
+def test_a_picture_is_not_written_to(config: AugmentConfig, images: Array) -> None:
+    holes = config.policies["spatial"][4]
+    chosen = with_policies(config, own=[holes], fused_own=[{"Fused": {"policy": "own"}}])
+    kept = images[:5].copy()
+    kept.setflags(write=False)
+    assert not np.array_equal(augmented(chosen, "fused_own_1", kept), images[:5])
+
+
+@pytest.mark.parametrize(
+    ("source", "stored"), [(256, 64), (256, 32), (128, 128), (256, 256)], ids=lambda side: f"{side} px"
+)
+@pytest.mark.parametrize("policy", ["spatial", "color"])
+def test_sizes_do_not_matter(images: Array, policy: str, source: int, stored: int) -> None:
+    chosen = read_params(ROOT / "params.yaml", [f"augment.size={stored}"])["augment"]
+    assert isinstance(chosen, AugmentConfig)
+    larger = np.stack([cv2.resize(one, (source, source), interpolation=cv2.INTER_CUBIC) for one in images[:150]])
+    own, fused = (augmented(chosen, f"{name}_1", larger) for name in (policy, f"fused_{policy}"))
+    assert differences(own, fused) == {}
+
+
+def test_fine_detail_of_a_large_picture_is_averaged(config: AugmentConfig) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (20, 256, 256, 3), dtype=np.uint8)
+    both = with_policies(config, own=[{"Rotate": {"rotate": 17}}], fused_own=[{"Fused": {"policy": "own"}}])
+    own, fused = (augmented(both, f"{name}_1", noise)[:, 16:48, 16:48].std() for name in ("own", "fused_own"))
+    assert fused == pytest.approx(own, rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +185,9 @@ def test_padding_that_hides_everything_is_black(config: AugmentConfig, images: A
         ({"ElasticTransformation": {"alpha": 3}}, "a step that can be fused: unknown name"),
         ({"Rotate": {"rotate": 3, "order": 0}}, "Rotate: unknown name; expected one of rotate, found 'order'"),
         ({"CropAndPad": {"percent": [0, 0.1], "keep_size": True}}, "CropAndPad.keep_size"),
-        ({"SomeOf": {"n": 1, "children": [{"Affine": {}}]}}, "a step that can be fused: unknown name"),
+        ({"SomeOf": {"n": 1, "children": [{"Rotate": {"rotate": 3}}]}}, "SomeOf.children that can be fused"),
+        ({"CropAndPad": {"percent": -0.6, "keep_size": False}}, "CropAndPad.percent.0"),
+        ({"PerspectiveTransform": {"scale": [0.3, 0.5], "keep_size": False}}, "PerspectiveTransform.scale.0"),
     ],
 )
 def test_what_cannot_be_fused_is_refused_by_name(config: AugmentConfig, step: Any, message: str) -> None:
@@ -165,6 +195,21 @@ def test_what_cannot_be_fused_is_refused_by_name(config: AugmentConfig, step: An
     with pytest.raises(ParamsError) as caught:
         make_augmentation(chosen, "fused_own_1")
     assert "policies.fused_own" in str(caught.value) and message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [{"Fliplr": {"p": 1}}, {"Rotate": {"rotate": 3}}],
+        [{"Rotate": {"rotate": 3}}, LARGER],
+        [LARGER, LARGER],
+        [{"Rotate": {"rotate": 3}}, {"Rotate": {"rotate": 3}}],
+    ],
+)
+def test_an_order_that_cannot_be_fused_is_refused(config: AugmentConfig, steps: Any) -> None:
+    chosen = with_policies(config, own=steps, fused_own=[{"Fused": {"policy": "own"}}])
+    with pytest.raises(ParamsError, match="order cannot be fused; expected Resize, then geometric steps, each once"):
+        make_augmentation(chosen, "fused_own_1")
 
 
 @pytest.mark.parametrize(
@@ -197,7 +242,8 @@ def test_imgaug_is_not_needed() -> None:
         "from pathlib import Path; import numpy as np\n"
         "from pipeline.config.whole import read_params; from pipeline.policy import make_augmentation\n"
         f"config = read_params(Path({str(ROOT / 'params.yaml')!r}), [])['augment']\n"
-        "print(make_augmentation(config, 'fused_color_1')(np.zeros((1, 8, 8, 3), np.uint8), np.array([b'0'])).shape)\n"
+        "made = make_augmentation(config, 'fused_color_1')\n"
+        "print(sorted(made.recipe['libraries']), made(np.zeros((1, 8, 8, 3), np.uint8), np.array([b'0'])).shape)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.stdout == "(1, 64, 64, 3)\n", done.stderr
+    assert done.stdout == "['numpy', 'opencv-python-headless'] (1, 64, 64, 3)\n", done.stderr
