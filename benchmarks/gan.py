@@ -4,8 +4,6 @@ python benchmarks/gan.py [--classes 20] [--size 32] [--repeats 3]
 """
 
 import argparse
-import json
-import platform
 import statistics
 import time
 from itertools import pairwise
@@ -14,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
+from stage_runs import machine, write_json
 
 from pipeline.config.gan import WganConfig
 from pipeline.gan_learners import ParallelLearner, RealImages
@@ -73,7 +72,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=20)
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("data/benchmarks/gan.json"))
     chosen = parser.parse_args()
     params = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8"))
     report = {**params["gan"]["wgan"], "classes_at_once": 1}
@@ -97,9 +96,7 @@ def main() -> None:
             f"{row['networks']:<22}{row['at_once']:>8}{row['classes_per_second']:>20.1f}"
             f"{row['ratio']:>7.2f}x{row['of_bandwidth']:>13.0%}"
         )
-    if chosen.json:
-        machine = {"machine": platform.processor() or platform.machine(), "threads": torch.get_num_threads()}
-        chosen.json.write_text(json.dumps({**machine, "rows": rows}, indent=2) + "\n", encoding="utf-8")
+    write_json(chosen.out, {"machine": machine(), "rows": rows})
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ def plain_epochs(folder: Path, recipe: Recipe, device: str, epochs: int, size: i
             loss.backward()
             optimizer.step()
             scheduler.step()
-        float(loss)  # waits for a GPU
+        float(loss.detach())  # waits for a GPU
         yield network
 
 

@@ -8,9 +8,11 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -96,9 +98,12 @@ def make_photos(folder: Path, numbers: Iterable[int], size: int, seed: int = 0, 
         Image.fromarray(pixels).save(path, quality=90)
 
 
-def write_json(path: Path, content: object) -> None:
+def write_json(path: Path, content: Mapping[Any, Any]) -> None:
+    """A record: what was found, by which command, on which day."""
+    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    made = {"command": command, "date": datetime.now(UTC).date().isoformat()}
+    path.write_text(json.dumps({**made, **content}, indent=2) + "\n")
 
 
 def machine() -> str:

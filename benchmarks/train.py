@@ -8,7 +8,6 @@ on the same device; the table ends with the bare network on a batch that is alwa
 """
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 from plain_loop import plain_epochs
+from stage_runs import machine, write_json
 from torch.nn import functional
 
 from cache.records import ImageSet
@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--recipe", default="002-v2-20-standard")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("data/benchmarks/train.json"))
     chosen = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     recipe = read_recipe(chosen.recipe, {"schedule": ["unaugmented x 2"]})
@@ -121,9 +121,8 @@ def main() -> None:
     print(f"{'way':<30}{'images/s':>10}{'ratio':>8}{'of limit':>10}")
     for name, rate in rates.items():
         print(f"{name:<30}{rate:>10.0f}{rate / first:>7.2f}x{rate / last:>10.0%}")
-    if chosen.json:
-        found = {"recipe": chosen.recipe, "device": device, "images": chosen.images, "images_per_second": rates}
-        chosen.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    found = {"recipe": chosen.recipe, "machine": machine(), "images": chosen.images, "images_per_second": rates}
+    write_json(chosen.out, found)
 
 
 if __name__ == "__main__":

@@ -80,11 +80,18 @@ def differences(one: Array, other: Array) -> dict[str, float]:
     return {name: p for name, p in tested.items() if p < LEVEL / len(tested)}  # Bonferroni
 
 
+@pytest.fixture(scope="module")
+def by_imgaug(config: AugmentConfig, images: Array) -> dict[str, Array]:
+    return {policy: augmented(config, f"{policy}_1", images) for policy in ("spatial", "color")}
+
+
 @pytest.mark.parametrize("policy", ["spatial", "color"])
-def test_a_fused_policy_has_the_distribution_of_imgaugs(config: AugmentConfig, images: Array, policy: str) -> None:
-    own, fused = augmented(config, f"{policy}_1", images), augmented(config, f"fused_{policy}_1", images)
-    assert differences(own, fused) == {}
-    assert not np.array_equal(own, fused)
+def test_a_fused_policy_has_the_distribution_of_imgaugs(
+    config: AugmentConfig, images: Array, by_imgaug: dict[str, Array], policy: str
+) -> None:
+    fused = augmented(config, f"fused_{policy}_1", images)
+    assert differences(by_imgaug[policy], fused) == {}
+    assert not np.array_equal(by_imgaug[policy], fused)
 
 
 CHANGES: dict[str, list[dict[str, Any]]] = {
@@ -103,12 +110,14 @@ CHANGES: dict[str, list[dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("policy", "step"), [(policy, step) for policy, steps in CHANGES.items() for step in steps])
-def test_another_distribution_is_found(config: AugmentConfig, images: Array, policy: str, step: Any) -> None:
+def test_another_distribution_is_found(
+    config: AugmentConfig, images: Array, by_imgaug: dict[str, Array], policy: str, step: Any
+) -> None:
     """So that the test above can fail: one argument of one step is another."""
     steps = [step if set(own) == set(step) else own for own in config.policies[policy]]
     assert steps != config.policies[policy]
     changed = with_policies(config, own=steps, fused_own=[{"Fused": {"policy": "own"}}])
-    assert differences(augmented(config, f"{policy}_1", images), augmented(changed, "fused_own_1", images))
+    assert differences(by_imgaug[policy], augmented(changed, "fused_own_1", images))
 
 
 LARGER = {"Resize": {"size": 256, "interpolation": "linear"}}
@@ -160,9 +169,7 @@ def test_a_picture_is_not_written_to(config: AugmentConfig, images: Array) -> No
     assert not np.array_equal(augmented(chosen, "fused_own_1", kept), images[:5])
 
 
-@pytest.mark.parametrize(
-    ("source", "stored"), [(256, 64), (256, 32), (128, 128), (256, 256)], ids=lambda side: f"{side} px"
-)
+@pytest.mark.parametrize(("source", "stored"), [(256, 64), (128, 128)], ids=lambda side: f"{side} px")
 @pytest.mark.parametrize("policy", ["spatial", "color"])
 def test_sizes_do_not_matter(images: Array, policy: str, source: int, stored: int) -> None:
     chosen = read_params(ROOT / "params.yaml", [f"augment.size={stored}"])["augment"]
