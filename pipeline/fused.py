@@ -86,7 +86,8 @@ class Canvas:
         return self.draw()
 
     def _warp(self) -> None:
-        if self.drawn or np.array_equal(self.matrix, np.eye(3)):
+        unmoved = self.shape == self.pixels.shape[:2] and np.array_equal(self.matrix, np.eye(3))
+        if self.drawn or unmoved:
             self.drawn = True
             return
         finest = max(FINER * self.size, *self.pixels.shape[:2], *(side // 2 for side in self.shape))

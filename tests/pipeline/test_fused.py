@@ -15,6 +15,7 @@ from cache.errors import ParamsError
 from cache.layout import Array
 from pipeline.config.augment import AugmentConfig
 from pipeline.config.whole import read_params
+from pipeline.fused import Canvas
 from pipeline.policy import make_augmentation
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -159,6 +160,14 @@ def test_what_never_meets_is_black(config: AugmentConfig, images: Array) -> None
     both = with_policies(config, own=steps, fused_own=[{"Fused": {"policy": "own"}}])
     own, fused = (augmented(both, f"{name}_1", images[:150]) for name in ("own", "fused_own"))
     assert differences(own, fused) == {}
+
+
+def test_black_is_added_where_no_place_moves(images: Array) -> None:
+    canvas = Canvas(images[0], SIDE, np.random.default_rng(0))
+    canvas.move(np.eye(3), (SIDE + 6, SIDE + 20), framed=True)
+    drawn = canvas.draw()
+    assert drawn.shape == (SIDE + 6, SIDE + 20, 3) and np.array_equal(drawn[:SIDE, :SIDE], images[0])
+    assert not drawn[SIDE:].any() and not drawn[:, SIDE:].any()
 
 
 def test_a_picture_is_not_written_to(config: AugmentConfig, images: Array) -> None:
