@@ -26,6 +26,10 @@ from pipeline.models.catalogue import make_network
 from pipeline.rates import make_optimizer, make_scheduler
 
 MEAN, DEVIATION = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]  # of CIFAR-10
+FREE = {
+    *("source", "reported", "chosen", "network", "schedule", "batch", "optimizer", "lr", "momentum", "nesterov"),
+    *("weight_decay", "adam_eps", "lr_schedule", "milestones", "gamma", "min_lr", "rise", "warmup_epochs"),
+}
 
 
 def plain_epochs(folder: Path, recipe: Recipe, device: str, epochs: int, size: int) -> Iterator[nn.Module]:
@@ -67,21 +71,8 @@ def accuracy(network: nn.Module, folder: Path, device: str) -> float:
 
 
 def unlike_plain(recipe: Recipe) -> list[str]:
-    """Keys that the plain loop has no code for and that are not off."""
-    free = {
-        "source",
-        "reported",
-        "chosen",
-        "network",
-        "schedule",
-        "batch",
-        "lr",
-        "momentum",
-        "nesterov",
-        "weight_decay",
-    }
-    free |= {"optimizer", "adam_eps", "lr_schedule", "milestones", "gamma", "min_lr", "rise", "warmup_epochs"}
-    values, plain = (one.model_dump(exclude=free) for one in (recipe, read_recipe("plain", {})))
+    """Keys, beyond the FREE ones, that the plain loop has no code for and that are not off."""
+    values, plain = (one.model_dump(exclude=FREE) for one in (recipe, read_recipe("plain", {})))
     for one in (values, plain):
         one["augmentation"] |= {"crop_padding": 0, "flip": 0.0}
     return [key for key, value in values.items() if value != plain[key]]
