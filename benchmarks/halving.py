@@ -2,26 +2,24 @@
 
     python benchmarks/halving.py [--data data] [--seeds 3] [--set train_head.schedule=[...] sweep.keep=0.5 ...]
 
-Over the features that an earlier run has cached. The price is counted in single heads: how many, of the
-grid's shapes alike, `train_head` would have trained one after another in the time that the grid took. Both winners are
-then trained from other seeds, for the spread.
+Over the features that an earlier run has cached. The price is counted in single heads: how many, of the grid's shapes
+alike, `train_head` would have trained one after another in the time that the grid took. Both winners are then trained
+from other seeds, for the spread.
 """
 
 import argparse
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from stage_runs import ROOT, machine, write_json
+from stage_runs import ROOT, machine, median_seconds, write_json
 
 from cache.records import FeatureSet
 from pipeline.config.sweep import SweepConfig
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.config.whole import read_params
 from pipeline.head import fit_head
-from pipeline.heads import Spec
-from pipeline.sweep import Arena, grid, make_arena, repeated, run_pass, winner
+from pipeline.sweep import grid, make_arena, repeated, run_pass, winner
 from pipeline.worth import spread
 from stages._cli import Job
 
@@ -39,7 +37,7 @@ def main() -> None:
     val = {"unaugmented": in_memory(job.features("val")["unaugmented"])}
     specs = grid(sweep, config.seed)
     shapes = [config.model_copy(update={"hidden": list(hidden)}) for hidden in sorted({one.hidden for one in specs})]
-    alone = [seconds(lambda one=one: fit_head(train, val, one)) for one in shapes]  # type: ignore[misc]
+    alone = [median_seconds(lambda one=one: fit_head(train, val, one)) for one in shapes]  # type: ignore[misc]
     one_head = sum(alone) / len(alone)
     print(f"{len(specs)} heads, {len(train['unaugmented']):,} images, phases {config.schedule}; {machine()}")
     print(f"{'keep':>6}{'time':>10}{'price in single heads':>24}{'winner on val, over seeds':>30}")
@@ -49,7 +47,7 @@ def main() -> None:
         arena = make_arena(train, val, config)
         best = winner(run_pass(specs, arena, config, keep))
         spent = time.perf_counter() - started
-        score = spread(accuracies(best.spec, arena, config, given.seeds))
+        score = spread([one.val_accuracy for one in run_pass(repeated(best.spec, given.seeds), arena, config)])
         print(f"{keep:>6}{spent:>8.1f} s{spent / one_head:>24.1f}{score.percent():>30}  {best.spec}")
         found[keep] = {"seconds": spent, "price": spent / one_head, "val": vars(score), "winner": str(best.spec)}
     write_json(given.out, {"machine": machine(), "heads": len(specs), "one_head": one_head, "found": found})
@@ -57,18 +55,6 @@ def main() -> None:
 
 def in_memory(features: FeatureSet) -> FeatureSet:
     return replace(features, features=features.features[:])
-
-
-def accuracies(spec: Spec, arena: Arena, config: TrainHeadConfig, seeds: int) -> list[float]:
-    return [one.val_accuracy for one in run_pass(repeated(spec, seeds), arena, config)]
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Of the second of two calls."""
-    work()
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def _compiled(steps: str, size: int) -> Callable[[Array, np.random.Generator], A
     import imgaug.augmenters as iaa
     from imgaug import random as imgaug_random
 
-    from pipeline.fused import to_size
+    from pipeline.canvas import to_size
 
     holders = list(_all_augmenters(iaa, sequence))
 

@@ -13,9 +13,9 @@ from scipy.stats import ks_2samp
 
 from cache.errors import ParamsError
 from cache.layout import Array
+from pipeline.canvas import Canvas
 from pipeline.config.augment import AugmentConfig
 from pipeline.config.whole import read_params
-from pipeline.fused import Canvas
 from pipeline.policy import make_augmentation
 
 ROOT = Path(__file__).resolve().parents[2]
