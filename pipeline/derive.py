@@ -39,17 +39,26 @@ class Derivation:
 
 
 @dataclass(frozen=True)
-class _Task:
+class _Part:
+    """The task of computing one part; its result is how many rows it holds and how many bytes."""
+
     store: PartStore
     function: RowFunction
     images: Rows
     keys: Array
 
-    def run(self) -> tuple[int, int]:
-        """Compute one part and write it; return how many rows it holds and how many bytes.
+    def read(self) -> Array:
+        return self.images[:]
 
-        Raises RecordError on a machine whose bytes would not be those that the recipe names.
-        """
+    def compute(self, images: Array) -> Array:
+        """Rows of the images. Raises RecordError on a machine whose bytes would not be those that the recipe names."""
+        self._check_here()
+        return self.function(images, self.keys)
+
+    def write(self, rows: Array) -> tuple[int, int]:
+        return len(self.keys), self.store.write(self.keys, rows).stat().st_size
+
+    def _check_here(self) -> None:
         here = self.function.recipe
         differing = [name for name, value in self.store.recipe.items() if here.get(name) != value]
         if differing:
@@ -57,12 +66,6 @@ class _Task:
             remedy = "Give the cluster workers of one kind, and run the command on a machine like them."
             where = f"{socket.gethostname()} {differing[0]}"
             raise RecordError("worker differs", where=where, expected=expected, found=found, remedy=remedy)
-        path = self.store.write(self.keys, self.function(self.images[:], self.keys))
-        return len(self.keys), path.stat().st_size
-
-
-def _run(task: _Task) -> tuple[int, int]:
-    return task.run()
 
 
 def derive(
@@ -82,11 +85,11 @@ def derive(
     step = derivation.rows_per_task
     chosen = [missing[start : start + step] for start in range(0, len(missing), step)]
     tasks = [
-        _Task(derivation.store, derivation.function, _rows_at(images.images, positions), keys[positions])
+        _Part(derivation.store, derivation.function, _rows_at(images.images, positions), keys[positions])
         for positions in chosen
     ]
     done = 0
-    for count, size in derivation.pool.run(_run, tasks):
+    for count, size in derivation.pool.run(tasks):
         if not done:  # the first part tells how large all others will be
             check_space(derivation.store.path, size * (len(missing) - count) // count)
         done += count

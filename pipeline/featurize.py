@@ -110,8 +110,9 @@ def _network(config: FeaturizeConfig, engine: str) -> Callable[[Array], Tensor]:
     def features(images: Array) -> Tensor:
         padded = torch.zeros((config.batch, *images.shape[1:]), dtype=torch.uint8, pin_memory=device.type == "cuda")
         padded[: len(images)] = torch.from_numpy(images)
-        pixels = padded.to(device, non_blocking=True).permute(0, 3, 1, 2).to(torch.float32)  # [k, 3, h, w]
-        return run((resized(pixels, config.size, config.interpolation) - mean) / std)
+        channels_first = padded.to(device, non_blocking=True).permute(0, 3, 1, 2)
+        pixels = channels_first.to(torch.float32, memory_format=torch.contiguous_format)  # [k, 3, h, w]
+        return run(resized(pixels, config.size, config.interpolation).sub_(mean).div_(std))
 
     return features
 

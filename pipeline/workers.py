@@ -1,26 +1,40 @@
-"""Run one picklable function over many tasks: in this process, in local processes, or on a dask cluster.
+"""Run many picklable tasks: in this process, in local processes, or on a dask cluster.
 
 The only module that imports dask. Tasks say where their results go, so it does not matter who runs which.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from joblib import cpu_count
 
 from cache.errors import InputError, StorageError
 from pipeline.params import Workers
 
-T = TypeVar("T")
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 STARTUP_SECONDS = 6.0  # of a local cluster and of its workers' imports
 RETRIES = 3  # of a task whose worker died
 CONNECT_SECONDS = 10
 RECONNECT_SECONDS = 60  # how long a scheduler may be away while work is left
+
+
+class Task(Protocol[R_co]):
+    """Work in three steps, each given what the one before it made; the second is the one that needs the processor."""
+
+    def read(self) -> Any: ...
+
+    def compute(self, given: Any, /) -> Any: ...
+
+    def write(self, made: Any, /) -> R_co: ...
+
+
+def _whole(task: Task[R_co]) -> R_co:
+    return task.write(task.compute(task.read()))
 
 
 class Pool:
@@ -49,21 +63,36 @@ class Pool:
                 opened.close()
         self._client = self._cluster = None
 
-    def run(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+    def run(self, tasks: Sequence[Task[R_co]]) -> Iterator[R_co]:
         """Results as they come, in any order. Raises what a task raises; InputError where no scheduler answers."""
         remaining = list(tasks)
-        while remaining and not self._wants_processes():
-            started = time.perf_counter()
-            result = function(remaining.pop(0))
-            self._alone += time.perf_counter() - started
-            yield result
+        if not self._wants_processes():
+            yield from self._run_here(remaining)
         if remaining:
-            yield from self._run_on_cluster(function, remaining)
+            yield from self._run_on_cluster(remaining)
+
+    def _run_here(self, remaining: list[Task[R_co]]) -> Iterator[R_co]:
+        """Take tasks until processes are worth their start; while one computes, threads read the next, write the last.
+
+        Only this thread computes, so that an interrupt ends it at once.
+        """
+        written: list[Future[R_co]] = []
+        with ThreadPoolExecutor(2) as threads:
+            ahead = [threads.submit(task.read) for task in remaining[:1]]
+            while remaining and not self._wants_processes():
+                started = time.perf_counter()
+                task, given = remaining.pop(0), ahead.pop().result()
+                ahead = [threads.submit(task.read) for task in remaining[:1]]
+                made = task.compute(given)
+                yield from (last.result() for last in written)
+                written = [threads.submit(task.write, made)]
+                self._alone += time.perf_counter() - started
+            yield from (last.result() for last in written)
 
     def _wants_processes(self) -> bool:
         return self.scheduler is not None or (self.processes > 1 and self._alone > STARTUP_SECONDS)
 
-    def _run_on_cluster(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R]:
+    def _run_on_cluster(self, tasks: Sequence[Task[R_co]]) -> Iterator[R_co]:
         from concurrent.futures import CancelledError
 
         from distributed import KilledWorker
@@ -73,7 +102,7 @@ class Pool:
         self._connect(CONNECT_SECONDS)
         while remaining:
             try:
-                for number, result in self._gather(function, remaining):
+                for number, result in self._gather(remaining):
                     del remaining[number]
                     yield result
             except KilledWorker as error:
@@ -82,13 +111,13 @@ class Pool:
             except (CancelledError, CommClosedError) as error:
                 self._reconnect(error)
 
-    def _gather(self, function: Callable[[T], R], tasks: Mapping[int, T]) -> Iterator[tuple[int, R]]:
+    def _gather(self, tasks: Mapping[int, Task[R_co]]) -> Iterator[tuple[int, R_co]]:
         """Results by the number of their task. Raises CancelledError or CommClosedError where the scheduler is lost."""
         from concurrent.futures import CancelledError
 
         from distributed import as_completed
 
-        futures = self._client.map(function, list(tasks.values()), pure=False)
+        futures = self._client.map(_whole, list(tasks.values()), pure=False)
         numbers = dict(zip((future.key for future in futures), tasks, strict=True))
         try:
             for future, result in as_completed(futures, with_results=True):

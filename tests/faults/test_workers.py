@@ -1,6 +1,7 @@
 """Any number of workers of any kind, and any rows a task: the same bytes; a dead worker costs only time."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -62,6 +63,15 @@ class Cluster:
         for process in self.processes:
             process.kill()
             process.wait()
+
+
+@pytest.fixture(autouse=True)
+def _own_environment() -> Iterator[None]:
+    """distributed sets OMP_NUM_THREADS and its like for its workers, and leaves them so for every later child."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="module")
@@ -221,9 +231,39 @@ def test_a_scheduler_that_dies_is_one_line_and_the_repeat_goes_on(
         second.stop()
 
 
-def test_no_scheduler_is_one_line() -> None:
+def test_no_scheduler_is_one_line(images: ImageSet, augmentation: Augmentation, tmp_path: Path) -> None:
+    work = Derivation(PartStore(tmp_path, augmentation.recipe), augmentation, 8, Pool(1, "tcp://127.0.0.1:9"))
     with pytest.raises(InputError, match=r"tcp://127\.0\.0\.1:9: no dask scheduler answers\. Start it"):
-        list(Pool(1, "tcp://127.0.0.1:9").run(str, [1]))
+        derive(images, images.ids, work)
+
+
+class Overlapping:
+    """A task of the order in which the three steps of many are taken; each write waits until the next one computes."""
+
+    def __init__(self, number: int, taken: list[str], computing: list[threading.Event]) -> None:
+        self.number, self.taken, self.computing = number, taken, computing
+
+    def read(self) -> int:
+        self.taken.append(f"read {self.number}")
+        return self.number
+
+    def compute(self, given: int) -> int:
+        assert threading.current_thread() is threading.main_thread()  # an interrupt must reach it
+        self.computing[given].set()
+        return given * given
+
+    def write(self, made: int) -> int:
+        following = self.number + 1
+        if following < len(self.computing):
+            assert self.computing[following].wait(10), "the next task does not compute while this one is written"
+        return made
+
+
+def test_reading_and_writing_overlap_with_computing() -> None:
+    taken: list[str] = []
+    computing = [threading.Event() for _ in range(5)]
+    assert list(Pool(1).run([Overlapping(number, taken, computing) for number in range(5)])) == [0, 1, 4, 9, 16]
+    assert taken == [f"read {number}" for number in range(5)]
 
 
 def test_a_worker_of_another_kind_is_refused_instead_of_filling_the_store_with_other_bytes(
