@@ -4,8 +4,9 @@
 
 Each peer is EfficientNet-B0, eager, in the published loop: a DataLoader over the same images (batch 32), its network's
 pooled features, written to HDF5 at the end. All have random weights, which cost what trained ones cost. `start` is the
-same process over one batch, and `loop` what more images add to it. The table ends with the limit that this machine's
-matrix products set, and the share of it that the network's own arithmetic reaches.
+same process over one batch, `loop` what more images add to it, and `bare` the network alone on a batch that is there:
+loop against bare is how busy the network is kept. The table ends with the limit that this machine's matrix products
+set, and the share of it that the network's own arithmetic reaches.
 """
 
 import argparse
@@ -15,8 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import h5py
 import numpy as np
@@ -26,8 +28,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from cache.records import ImageSet
 from cache.writer import write_images
+from pipeline.config.featurize import FeaturizeConfig
+from pipeline.config.whole import read_params
+from pipeline.engines import Place, make_engine
+from pipeline.featurize import Featurizer, one_thread_each
 
-BATCH = 32
+BATCH, BARE_SECONDS = 32, 4.0
 PEERS = ("efficientnet-pytorch", "timm")
 MEAN, STD = (torch.tensor(values).view(1, 3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 
@@ -52,25 +58,38 @@ def main() -> None:
 
 def compare(size: int, images: int, repeats: int, peers: list[str], more: list[str]) -> dict[str, Any]:
     runs: dict[str, list[tuple[float, float]]] = {name: [] for name in ("augcache", *peers)}
+    rates: dict[str, list[float]] = {name: [] for name in runs}
     with tempfile.TemporaryDirectory() as folder:
         few, all_of = (make_set(Path(folder) / str(count), size, count) for count in (BATCH, images))
         for number in range(repeats):  # side by side, so that a noisy minute hits all
             for name, each in runs.items():
                 each.append((seconds(name, few, size, number, more), seconds(name, all_of, size, number, more)))
+                rates[name].append(bare_rate(name, size, more))
     start, whole = ({name: statistics.median(one[at] for one in each) for name, each in runs.items()} for at in (0, 1))
     loop = {name: whole[name] - start[name] for name in runs}
+    bare = {name: statistics.median(each) for name, each in rates.items()}
     flops = flops_of_b0(size)
     limit = matmul_rate() / flops
     print(f"EfficientNet-B0, {images:,} images of {size} px, median of {repeats}; {machine()}")
-    print(f"{'':<22}{'start, s':>10}{'whole, s':>10}{'ratio':>8}{'loop, img/s':>13}{'ratio':>8}{'of the limit':>14}")
+    heads = f"{'loop, /s':>10}{'ratio':>8}{'bare, /s':>10}{'ratio':>8}{'busy':>6}{'of the limit':>14}"
+    print(f"{'':<22}{'start, s':>9}{'whole, s':>9}{'ratio':>8}{heads}")
     for name in runs:
-        ratios, rate = (whole[name] / whole["augcache"], loop[name] / loop["augcache"]), (images - BATCH) / loop[name]
+        speed = (images - BATCH) / loop[name]
+        ratios = whole[name] / whole["augcache"], loop[name] / loop["augcache"], bare["augcache"] / bare[name]
         print(
-            f"{name:<22}{start[name]:>10.1f}{whole[name]:>10.1f}{ratios[0]:>7.2f}x{rate:>13,.0f}{ratios[1]:>7.2f}x"
-            f"{rate / limit:>13.0%}"
+            f"{name:<22}{start[name]:>9.1f}{whole[name]:>9.1f}{ratios[0]:>7.2f}x{speed:>10,.0f}{ratios[1]:>7.2f}x"
+            f"{bare[name]:>10,.0f}{ratios[2]:>7.2f}x{speed / bare[name]:>6.0%}{speed / limit:>14.0%}"
         )
     print(f"limit: {limit:,.0f} images/s at {flops / 1e9:.3f} GFLOP an image and {limit * flops / 1e9:,.0f} GFLOP/s")
-    figures = {"size": size, "images": images, "set": more, "start_s": start, "whole_s": whole, "loop_s": loop}
+    figures = {
+        "size": size,
+        "images": images,
+        "set": more,
+        "start_s": start,
+        "whole_s": whole,
+        "loop_s": loop,
+        "bare": bare,
+    }
     return {"machine": machine(), **figures, "limit_images_per_s": limit, "runs": runs}
 
 
@@ -78,8 +97,7 @@ def seconds(name: str, folder: Path, size: int, number: int, more: list[str]) ->
     """Of one process: our stage with an empty store, or a peer."""
     command, own = [sys.executable, __file__, "--run", name, "--file", str(folder / "prepare" / "train.h5")], {}
     if name == "augcache":
-        chosen = ["backbone=efficientnet-b0", "weights=random", f"size={size}", "device=cpu", *more]
-        sets = [part for each in chosen for part in ("--set", f"featurize.{each}")]
+        sets = [part for each in choices(size, more) for part in ("--set", each)]
         command = [sys.executable, "-m", "stages.featurize", "--data", str(folder), *sets]
         own = {"AUGCACHE_STORE": str(folder / f"store-{number}")}
     started = time.perf_counter()
@@ -87,6 +105,12 @@ def seconds(name: str, folder: Path, size: int, number: int, more: list[str]) ->
     if done.returncode:
         raise RuntimeError(f"{name} failed: {done.stderr}")
     return time.perf_counter() - started
+
+
+def choices(size: int, more: list[str]) -> list[str]:
+    """What our stage runs with, instead of params.yaml's values."""
+    own = ["backbone=efficientnet-b0", "weights=random", f"size={size}", "device=cpu", *more]
+    return [f"featurize.{each}" for each in own]
 
 
 def make_set(folder: Path, size: int, count: int) -> Path:
@@ -116,24 +140,51 @@ class Images(Dataset[tuple[torch.Tensor, int]]):
 
 def run_peer(name: str, path: Path) -> None:
     """The published loop of a peer, in this process."""
-    if name == "timm":
-        import timm
-
-        features = timm.create_model("efficientnet_b0", pretrained=False, num_classes=0).eval()
-    else:
-        from efficientnet_pytorch import EfficientNet
-
-        network = EfficientNet.from_name("efficientnet-b0").eval()
-
-        def features(images: torch.Tensor) -> torch.Tensor:
-            return network.extract_features(images).mean(dim=(2, 3))
-
-    found = []
+    features, found = make_peer(name), []
     with torch.no_grad():
         for images, _ in DataLoader(Images(path), batch_size=BATCH):
             found.append(features((images - MEAN) / STD))
     with h5py.File(path.parents[1] / f"{name}.h5", "w") as file:
         file["features"] = torch.cat(found).numpy()
+
+
+def make_peer(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Normalised images [n, 3, s, s] to pooled features [n, 1280]."""
+    if name == "timm":
+        import timm
+
+        model = timm.create_model("efficientnet_b0", pretrained=False, num_classes=0)
+        return cast(Callable[[torch.Tensor], torch.Tensor], model.eval())
+    from efficientnet_pytorch import EfficientNet
+
+    network = EfficientNet.from_name("efficientnet-b0").eval()
+    return lambda images: network.extract_features(images).mean(dim=(2, 3))
+
+
+def bare_rate(name: str, size: int, more: list[str]) -> float:
+    """Images a second of the network alone, on normalised batches in memory."""
+    images = torch.rand(BATCH, 3, size, size)
+    if name != "augcache":
+        peer = make_peer(name)
+        with torch.no_grad():
+            return rate(lambda: peer(images), BATCH)
+    config = read_params(ROOT / "params.yaml", choices(size, more))["featurize"]
+    assert isinstance(config, FeaturizeConfig)
+    device, featurizer = torch.device("cpu"), Featurizer(config)
+    engine = make_engine(featurizer.engine, featurizer.backbone.network, Place(device, size, False))
+    with one_thread_each(device) as threads:
+        batches = [images] * 8
+        return rate(lambda: list(threads.map(engine, batches)), len(batches) * BATCH)
+
+
+def rate(run: Callable[[], object], images: int) -> float:
+    """Images a second of a function that takes so many at once, over some seconds after a first call."""
+    run()
+    done, started = 0, time.perf_counter()
+    while time.perf_counter() - started < BARE_SECONDS:
+        run()
+        done += images
+    return done / (time.perf_counter() - started)
 
 
 def flops_of_b0(size: int) -> float:

@@ -1,6 +1,6 @@
 """An MLP head over cached features, trained on a staged schedule (report 001)."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, cast
@@ -16,12 +16,13 @@ from cache.records import UNAUGMENTED, FeatureSet
 from pipeline.calibration import fit_temperature
 from pipeline.config.schedule import GAN, Phase, epochs_of
 from pipeline.config.train_head import TrainHeadConfig
+from pipeline.descent import Descent, rates
 from pipeline.devices import choose_device, tensor_cores
 from pipeline.seeds import torch_seeded
 
 EVALUATION_ROWS = 8192
+CACHED_ROWS = 512
 CPU = torch.device("cpu")
-MOMENTUM = 0.9
 
 
 class Head(nn.Module):
@@ -42,7 +43,7 @@ class Head(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits [n, c] of float32 features [n, d]."""
-        logits: Tensor = self.layers((features - self.mean) / self.deviation)
+        logits: Tensor = self.layers((features - self.mean).div_(self.deviation))
         return logits
 
 
@@ -105,27 +106,23 @@ def _make_head(first: Rows, classes: int, config: TrainHeadConfig) -> Head:
 
 
 def statistics_of(rows: Rows) -> tuple[Tensor, Tensor]:
-    """Mean and deviation [d] of features, a block at a time; torch's own `std` of columns takes ten times as long."""
-    count, blocks = len(rows.labels), rows.features.split(EVALUATION_ROWS)
+    """Mean and deviation [d] of features, in blocks that a processor's cache holds; torch's `std` takes far longer."""
+    count, blocks = len(rows.labels), rows.features.split(CACHED_ROWS)
     mean = torch.stack([block.float().sum(dim=0) for block in blocks]).sum(dim=0) / count
-    squares = torch.stack([(block.float() - mean).square().sum(dim=0) for block in blocks]).sum(dim=0)
+    squares = torch.stack([(block.float() - mean).square_().sum(dim=0) for block in blocks]).sum(dim=0)
     return mean, (squares / max(1, count - 1)).sqrt().clamp_min(1e-6)
 
 
 @dataclass(frozen=True)
 class _Learner:
-    """What one step of training moves: the head, its optimizer and learning rate, and its moving average."""
+    """What one step of training moves: the head, its optimizer and its moving average."""
 
     head: Head
-    optimizer: torch.optim.Optimizer
-    scheduler: Any
+    descent: Descent
     average: AveragedModel
 
-    def step(self, loss: Tensor) -> None:
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        self.scheduler.step()
+    def step(self, loss: Tensor, lr: float, momentum: float) -> None:
+        self.descent.step(torch.autograd.grad(loss, list(self.head.parameters())), lr, momentum)
         self.average.update_parameters(self.head)
 
 
@@ -136,15 +133,19 @@ def _train(
     config: TrainHeadConfig,
     advance: Callable[[int], object],
 ) -> Fit:
-    learner = _make_learner(head, train, config)
+    average = AveragedModel(head, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+    learner = _Learner(head, Descent(list(head.parameters()), config.optimizer, config.weight_decay), average)
+    pace = _pace_of(train, config)
     averaged = cast(Head, learner.average.module)
     curves: list[dict[str, Any]] = []
     best: tuple[float, float] | None = None
     best_epoch, weights = 0, averaged.state_dict()
     for epoch, variant in enumerate(epochs_of(config.schedule), start=1):
         rows = train[variant]
-        curve: dict[str, Any] = {"epoch": epoch, "variant": variant, "lr": learner.optimizer.param_groups[0]["lr"]}
-        curve |= _train_epoch(learner, rows, config)
+        batches = -(-len(rows.labels) // config.batch)
+        now, pace = pace[:batches], pace[batches:]
+        curve: dict[str, Any] = {"epoch": epoch, "variant": variant, "lr": now[0][0]}
+        curve |= _train_epoch(learner, rows, now, config)
         for name, held_out in val.items():
             loss, accuracy = measure(averaged, held_out.features, held_out.labels)
             if name == UNAUGMENTED:
@@ -161,18 +162,26 @@ def _train(
     return Fit(averaged.cpu().eval(), curves, best_epoch)
 
 
-def _train_epoch(learner: _Learner, rows: Rows, config: TrainHeadConfig) -> dict[str, float]:
+def _pace_of(train: Mapping[str, Rows], config: TrainHeadConfig) -> list[tuple[float, float]]:
+    """Of each step of the schedule, learning rate and momentum."""
+    steps = sum(phase.epochs * -(-len(train[phase.variant].labels) // config.batch) for phase in config.schedule)
+    return [(config.lr * factor, momentum) for factor, momentum in rates(config.lr_schedule, steps)]
+
+
+def _train_epoch(
+    learner: _Learner, rows: Rows, pace: list[tuple[float, float]], config: TrainHeadConfig
+) -> dict[str, float]:
     """One pass in random order; the loss and the accuracy are means over examples."""
     learner.head.train()
     device = rows.labels.device
     order = torch.randperm(len(rows.labels)).to(device)
     total, right = torch.zeros(2, device=device)
-    for index in order.split(config.batch):
+    for index, (lr, momentum) in zip(order.split(config.batch), pace, strict=True):
         labels = rows.labels[index]
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            logits = learner.head(rows.features[index].float()).float()
+            logits = learner.head(rows.features.index_select(0, index).float()).float()
         loss = functional.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
-        learner.step(loss)
+        learner.step(loss, lr, momentum)
         total += loss.detach() * len(index)
         right += (logits.argmax(dim=1) == labels).sum()
     if not torch.isfinite(total):
@@ -231,28 +240,3 @@ def in_memory(features: FeatureSet, device: torch.device = CPU) -> Rows:
     except torch.OutOfMemoryError as error:
         what, remedy = "features do not fit into the memory of the GPU", "Set train_head.device to cpu."
         raise InputError(what, where=features.variant, remedy=remedy) from error
-
-
-def _make_learner(head: Head, train: Mapping[str, Rows], config: TrainHeadConfig) -> _Learner:
-    steps = sum(phase.epochs * -(-len(train[phase.variant].labels) // config.batch) for phase in config.schedule)
-    optimizer = make_optimizer(head.parameters(), config)
-    average = AveragedModel(head, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
-    return _Learner(head, optimizer, make_scheduler(optimizer, config, steps), average)
-
-
-def make_optimizer(parameters: Iterable[Any], config: TrainHeadConfig) -> torch.optim.Optimizer:
-    """AdamW, or SGD with Nesterov's momentum, over parameters or groups of them."""
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters, config.lr, MOMENTUM, weight_decay=config.weight_decay, nesterov=True, fused=True
-        )
-    return torch.optim.AdamW(parameters, config.lr, weight_decay=config.weight_decay, fused=True)
-
-
-def make_scheduler(optimizer: torch.optim.Optimizer, config: TrainHeadConfig, steps: int) -> Any:
-    """The learning rate over all steps."""
-    if config.lr_schedule == "onecycle":
-        return torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=steps + 1)
-    if config.lr_schedule == "cosine":
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)

@@ -7,7 +7,6 @@ head without dropout does what `fit_head` does.
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +14,8 @@ from torch.nn import functional
 
 from cache.records import UNAUGMENTED
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.head import EVALUATION_ROWS, Head, Rows, make_optimizer, make_scheduler
+from pipeline.descent import Descent
+from pipeline.head import EVALUATION_ROWS, Head, Rows
 from pipeline.seeds import torch_seeded
 
 CELLS = 64_000_000  # of the largest activation, heads x rows x width
@@ -53,15 +53,14 @@ class Norm:
     deviation: Tensor
 
     def __call__(self, features: Tensor) -> Tensor:
-        return (features.float() - self.mean) / self.deviation
+        return (features.float() - self.mean).div_(self.deviation)
 
 
 class Stack:
     """H heads of one shape. tensors: weights [H, in, out] and biases [H, 1, out] of each layer, in turn.
 
     averages: of the same shapes, their moving averages, which are judged. own: numbers of the specs, [H, 1, 1], by
-    name. The optimizer sees runs of heads of one learning rate and weight decay as one parameter group, whose
-    parameters are views of the tensors.
+    name. Each run of heads of one learning rate and weight decay has a descent of its own, over views of the tensors.
     """
 
     def __init__(self, specs: Sequence[Spec], tensors: Sequence[Tensor], config: TrainHeadConfig) -> None:
@@ -70,15 +69,15 @@ class Stack:
         self.averages = [tensor.clone() for tensor in tensors]
         self.runs = list(_runs(self.specs))
         self.own = {name: self._column(name) for name in ("dropout", "label_smoothing", "mixup", "fold")}
-        groups = [
-            {
-                "params": [tensor.detach()[start:end] for tensor in self.tensors],
-                "weight_decay": self.specs[start].weight_decay,
-                "own": self.specs[start].lr,
-            }
+        self.descents = [
+            Descent(
+                [tensor.detach()[start:end] for tensor in self.tensors],
+                config.optimizer,
+                self.specs[start].weight_decay,
+            )
             for start, end in self.runs
         ]
-        self.optimizer = make_optimizer(groups, config)
+        self.steps = 0
 
     def __len__(self) -> int:
         return len(self.specs)
@@ -89,32 +88,26 @@ class Stack:
         tensors = [one.detach()[places] for one in self.tensors]
         chosen = Stack([self.specs[place] for place in index], tensors, self.config)
         chosen.averages = [one[places] for one in self.averages]
-        for number in range(len(tensors)):
-            parts = [self.optimizer.state[group["params"][number]] for group in self.optimizer.param_groups]
-            moments = {key: torch.cat([part[key] for part in parts])[places] for key in parts[0] if key != "step"}
-            shared = {"step": parts[0]["step"]} if "step" in parts[0] else {}
-            for group, (start, end) in zip(chosen.optimizer.param_groups, chosen.runs, strict=True):
-                own = {key: moment[start:end] for key, moment in moments.items()}
-                own |= {key: value.clone() for key, value in shared.items()}
-                chosen.optimizer.state[group["params"][number]] = own
+        for kind in range(len(self.descents[0].moments)):
+            parts = zip(*(descent.moments[kind] for descent in self.descents), strict=True)
+            moments = [torch.cat(part)[places] for part in parts]
+            for descent, (start, end) in zip(chosen.descents, chosen.runs, strict=True):
+                descent.moments[kind] = [moment[start:end] for moment in moments]
+        for descent in chosen.descents:
+            descent.steps = [step.clone() for step in self.descents[0].steps]
+        chosen.steps = self.steps
         return chosen
 
     def step(self, loss: Tensor, factor: float, momentum: float) -> None:
         """One step for every head, at `factor` of its own learning rate."""
         gradients = torch.autograd.grad(loss, self.tensors)
-        first = not self.optimizer.state
-        for group, (start, end) in zip(self.optimizer.param_groups, self.runs, strict=True):
-            group["lr"] = factor * group["own"]
-            if "momentum" in group:
-                group["momentum"] = momentum
-            else:
-                group["betas"] = momentum, group["betas"][1]
-            for parameter, gradient in zip(group["params"], gradients, strict=True):
-                parameter.grad = gradient[start:end]
-        self.optimizer.step()
+        for descent, (start, end) in zip(self.descents, self.runs, strict=True):
+            own = [gradient[start:end] for gradient in gradients]
+            descent.step(own, factor * self.specs[start].lr, momentum)
         with torch.no_grad():
             for average, tensor in zip(self.averages, self.tensors, strict=True):
-                average.lerp_(tensor, 1.0 if first else 1 - self.config.ema)
+                average.lerp_(tensor, 1 - self.config.ema if self.steps else 1.0)
+        self.steps += 1
 
     def _column(self, name: str) -> Tensor:
         """One of the specs' numbers, [H, 1, 1]; -1 for none."""
@@ -182,7 +175,7 @@ class Pass:
             orders[length] = drawn.repeat(-(-count // length))[:count].to(device).split(self.config.batch)
         for batch in range(-(-count // self.config.batch)):
             seen = [(self.rows[name], orders[len(self.rows[name].labels)][batch]) for name in distinct]
-            inputs = torch.stack([self.norm(rows.features[index]) for rows, index in seen])  # [g, b, d]
+            inputs = torch.stack([self.norm(rows.features.index_select(0, index)) for rows, index in seen])  # [g, b, d]
             inputs = functional.dropout(inputs, self.config.input_dropout)
             labels = torch.stack([rows.labels[index] for rows, index in seen])
             if len(distinct) > 1:  # rows for each head rather than heads for each row: weights are never copied
@@ -249,18 +242,6 @@ def judge(stack: Stack, rows: Rows, norm: Norm, folds: Tensor | None = None) -> 
             loss += (losses * counted).sum(dim=1)
             count += counted.expand_as(losses).sum(dim=1)
     return (right / count.clamp_min(1)).cpu(), (loss / count.clamp_min(1)).cpu()
-
-
-def rates_of(config: TrainHeadConfig, steps: int) -> Iterator[tuple[float, float]]:
-    """Of each step, as torch's own schedulers have them for a learning rate of 1: that rate, and the momentum."""
-    unit = config.model_copy(update={"lr": 1.0})
-    optimizer = make_optimizer([torch.zeros(1, requires_grad=True)], unit)
-    scheduler = make_scheduler(optimizer, unit, steps)
-    for _ in range(steps):
-        group: dict[str, Any] = optimizer.param_groups[0]
-        yield group["lr"], group["momentum"] if "momentum" in group else group["betas"][0]
-        optimizer.step()
-        scheduler.step()
 
 
 def head_of(tensors: Sequence[Tensor], place: int, norm: Norm) -> Head:

@@ -14,9 +14,10 @@ from cache.records import UNAUGMENTED, FeatureSet
 from pipeline.config.schedule import GAN
 from pipeline.config.sweep import SweepConfig
 from pipeline.config.train_head import TrainHeadConfig
+from pipeline.descent import rates
 from pipeline.devices import choose_device, tensor_cores
 from pipeline.head import Head, Rows, check_sets, in_memory, statistics_of
-from pipeline.heads import CELLS, Norm, Pass, Spec, head_of, judge, make_stack, rates_of
+from pipeline.heads import CELLS, Norm, Pass, Spec, head_of, judge, make_stack
 from pipeline.seeds import torch_seeded
 
 
@@ -83,7 +84,7 @@ class _Lane:
             generator = torch.Generator()
             generator.set_state(torch.get_rng_state())
         self.arena = arena
-        self.shared = Pass(arena.rows, arena.folds, arena.norm, config, rates_of(config, steps), generator)
+        self.shared = Pass(arena.rows, arena.folds, arena.norm, config, rates(config.lr_schedule, steps), generator)
         self.epochs = 0
         self.best = [average.clone() for average in self.stack.averages]
         self.accuracy, self.loss = torch.full((len(specs),), -1.0), torch.full((len(specs),), math.inf)
