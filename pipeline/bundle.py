@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,6 @@ from pipeline.decode import squared
 from pipeline.featurize import Featurizer
 from pipeline.params import parse
 from pipeline.pixel_classifier import PixelClassifier
-from pipeline.views import views_of
 
 FORMAT, VERSION = "augcache bundle", 1
 CARD, BACKBONE, ONNX = "bundle.json", "backbone.safetensors", "model.onnx"
@@ -86,7 +85,12 @@ class Bundle:
         if not len(images):
             return np.empty((0, len(self.classes)), dtype=np.float32)
         square = np.stack([squared(image, self.size) for image in images])
-        averaged = [self.classifier.probabilities(view) for view in views_of(square, views)]
+        seen: Iterable[Array] = [square]
+        if views:
+            from pipeline.views import views_of  # whose torchvision takes two seconds to import
+
+            seen = views_of(square, views)
+        averaged = [self.classifier.probabilities(view) for view in seen]
         return np.asarray(np.stack(averaged).mean(axis=0, dtype=np.float64).astype(np.float32))
 
 

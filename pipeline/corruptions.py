@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.nn import functional
 
@@ -48,13 +49,11 @@ def impulse_noise(images: Tensor, level: int, generator: torch.Generator) -> Ten
 
 def gaussian_blur(images: Tensor, level: int, generator: torch.Generator) -> Tensor:
     """Out of focus."""
-    from torchvision.transforms.v2.functional import gaussian_blur as blurred
-
     side = min(images.shape[2:])
     sigma = (1, 2, 3, 4, 6)[level] * side / REFERENCE
     reach = min(max(1, round(4 * sigma)), side - 1)
-    found: Tensor = blurred(images, [2 * reach + 1, 2 * reach + 1], [sigma, sigma])
-    return found
+    blurred = gaussian_filter(images.cpu().numpy(), sigma, mode="mirror", radius=reach, axes=(2, 3))
+    return torch.from_numpy(blurred).to(images.device)
 
 
 def brightness(images: Tensor, level: int, generator: torch.Generator) -> Tensor:
