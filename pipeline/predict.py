@@ -15,9 +15,11 @@ from cache.layout import Array
 from pipeline.archive import Entry, Unreadable, is_hidden, read_file, walk
 from pipeline.bundle import Bundle
 from pipeline.decode import EXTENSIONS, decode
+from pipeline.evaluate import accuracy_interval
 from pipeline.predictions import FilePrediction
 
 CHUNK = 256  # images decoded and held at once
+CONFIDENCE = 0.95
 
 
 def predict_files(
@@ -37,6 +39,17 @@ def predict_files(
     if not found:
         raise InputError("holds no images", where=source, expected=", ".join(sorted(EXTENSIONS)))
     return sorted(found, key=lambda one: one.path)
+
+
+def summary_of(found: Sequence[FilePrediction]) -> str:
+    """How many images, how many unreadable files, and the accuracy where files have labels, with its 95 % interval."""
+    lost = sum(1 for one in found if one.error)
+    line = f"{len(found) - lost:,} images" + (f", {lost:,} unreadable files" if lost else "")
+    judged = [one.classes[0] == one.label for one in found if one.label and not one.error]
+    if not judged:
+        return line
+    interval = accuracy_interval(sum(judged), len(judged), CONFIDENCE)
+    return f"{line}, top-1 {interval.percent()} on {len(judged):,} with a label"
 
 
 def images_of(source: str) -> Iterator[Entry]:

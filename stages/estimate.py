@@ -8,15 +8,9 @@ Nothing is written. A few of the images go through each stage's own code on this
 that DVC would skip take nothing. Rows are known to be in the cache only as far as the stages before are up to date.
 """
 
-import json
-import subprocess
-import sys
-from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import typer
-import yaml
 
 from pipeline.config.prepare import PrepareConfig
 from pipeline.config.whole import read_params
@@ -31,6 +25,7 @@ def main(
 ) -> None:
     """Survey, calibrate, print a line a stage."""
     with one_line_errors("estimate", debug):
+        from pipeline.due import stages_to_run
         from pipeline.manifest import describes
         from pipeline.whole_estimate import Past, estimate_all
 
@@ -52,24 +47,6 @@ def main(
             cells = f"{span(one.seconds):>12}{one.disk / 1e6:>9,.0f} MB{one.memory / 1e6:>9,.0f} MB"
             typer.echo(f"{one.stage:<13}{one.rows:>12,}{one.cached:>14,}{cells}")
         typer.echo(f"{'all':<13}{'':>26}{span(seconds):>12}{disk / 1e6:>9,.0f} MB")
-
-
-def stages_to_run(folder: Path, changed: Collection[str]) -> set[str]:
-    """The stages that `dvc repro` would run in a project; changed: those whose values differ from its params.yaml.
-
-    All of them where DVC has not run yet, or is not there to be asked.
-    """
-    described: dict[str, Any] = yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    command = [sys.executable, "-m", "dvc", "status", "--json"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 - no shell
-    try:
-        found = set(json.loads(done.stdout)) | set(changed)
-    except ValueError:
-        return set(described)
-    for name, stage in described.items():  # in the order of the story: what is upstream comes first
-        if any(f"data/{other}" in stage["deps"] for other in found):
-            found.add(name)
-    return found & set(described)
 
 
 def span(seconds: float) -> str:

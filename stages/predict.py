@@ -19,12 +19,10 @@ from cache.writer import write_text
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.prepare import PrepareConfig
 from pipeline.config.whole import read_params
-from pipeline.evaluate import accuracy_interval
 from pipeline.tables import predictions_csv, submission_csv
 from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Params, Quiet, description, make_app, one_line_errors
 
 app = make_app()
-CONFIDENCE = 0.95
 
 
 @app.command(help=description())
@@ -44,25 +42,16 @@ def main(  # noqa: PLR0913, PLR0917 - a flag each
     """Predict, write the table, say what was read."""
     with one_line_errors("predict", debug):
         from pipeline.bundle import compose_bundle, load_bundle
-        from pipeline.predict import predict_files
+        from pipeline.predict import predict_files, summary_of
 
         job = Job("predict", read_params(params, override or []), data, out, quiet)
-        if bundle:
-            chosen = load_bundle(bundle)
-        else:
-            size, config = job.section(PrepareConfig).size, job.section(FeaturizeConfig)
-            chosen = compose_bundle(size, config, job.classifier_folder)
+        size, config = job.section(PrepareConfig).size, job.section(FeaturizeConfig)
+        chosen = load_bundle(bundle) if bundle else compose_bundle(size, config, job.classifier_folder)
         views = [name.strip() for name in tta.split(",") if name.strip()]
         with job.progress(0, "image") as advance:
             found = predict_files(images, chosen, top, views, advance)
         write_text(out, submission_csv(found) if submission else predictions_csv(found, top))
-        lost = sum(1 for one in found if one.error)
-        line = f"predict: {len(found) - lost:,} images" + (f", {lost:,} unreadable files" if lost else "")
-        judged = [one.classes[0] == one.label for one in found if one.label and not one.error]
-        if judged:
-            interval = accuracy_interval(sum(judged), len(judged), CONFIDENCE)
-            line += f", top-1 {interval.percent()} on {len(judged):,} with a label"
-        typer.echo(f"{line}, in {out}")
+        typer.echo(f"predict: {summary_of(found)}, in {out}")
 
 
 if __name__ == "__main__":
