@@ -173,7 +173,7 @@ def bare_rate(name: str, size: int, more: list[str]) -> float:
     device, featurizer = torch.device("cpu"), Featurizer(config)
     engine = make_engine(featurizer.engine, featurizer.backbone.network, Place(device, size, False))
     with one_thread_each(device) as threads:
-        batches = [images] * 8
+        batches = [images] * (16 * torch.get_num_threads())  # as many as a part has, so that its end weighs no more
         return rate(lambda: list(threads.map(engine, batches)), len(batches) * BATCH)
 
 

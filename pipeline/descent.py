@@ -1,12 +1,11 @@
-"""AdamW and SGD with Nesterov's momentum by torch's fused kernels, and their rates over a run.
+"""AdamW and SGD with Nesterov's momentum for heads, by torch's fused kernels, and their pace over a run.
 
 torch.optim's classes import torch's compiler when they first step, two seconds that a quick head does not have. Its
-functions, of which those classes are made, do not.
+functions, of which those classes are made, do not. Full models, which run for longer, use the classes (rates.py).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import cos, pi
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,25 +20,48 @@ RISE, DIVISOR, LAST_DIVISOR, LOW, HIGH = 0.3, 25.0, 1e4, 0.85, 0.95  # OneCycleL
 class Descent:
     """Moves tensors against their gradients. moments: a list of one a tensor for SGD, two such lists for AdamW."""
 
-    def __init__(self, tensors: Sequence[Tensor], optimizer: str, weight_decay: float) -> None:
-        self.tensors, self.weight_decay = [tensor.detach() for tensor in tensors], weight_decay
+    def __init__(self, tensors: Iterable[Tensor], optimizer: str, weight_decay: float) -> None:
+        self.tensors, self.decay = [tensor.detach() for tensor in tensors], weight_decay
         kinds = 1 if optimizer == "sgd" else 2
         self.moments = [[torch.zeros_like(tensor) for tensor in self.tensors] for _ in range(kinds)]
-        self.steps = [torch.zeros((), device=tensor.device) for tensor in self.tensors]
+        self.steps = [torch.zeros((), device=tensor.device) for tensor in self.tensors]  # counted by AdamW alone
 
     def step(self, gradients: Sequence[Tensor], lr: float, momentum: float) -> None:
         """Move once; momentum is AdamW's first beta."""
         alike = [gradient.contiguous() for gradient in gradients]  # the kernels take memory for what the tensors are
-        shared: dict[str, Any] = {"fused": True, "lr": lr, "weight_decay": self.weight_decay, "maximize": False}
         if len(self.moments) == 1:
-            sgd(self.tensors, alike, [*self.moments[0]], momentum=momentum, dampening=0, nesterov=True, **shared)
+            sgd(
+                self.tensors,
+                alike,
+                [*self.moments[0]],
+                fused=True,
+                lr=lr,
+                momentum=momentum,
+                dampening=0,
+                nesterov=True,
+                weight_decay=self.decay,
+                maximize=False,
+            )
         else:
-            means, squares = self.moments
-            shared |= {"beta1": momentum, "beta2": BETA2, "eps": EPS, "amsgrad": False}
-            adamw(self.tensors, alike, means, squares, [], self.steps, **shared)
+            adamw(
+                self.tensors,
+                alike,
+                self.moments[0],
+                self.moments[1],
+                [],
+                self.steps,
+                fused=True,
+                lr=lr,
+                beta1=momentum,
+                beta2=BETA2,
+                eps=EPS,
+                weight_decay=self.decay,
+                amsgrad=False,
+                maximize=False,
+            )
 
 
-def rates(schedule: str, steps: int) -> Iterator[tuple[float, float]]:
+def paces(schedule: str, steps: int) -> Iterator[tuple[float, float]]:
     """Of each step the factor of the learning rate, and the momentum.
 
     schedule: `onecycle`, `cosine` or `constant`, as OneCycleLR (of steps + 1), CosineAnnealingLR and ConstantLR are.

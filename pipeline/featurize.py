@@ -106,12 +106,13 @@ def _network(config: FeaturizeConfig, engine: str) -> Callable[[Array], Tensor]:
     device, backbone = choose_device(config.device), _backbone(config)
     mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) * 255 for values in (backbone.mean, backbone.std))
     run = make_engine(engine, backbone.network, Place(device, config.size, config.precision == "bfloat16"))
+    layout = torch.contiguous_format if engine == "onnx" else torch.channels_last
 
     def features(images: Array) -> Tensor:
         padded = torch.zeros((config.batch, *images.shape[1:]), dtype=torch.uint8, pin_memory=device.type == "cuda")
         padded[: len(images)] = torch.from_numpy(images)
         channels_first = padded.to(device, non_blocking=True).permute(0, 3, 1, 2)
-        pixels = channels_first.to(torch.float32, memory_format=torch.contiguous_format)  # [k, 3, h, w]
+        pixels = channels_first.to(torch.float32, memory_format=layout)  # [k, 3, h, w]
         return run(resized(pixels, config.size, config.interpolation).sub_(mean).div_(std))
 
     return features

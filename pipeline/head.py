@@ -1,8 +1,8 @@
 """An MLP head over cached features, trained on a staged schedule (report 001)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -16,7 +16,7 @@ from cache.records import UNAUGMENTED, FeatureSet
 from pipeline.calibration import fit_temperature
 from pipeline.config.schedule import GAN, Phase, epochs_of
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.descent import Descent, rates
+from pipeline.descent import Descent, paces
 from pipeline.devices import choose_device, tensor_cores
 from pipeline.seeds import torch_seeded
 
@@ -134,17 +134,16 @@ def _train(
     advance: Callable[[int], object],
 ) -> Fit:
     average = AveragedModel(head, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
-    learner = _Learner(head, Descent(list(head.parameters()), config.optimizer, config.weight_decay), average)
-    pace = _pace_of(train, config)
+    learner = _Learner(head, Descent(head.parameters(), config.optimizer, config.weight_decay), average)
+    pace = pace_of(train, config)
     averaged = cast(Head, learner.average.module)
     curves: list[dict[str, Any]] = []
     best: tuple[float, float] | None = None
     best_epoch, weights = 0, averaged.state_dict()
     for epoch, variant in enumerate(epochs_of(config.schedule), start=1):
         rows = train[variant]
-        batches = -(-len(rows.labels) // config.batch)
-        now, pace = pace[:batches], pace[batches:]
-        curve: dict[str, Any] = {"epoch": epoch, "variant": variant, "lr": now[0][0]}
+        now = list(islice(pace, _batches(rows, config)))
+        curve: dict[str, Any] = {"epoch": epoch, "variant": variant, "lr": config.lr * now[0][0]}
         curve |= _train_epoch(learner, rows, now, config)
         for name, held_out in val.items():
             loss, accuracy = measure(averaged, held_out.features, held_out.labels)
@@ -162,10 +161,14 @@ def _train(
     return Fit(averaged.cpu().eval(), curves, best_epoch)
 
 
-def _pace_of(train: Mapping[str, Rows], config: TrainHeadConfig) -> list[tuple[float, float]]:
-    """Of each step of the schedule, learning rate and momentum."""
-    steps = sum(phase.epochs * -(-len(train[phase.variant].labels) // config.batch) for phase in config.schedule)
-    return [(config.lr * factor, momentum) for factor, momentum in rates(config.lr_schedule, steps)]
+def pace_of(train: Mapping[str, Rows], config: TrainHeadConfig) -> Iterator[tuple[float, float]]:
+    """Of each step of the schedule the factor of the learning rate, and the momentum."""
+    steps = sum(phase.epochs * _batches(train[phase.variant], config) for phase in config.schedule)
+    return paces(config.lr_schedule, steps)
+
+
+def _batches(rows: Rows, config: TrainHeadConfig) -> int:
+    return -(-len(rows.labels) // config.batch)
 
 
 def _train_epoch(
@@ -176,12 +179,12 @@ def _train_epoch(
     device = rows.labels.device
     order = torch.randperm(len(rows.labels)).to(device)
     total, right = torch.zeros(2, device=device)
-    for index, (lr, momentum) in zip(order.split(config.batch), pace, strict=True):
+    for index, (factor, momentum) in zip(order.split(config.batch), pace, strict=True):
         labels = rows.labels[index]
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             logits = learner.head(rows.features.index_select(0, index).float()).float()
         loss = functional.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
-        learner.step(loss, lr, momentum)
+        learner.step(loss, config.lr * factor, momentum)
         total += loss.detach() * len(index)
         right += (logits.argmax(dim=1) == labels).sum()
     if not torch.isfinite(total):

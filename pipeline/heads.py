@@ -1,4 +1,4 @@
-"""Many heads trained in one pass over the same batches, by batched matrix products and one optimizer.
+"""Many heads trained in one pass over the same batches, by batched matrix products.
 
 Learning rate, weight decay, dropout, label smoothing, mixup, seed, fold and variants are each head's own. A pass of one
 head without dropout does what `fit_head` does.
@@ -69,15 +69,8 @@ class Stack:
         self.averages = [tensor.clone() for tensor in tensors]
         self.runs = list(_runs(self.specs))
         self.own = {name: self._column(name) for name in ("dropout", "label_smoothing", "mixup", "fold")}
-        self.descents = [
-            Descent(
-                [tensor.detach()[start:end] for tensor in self.tensors],
-                config.optimizer,
-                self.specs[start].weight_decay,
-            )
-            for start, end in self.runs
-        ]
-        self.steps = 0
+        self.descents = [self._descent(start, end) for start, end in self.runs]
+        self.started = False
 
     def __len__(self) -> int:
         return len(self.specs)
@@ -95,7 +88,7 @@ class Stack:
                 descent.moments[kind] = [moment[start:end] for moment in moments]
         for descent in chosen.descents:
             descent.steps = [step.clone() for step in self.descents[0].steps]
-        chosen.steps = self.steps
+        chosen.started = self.started
         return chosen
 
     def step(self, loss: Tensor, factor: float, momentum: float) -> None:
@@ -106,8 +99,13 @@ class Stack:
             descent.step(own, factor * self.specs[start].lr, momentum)
         with torch.no_grad():
             for average, tensor in zip(self.averages, self.tensors, strict=True):
-                average.lerp_(tensor, 1 - self.config.ema if self.steps else 1.0)
-        self.steps += 1
+                average.lerp_(tensor, 1 - self.config.ema if self.started else 1.0)
+        self.started = True
+
+    def _descent(self, start: int, end: int) -> Descent:
+        """Of a run of heads."""
+        tensors = [tensor[start:end] for tensor in self.tensors]
+        return Descent(tensors, self.config.optimizer, self.specs[start].weight_decay)
 
     def _column(self, name: str) -> Tensor:
         """One of the specs' numbers, [H, 1, 1]; -1 for none."""
@@ -148,14 +146,14 @@ def logits_of(tensors: Sequence[Tensor], inputs: Tensor, between: Callable[[Tens
 class Pass:
     """What all heads of a pass share: rows by variant, folds int [n] of them, and batches in one order.
 
-    rates: of each step, the factor of a head's lr and the momentum.
+    pace: of each step, the factor of a head's lr and the momentum.
     """
 
     rows: Mapping[str, Rows]
     folds: Tensor | None
     norm: Norm
     config: TrainHeadConfig
-    rates: Iterator[tuple[float, float]]
+    pace: Iterator[tuple[float, float]]
     generator: torch.Generator
 
     def epoch(self, stack: Stack, variant: str) -> None:
@@ -181,7 +179,7 @@ class Pass:
             if len(distinct) > 1:  # rows for each head rather than heads for each row: weights are never copied
                 inputs, labels = inputs[of_head], labels[of_head]
             losses = self._losses(stack, inputs, labels, seen[0][1])
-            stack.step(losses.sum(), *next(self.rates))  # of the sum each head's gradient is its own
+            stack.step(losses.sum(), *next(self.pace))  # of the sum each head's gradient is its own
 
     def _losses(self, stack: Stack, inputs: Tensor, labels: Tensor, index: Tensor) -> Tensor:
         """Mean losses [H] on inputs [H or 1, b, d] and labels [H or 1, b], which stand at `index` of the folds."""

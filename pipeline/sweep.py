@@ -14,9 +14,8 @@ from cache.records import UNAUGMENTED, FeatureSet
 from pipeline.config.schedule import GAN
 from pipeline.config.sweep import SweepConfig
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.descent import rates
 from pipeline.devices import choose_device, tensor_cores
-from pipeline.head import Head, Rows, check_sets, in_memory, statistics_of
+from pipeline.head import Head, Rows, check_sets, in_memory, pace_of, statistics_of
 from pipeline.heads import CELLS, Norm, Pass, Spec, head_of, judge, make_stack
 from pipeline.seeds import torch_seeded
 
@@ -78,13 +77,12 @@ class _Lane:
 
     def __init__(self, specs: Sequence[Spec], arena: Arena, config: TrainHeadConfig) -> None:
         self.stack = make_stack(specs, arena.norm, arena.classes, config)
-        steps = sum(p.epochs * -(-len(arena.rows[p.variant].labels) // config.batch) for p in config.schedule)
         with torch_seeded("train_head", specs[0].seed):  # a pass of one head goes through rows as `fit_head` does
             Head([len(arena.norm.mean), *specs[0].hidden, arena.classes], 0.0, 0.0)
             generator = torch.Generator()
             generator.set_state(torch.get_rng_state())
         self.arena = arena
-        self.shared = Pass(arena.rows, arena.folds, arena.norm, config, rates(config.lr_schedule, steps), generator)
+        self.shared = Pass(arena.rows, arena.folds, arena.norm, config, pace_of(arena.rows, config), generator)
         self.epochs = 0
         self.best = [average.clone() for average in self.stack.averages]
         self.accuracy, self.loss = torch.full((len(specs),), -1.0), torch.full((len(specs),), math.inf)

@@ -74,9 +74,11 @@ class Pool:
     def _run_here(self, remaining: list[Task[R_co]]) -> Iterator[R_co]:
         """Take tasks until processes are worth their start; while one computes, threads read the next, write the last.
 
-        Only this thread computes, so that an interrupt ends it at once.
+        Only this thread computes, so an interrupt waits for no more than a read and a write. The first result is given
+        before the second task computes: it shows what a part takes, and that it can be written at all.
         """
         written: list[Future[R_co]] = []
+        first = True
         with ThreadPoolExecutor(2) as threads:
             ahead = [threads.submit(task.read) for task in remaining[:1]]
             while remaining and not self._wants_processes():
@@ -84,9 +86,12 @@ class Pool:
                 task, given = remaining.pop(0), ahead.pop().result()
                 ahead = [threads.submit(task.read) for task in remaining[:1]]
                 made = task.compute(given)
+                self._alone += time.perf_counter() - started
                 yield from (last.result() for last in written)
                 written = [threads.submit(task.write, made)]
-                self._alone += time.perf_counter() - started
+                if first:
+                    first = False
+                    yield written.pop().result()
             yield from (last.result() for last in written)
 
     def _wants_processes(self) -> bool:

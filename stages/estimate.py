@@ -15,6 +15,7 @@ import typer
 from pipeline.config.prepare import PrepareConfig
 from pipeline.config.whole import read_params
 from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Params, Quiet, description, make_app, one_line_errors
+from stages._due import stages_to_run
 
 app = make_app()
 
@@ -25,7 +26,6 @@ def main(
 ) -> None:
     """Survey, calibrate, print a line a stage."""
     with one_line_errors("estimate", debug):
-        from pipeline.due import stages_to_run
         from pipeline.manifest import describes
         from pipeline.whole_estimate import Past, estimate_all
 

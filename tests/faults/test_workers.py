@@ -28,6 +28,7 @@ from pipeline.featurize import Featurizer
 from pipeline.policy import Augmentation, make_augmentation
 from pipeline.workers import Pool
 
+STEPS = ("read", "compute", "write")
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 
 
@@ -238,32 +239,81 @@ def test_no_scheduler_is_one_line(images: ImageSet, augmentation: Augmentation, 
 
 
 class Overlapping:
-    """A task of the order in which the three steps of many are taken; each write waits until the next one computes."""
+    """A task of which a step can be made to fail; what is done with many of them is told by their events."""
 
-    def __init__(self, number: int, taken: list[str], computing: list[threading.Event]) -> None:
-        self.number, self.taken, self.computing = number, taken, computing
+    def __init__(self, number: int, events: dict[str, threading.Event], failing: str = "") -> None:
+        self.number, self.events, self.failing = number, events, failing
 
     def read(self) -> int:
-        self.taken.append(f"read {self.number}")
+        self._take("read")
         return self.number
 
     def compute(self, given: int) -> int:
         assert threading.current_thread() is threading.main_thread()  # an interrupt must reach it
-        self.computing[given].set()
+        self._take("compute")
         return given * given
 
     def write(self, made: int) -> int:
-        following = self.number + 1
-        if following < len(self.computing):
-            assert self.computing[following].wait(10), "the next task does not compute while this one is written"
+        self._take("write")
         return made
 
+    def _take(self, step: str) -> None:
+        if self.failing == f"{step} {self.number}":
+            raise StorageError(self.failing)
+        self.events[f"{step} {self.number}"].set()
 
-def test_reading_and_writing_overlap_with_computing() -> None:
-    taken: list[str] = []
-    computing = [threading.Event() for _ in range(5)]
-    assert list(Pool(1).run([Overlapping(number, taken, computing) for number in range(5)])) == [0, 1, 4, 9, 16]
-    assert taken == [f"read {number}" for number in range(5)]
+
+def overlapping(count: int, failing: str = "") -> tuple[list[Any], dict[str, threading.Event]]:
+    events = {f"{step} {number}": threading.Event() for step in STEPS for number in range(count)}
+    return [Overlapping(number, events, failing) for number in range(count)], events
+
+
+def done(events: dict[str, threading.Event], step: str) -> list[int]:
+    return [int(name.split()[1]) for name, event in events.items() if name.startswith(step) and event.is_set()]
+
+
+def test_while_one_task_computes_the_next_is_read_and_the_last_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks, events = overlapping(5)
+    take = Overlapping._take
+
+    def patient(self: Overlapping, step: str) -> None:
+        if step == "compute" and self.number < 4:
+            assert events[f"read {self.number + 1}"].wait(10), "the next one is not read while this one computes"
+        if step == "write" and 0 < self.number < 4:
+            assert events[f"compute {self.number + 1}"].wait(10), "the next one does not compute while this is written"
+        take(self, step)
+
+    monkeypatch.setattr(Overlapping, "_take", patient)
+    assert list(Pool(1).run(tasks)) == [0, 1, 4, 9, 16]
+
+
+@pytest.mark.parametrize(
+    ("failing", "computed", "written"),
+    [
+        ("write 0", [0], []),
+        ("write 2", [0, 1, 2, 3], [0, 1]),
+        ("read 2", [0, 1], [0, 1]),
+        ("compute 2", [0, 1], [0, 1]),
+    ],
+)
+def test_what_fails_ends_the_work_and_what_was_made_is_kept(
+    failing: str, computed: list[int], written: list[int]
+) -> None:
+    tasks, events = overlapping(6, failing)
+    with pytest.raises(StorageError, match=failing):
+        list(Pool(1).run(tasks))
+    assert done(events, "compute") == computed
+    assert done(events, "write") == written
+
+
+def test_work_that_is_given_up_leaves_no_thread() -> None:
+    before = threading.active_count()
+    tasks, events = overlapping(6)
+    results = Pool(1).run(tasks)
+    assert next(results) == 0
+    results.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before
+    assert done(events, "compute") == [0]
 
 
 def test_a_worker_of_another_kind_is_refused_instead_of_filling_the_store_with_other_bytes(

@@ -4,6 +4,7 @@ from typing import get_args
 
 import pytest
 import torch
+from torch.nn import functional
 
 from pipeline.config.evaluate import CorruptionName
 from pipeline.corruptions import CORRUPTIONS, SEVERITIES, corrupt
@@ -65,6 +66,19 @@ def test_blur_shrinks_with_the_image() -> None:
     small = torch.zeros(1, 3, 56, 56)
     small[:, :, 28, 28] = 255
     assert float(corrupt(small, "gaussian_blur", 1, torch.Generator())[0, 0, 28, 28]) > 250  # sigma 0.25
+
+
+def test_blur_mirrors_the_border_without_its_last_pixel() -> None:
+    images = torch.rand(1, 3, 20, 24, generator=torch.Generator().manual_seed(0)) * 255
+    sigma, reach = 6 * 20 / 224, 2
+    weights = torch.exp(-(torch.arange(-reach, reach + 1.0) ** 2) / (2 * sigma**2))
+    kernel = (weights / weights.sum()).expand(3, 1, 1, -1)
+    across = functional.conv2d(functional.pad(images, [reach, reach, 0, 0], mode="reflect"), kernel, groups=3)
+    down = functional.pad(across, [0, 0, reach, reach], mode="reflect")
+    expected = functional.conv2d(down, kernel.transpose(2, 3), groups=3)
+    found = corrupt(images, "gaussian_blur", 5, torch.Generator())
+    torch.testing.assert_close(found, expected.round(), rtol=0, atol=1)
+    assert float((found - expected).abs().mean()) < 0.3  # of rounding alone, 0.25
 
 
 def test_params_name_every_corruption() -> None:

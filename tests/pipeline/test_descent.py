@@ -1,13 +1,16 @@
-"""The rates and the steps of `Descent` are those of torch's own classes, without what they import."""
+"""The pace and the steps of `Descent` are those of torch's own classes, without what they import."""
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from pipeline.descent import Descent, rates
+from pipeline.descent import Descent, paces
+
+ROOT = Path(__file__).parents[2]
 
 
 def torch_s_own(optimizer: str, schedule: str, steps: int, tensors: list[torch.Tensor]) -> tuple[Any, Any]:
@@ -34,7 +37,7 @@ def test_steps_are_those_of_torch_s_own_classes(optimizer: str, schedule: str, s
     ours = [tensor.clone() for tensor in start]
     expected, scheduler = torch_s_own(optimizer, schedule, steps, theirs)
     descent = Descent(ours, optimizer, 0.01)
-    for factor, momentum in rates(schedule, steps):
+    for factor, momentum in paces(schedule, steps):
         group = expected.param_groups[0]
         assert 0.1 * factor == pytest.approx(group["lr"], rel=1e-6, abs=1e-9)
         assert momentum == pytest.approx(group.get("momentum") or group["betas"][0])
@@ -65,10 +68,17 @@ from pipeline.config.whole import read_params
 from pipeline.head import fit_head
 features = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float16)
 ids = np.array([b"%064x" % number for number in range(8)])
-config = read_params(pathlib.Path("params.yaml"), ["train_head.schedule=[unaugmented x 1]"])["train_head"]
+chosen = ["train_head.schedule=[unaugmented x 1]", "train_head.device=cpu"]
+config = read_params(pathlib.Path("params.yaml"), chosen)["train_head"]
 rows = FeatureSet(features, np.arange(8) % 2, ids, ("a", "b"), "unaugmented", backbone="none", recipe={})
 fit_head({"unaugmented": rows}, {}, config)
 print("torch._dynamo" in sys.modules, "sympy" in sys.modules)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_judging_a_head_does_not_wait_for_torchvision_to_be_imported() -> None:
+    code = "import sys, pipeline.bundle, pipeline.judge, pipeline.robustness; print('torchvision' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]

@@ -88,3 +88,15 @@ def test_weights_that_give_nan_are_refused(tmp_path: Path) -> None:
     broken = make_config(f"weights={tmp_path / 'broken.pth'}", "preprocessing=imagenet")
     with pytest.raises(InputError, match="NaN"):
         Featurizer(broken)(IMAGES[:2], KEYS[:2])
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize(("side", "size"), [(40, 48), (64, 224), (64, 32), (33, 64)])
+def test_the_order_of_memory_changes_no_bit_of_a_resized_image(side: int, size: int, interpolation: str) -> None:
+    """Engines want theirs in different orders; rows of a key must not depend on which they were resized in."""
+    pixels = torch.randint(0, 256, (4, side, side, 3), generator=torch.Generator().manual_seed(0))
+    images = pixels.to(torch.uint8).permute(0, 3, 1, 2)
+    last, first = (
+        images.to(torch.float32, memory_format=each) for each in (torch.channels_last, torch.contiguous_format)
+    )
+    assert torch.equal(resized(last, size, interpolation), resized(first, size, interpolation))

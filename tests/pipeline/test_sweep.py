@@ -124,6 +124,21 @@ def test_halving_drops_the_worst_after_each_phase_and_finds_the_same_winner() ->
     assert winner(halved).val_accuracy >= whole.val_accuracy - 0.02
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_what_halving_keeps_goes_on_as_if_nothing_had_been_dropped(optimizer: str) -> None:
+    """The survivors' own moments go with them, though those of one learning rate and decay stand together anew."""
+    rates = [(0.02, 0.1), (0.003, 0.1), (0.003, 0.1), (1e-5, 0.1), (0.003, 0.0), (1e-5, 0.0), (0.02, 0.0), (1e-5, 0.0)]
+    specs = [Spec((24,), lr, decay, 0.0, 0.1, seed=number) for number, (lr, decay) in enumerate(rates)]
+    chosen = config(f"optimizer={optimizer}")
+    whole, halved = run_pass(specs, arena(), chosen), run_pass(specs, arena(), chosen, keep=0.5)
+    kept = [(one, other) for one, other in zip(whole, halved, strict=True) if other.head is not None]
+    assert len(kept) == 2
+    for one, other in kept:
+        assert one.head is not None and other.head is not None
+        for mine, theirs in zip(other.head.state_dict().values(), one.head.state_dict().values(), strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=2e-3, atol=2e-4)
+
+
 def test_a_diverging_head_is_the_worst_and_disturbs_no_other() -> None:
     sane = Spec((24,), 0.01, 0.0, 0.0, 0.0)
     wild = replace(sane, lr=1e30)

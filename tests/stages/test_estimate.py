@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 
 from pipeline.config.augment import AugmentConfig
 from pipeline.config.whole import read_params
-from pipeline.due import stages_to_run
 from pipeline.estimate import Estimate, pool_seconds, worth_of
 from pipeline.whole_estimate import Past, estimate_all
 from pipeline.workers import STARTUP_SECONDS
 from stages import augment, featurize, prepare
+from stages._due import stages_to_run
 from stages.estimate import app, span
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,7 +105,7 @@ def test_stages_below_a_changed_one_run_too(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_where_nothing_would_run_nothing_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.due.stages_to_run", lambda folder, changed: set())
+    monkeypatch.setattr("stages.estimate.stages_to_run", lambda folder, changed: set())
     done = CliRunner().invoke(app, ["--params", str(ROOT / "params.yaml")])
     assert (done.exit_code, done.output) == (0, "estimate: nothing to do, DVC would skip every stage\n")
 
