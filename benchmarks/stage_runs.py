@@ -20,12 +20,14 @@ import torch
 from PIL import Image
 
 from cache.records import FeatureSet
+from pipeline.allocator import keep_freed_memory
 from pipeline.config.whole import read_params
 from pipeline.devices import choose_device, tensor_cores
 from stages._cli import Job
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE_SECONDS = 0.02
+keep_freed_memory()  # as the stages do; whoever is compared in one process has it too
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from cache.errors import AugcacheError, StorageError
 from cache.records import UNAUGMENTED, FeatureSet, ImageSet
+from pipeline.allocator import keep_freed_memory
 from pipeline.config.train_model import OFF, TrainModelConfig
 from pipeline.config.whole import SECTIONS, read_params
 from pipeline.params import Section
@@ -148,8 +149,9 @@ def description() -> str:
 
 @contextmanager
 def one_line_errors(command: str, debug: bool) -> Iterator[None]:
-    """Turn a user's error into one line and exit code 2, SIGTERM and Ctrl-C into one line and 130."""
+    """What a command runs in: a user's error is one line and exit code 2, SIGTERM and Ctrl-C are one line and 130."""
     signal.signal(signal.SIGTERM, _interrupt)
+    keep_freed_memory()
     try:
         yield
     except AugcacheError as error:

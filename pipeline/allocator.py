@@ -1,0 +1,18 @@
+"""How the C library hands freed memory back."""
+
+import ctypes
+from contextlib import suppress
+
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's numbers of mallopt's parameters
+KEPT, LARGEST = 1 << 30, 1 << 25  # bytes that may stay free at the end of the heap; of a block that lies in it
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep what a step of training frees for the next one, instead of faulting it in page by page again.
+
+    Makes a head's training a third faster (docs/speed.md). Does nothing with another C library.
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(TRIM_THRESHOLD, KEPT)
+        mallopt(MMAP_THRESHOLD, LARGEST)
