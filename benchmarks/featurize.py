@@ -23,17 +23,15 @@ from typing import Any, cast
 import h5py
 import numpy as np
 import torch
-from stage_runs import ROOT, machine, matmul_rate, write_json
+from stage_runs import ROOT, machine, matmul_rate, median_seconds, write_json
 from torch.utils.data import DataLoader, Dataset
 
 from cache.records import ImageSet
 from cache.writer import write_images
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.whole import read_params
-from pipeline.engines import Place, make_engine
-from pipeline.featurize import Featurizer, one_thread_each
 
-BATCH, BARE_SECONDS = 32, 4.0
+BATCH = 32
 PEERS = ("efficientnet-pytorch", "timm")
 MEAN, STD = (torch.tensor(values).view(1, 3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 
@@ -162,29 +160,24 @@ def make_peer(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def bare_rate(name: str, size: int, more: list[str]) -> float:
-    """Images a second of the network alone, on normalised batches in memory."""
+    """Images a second of the network alone, on normalised batches in memory, after a first call."""
+    from pipeline.engines import Place, make_engine  # here, so that a peer's process does not import them
+    from pipeline.featurize import Featurizer, one_thread_each
+
     images = torch.rand(BATCH, 3, size, size)
     if name != "augcache":
         peer = make_peer(name)
         with torch.no_grad():
-            return rate(lambda: peer(images), BATCH)
+            peer(images)
+            return BATCH / median_seconds(lambda: peer(images), 15)
     config = read_params(ROOT / "params.yaml", choices(size, more))["featurize"]
     assert isinstance(config, FeaturizeConfig)
     device, featurizer = torch.device("cpu"), Featurizer(config)
     engine = make_engine(featurizer.engine, featurizer.backbone.network, Place(device, size, False))
     with one_thread_each(device) as threads:
         batches = [images] * (16 * torch.get_num_threads())  # as many as a part has, so that its end weighs no more
-        return rate(lambda: list(threads.map(engine, batches)), len(batches) * BATCH)
-
-
-def rate(run: Callable[[], object], images: int) -> float:
-    """Images a second of a function that takes so many at once, over some seconds after a first call."""
-    run()
-    done, started = 0, time.perf_counter()
-    while time.perf_counter() - started < BARE_SECONDS:
-        run()
-        done += images
-    return done / (time.perf_counter() - started)
+        list(threads.map(engine, batches[:2]))
+        return len(batches) * BATCH / median_seconds(lambda: list(threads.map(engine, batches)))
 
 
 def flops_of_b0(size: int) -> float:

@@ -28,7 +28,7 @@ from pipeline.config.train_head import TrainHeadConfig
 from pipeline.config.whole import read_params
 from pipeline.head import fit_head
 
-EPOCHS, WIDTH = 2, 1280
+EPOCHS = 2
 
 
 class Rows(Dataset[tuple[torch.Tensor, int]]):
@@ -58,7 +58,8 @@ def main() -> None:
     given = parser.parse_args()
     whole = synthetic_features(given.rows, given.classes, 0)
     few = whole.take(np.arange(given.peer_rows))
-    flops = 4 * WIDTH * given.hidden + 6 * given.hidden * given.classes  # nobody needs the gradient of the features
+    width = whole.features.shape[1]
+    flops = 4 * width * given.hidden + 6 * given.hidden * given.classes  # nobody needs the gradient of the features
     measures = {
         "augcache": lambda: our_rate(whole, given),
         "MLPClassifier": lambda: sklearn_rate(few, given),
@@ -67,7 +68,7 @@ def main() -> None:
     }
     fit(few, given)  # what a process does once
     rounds = [{name: measure() for name, measure in measures.items()} for _ in range(given.repeats)]  # side by side
-    print(f"{WIDTH}-{given.hidden}-{given.classes}, batch {given.batch}, {given.rows:,} rows; {machine()}")
+    print(f"{width}-{given.hidden}-{given.classes}, batch {given.batch}, {given.rows:,} rows; {machine()}")
     print(f"{'':<28}{'rows/s':>10}{'ours is':>10}{'of the limit':>14}")
     for name in measures:
         rate = statistics.median(one[name] for one in rounds)
