@@ -1,1 +1,1 @@
-"""One validated section of params.yaml per module."""
+"""What params.yaml and recipes may say."""

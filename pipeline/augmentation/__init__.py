@@ -1,0 +1,1 @@
+"""Policies to pixels, once per image."""

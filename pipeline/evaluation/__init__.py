@@ -1,0 +1,1 @@
+"""Everything said of a classifier on test."""

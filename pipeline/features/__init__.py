@@ -1,0 +1,1 @@
+"""Frozen backbone to feature rows."""

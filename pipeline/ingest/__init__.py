@@ -1,0 +1,1 @@
+"""Folder or archive to sized, split rows."""

@@ -1,1 +1,0 @@
-"""Networks for full models, one file each."""

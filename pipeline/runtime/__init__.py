@@ -1,0 +1,1 @@
+"""Seeds, devices, threads, workers, checkpoints, incremental rows, provenance."""

@@ -1,0 +1,1 @@
+"""Networks over images: the one supervised loop."""
