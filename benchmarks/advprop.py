@@ -18,12 +18,12 @@ import numpy as np
 from stage_runs import machine, run_stages, write_json
 
 from cache.records import UNAUGMENTED
-from pipeline.classifier import HeadClassifier
 from pipeline.config.evaluate import AttackConfig
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.head import fit_head
-from pipeline.robustness import make_probe, pixels_of
+from pipeline.evaluation.robustness import make_probe, pixels_of
+from pipeline.heads.fit import fit_head
+from pipeline.inference.classifier import HeadClassifier
 
 ATTACKS = [AttackConfig(eps=eps, steps=10, restarts=1) for eps in (0.5, 1.0, 2.0)]
 PROBED = 200

@@ -20,9 +20,9 @@ import numpy as np
 from stage_runs import ROOT, machine, write_json
 
 from cache.layout import Array
+from pipeline.augmentation.policy import Augmentation, make_augmentation, make_sequence
 from pipeline.config.augment import AugmentConfig
-from pipeline.config.whole import read_params
-from pipeline.policy import Augmentation, make_augmentation, make_sequence
+from pipeline.config.params import read_params
 
 BATCH = 64
 

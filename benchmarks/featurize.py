@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 from cache.records import ImageSet
 from cache.writer import write_images
 from pipeline.config.featurize import FeaturizeConfig
-from pipeline.config.whole import read_params
+from pipeline.config.params import read_params
 
 BATCH = 32
 PEERS = ("efficientnet-pytorch", "timm")
@@ -161,8 +161,8 @@ def make_peer(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
 
 def bare_rate(name: str, size: int, more: list[str]) -> float:
     """Images a second of the network alone, on normalised batches in memory, after a first call."""
-    from pipeline.engines import Place, make_engine  # here, so that a peer's process does not import them
-    from pipeline.featurize import Featurizer, one_thread_each
+    from pipeline.features.engines import Place, make_engine  # here, so that a peer's process does not import them
+    from pipeline.features.featurizer import Featurizer, one_thread_each
 
     images = torch.rand(BATCH, 3, size, size)
     if name != "augcache":

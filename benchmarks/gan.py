@@ -15,7 +15,7 @@ import yaml
 from stage_runs import machine, write_json
 
 from pipeline.config.gan import WganConfig
-from pipeline.gan_learners import ParallelLearner, RealImages
+from pipeline.gan.learners import ParallelLearner, RealImages
 
 ITERATIONS, IMAGES = 3, 40
 

@@ -21,9 +21,9 @@ from stage_runs import machine, run_stages, write_json
 from cache.records import UNAUGMENTED, FeatureSet
 from pipeline.config.gan import VARIANT
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.gan_judge import judge_samples, keep_convincing
-from pipeline.head import fit_head, measure
-from pipeline.head import in_memory as rows_of
+from pipeline.heads.fit import fit_head, measure
+from pipeline.heads.fit import in_memory as rows_of
+from pipeline.heads.sample_filter import judge_samples, keep_convincing
 
 FIRST = "gan_1 x 2, unaugmented x 6"
 SCHEDULES = {

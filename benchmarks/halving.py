@@ -15,12 +15,12 @@ from pathlib import Path
 from stage_runs import ROOT, machine, median_seconds, write_json
 
 from cache.records import FeatureSet
+from pipeline.config.params import read_params
 from pipeline.config.sweep import SweepConfig
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.config.whole import read_params
-from pipeline.head import fit_head
-from pipeline.sweep import grid, make_arena, repeated, run_pass, winner
-from pipeline.worth import spread
+from pipeline.heads.ablation import spread
+from pipeline.heads.fit import fit_head
+from pipeline.heads.halving import grid, make_arena, repeated, run_pass, winner
 from stages._cli import Job
 
 

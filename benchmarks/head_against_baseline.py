@@ -20,12 +20,12 @@ from sklearn.preprocessing import StandardScaler
 
 from cache.reader import read_features
 from cache.records import UNAUGMENTED, FeatureSet
-from pipeline.classifier import HeadClassifier
+from pipeline.config.params import read_params
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.config.whole import read_params
-from pipeline.evaluate import paired_interval
-from pipeline.head import fit_head
-from pipeline.predictions import Predictions
+from pipeline.heads.fit import fit_head
+from pipeline.inference.classifier import HeadClassifier
+from pipeline.metrics.predictions import Predictions
+from pipeline.metrics.scores import paired_interval
 
 Sets = dict[str, FeatureSet]
 STRENGTHS = (0.0003, 0.001, 0.003, 0.01)  # scikit-learn's C; on val the best lies inside

@@ -13,11 +13,11 @@ from pathlib import Path
 from stage_runs import ROOT, machine, matmul_rate, median_seconds, synthetic_features, write_json
 
 from cache.records import FeatureSet
+from pipeline.config.params import read_params
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.config.whole import read_params
-from pipeline.head import fit_head
-from pipeline.heads import Spec
-from pipeline.sweep import make_arena, run_pass
+from pipeline.heads.fit import fit_head
+from pipeline.heads.halving import make_arena, run_pass
+from pipeline.heads.stack import Spec
 
 
 def main() -> None:

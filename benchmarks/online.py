@@ -23,14 +23,14 @@ from torch.nn import functional
 
 from cache.layout import Array
 from cache.records import UNAUGMENTED
-from pipeline.backbone import make_backbone
+from pipeline.augmentation.policy import make_augmentation, make_sequence
 from pipeline.config.augment import AugmentConfig
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.schedule import Phase, epochs_of
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.head import Head, fit_head
-from pipeline.policy import make_augmentation, make_sequence
-from pipeline.resizing import resized
+from pipeline.features.backbone import make_backbone
+from pipeline.heads.fit import Head, fit_head
+from pipeline.networks.resize import resized
 
 BATCH = 32
 

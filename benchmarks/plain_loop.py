@@ -22,8 +22,8 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from pipeline.config.recipe import Recipe, read_recipe
-from pipeline.models.catalogue import make_network
-from pipeline.rates import make_optimizer, make_scheduler
+from pipeline.networks.factory import make_network
+from pipeline.training.optim import make_optimizer, make_scheduler
 
 MEAN, DEVIATION = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]  # of CIFAR-10
 FREE = {

@@ -20,9 +20,9 @@ import torch
 from PIL import Image
 
 from cache.records import FeatureSet
-from pipeline.allocator import keep_freed_memory
-from pipeline.config.whole import read_params
-from pipeline.devices import choose_device, tensor_cores
+from pipeline.config.params import read_params
+from pipeline.runtime.devices import choose_device, tensor_cores
+from pipeline.runtime.malloc import keep_freed_memory
 from stages._cli import Job
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -25,9 +25,9 @@ from torch.nn import functional
 from cache.records import ImageSet
 from pipeline.config.recipe import Recipe, read_recipe
 from pipeline.config.train_model import TrainModelConfig
-from pipeline.model import fit_model
-from pipeline.models.catalogue import make_network
-from pipeline.rates import make_optimizer
+from pipeline.networks.factory import make_network
+from pipeline.training.fit import fit_model
+from pipeline.training.optim import make_optimizer
 
 SIDE, CLASSES = 32, 10
 

@@ -24,9 +24,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from cache.records import FeatureSet
+from pipeline.config.params import read_params
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.config.whole import read_params
-from pipeline.head import fit_head
+from pipeline.heads.fit import fit_head
 
 EPOCHS = 2
 

@@ -7,8 +7,8 @@ from sklearn.linear_model import LogisticRegression
 from torch.utils.data import DataLoader
 
 from cache.reader import read_features, read_images
-from pipeline.bundle import load_bundle
-from pipeline.datasets import CachedDataset
+from pipeline.inference.bundle import load_bundle
+from pipeline.training.dataset import CachedDataset
 
 data, bundle_folder = map(Path, sys.argv[1:3] or ("data", "bundle"))
 

@@ -18,10 +18,10 @@ from tqdm import tqdm
 
 from cache.errors import AugcacheError, StorageError
 from cache.records import UNAUGMENTED, FeatureSet, ImageSet
-from pipeline.allocator import keep_freed_memory
+from pipeline.config.params import SECTIONS, read_params
+from pipeline.config.section import Section
 from pipeline.config.train_model import OFF, TrainModelConfig
-from pipeline.config.whole import SECTIONS, read_params
-from pipeline.params import Section
+from pipeline.runtime.malloc import keep_freed_memory
 
 S = TypeVar("S", bound=Section)
 DATA, PARAMS = Path("data"), Path("params.yaml")

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from cache.reader import read_features
-from pipeline.config.whole import STAGES
+from pipeline.config.params import STAGES
 
 DATA = Path("data")
 

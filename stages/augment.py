@@ -10,10 +10,10 @@ import shutil
 
 from cache.reader import read_images
 from cache.writer import remove_others, write_images
-from pipeline.augment import Workshop, augment, is_current
+from pipeline.augmentation.augment import Workshop, augment, is_current
+from pipeline.augmentation.policy import make_augmentation
 from pipeline.config.augment import AugmentConfig
-from pipeline.policy import make_augmentation
-from pipeline.workers import Pool
+from pipeline.runtime.workers import Pool
 from stages._cli import Job, run_stage
 
 

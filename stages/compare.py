@@ -16,9 +16,9 @@ import typer
 from cache.errors import InputError
 from cache.reader import read_images
 from cache.writer import write_text
-from pipeline.compare import ChangedImage, ClassChange, compare
-from pipeline.revisions import find_run, read_predictions
-from pipeline.tables import comparison_table, rows_csv
+from pipeline.evaluation.runs import find_run, read_predictions
+from pipeline.evaluation.tables import comparison_table, rows_csv
+from pipeline.metrics.compare import ChangedImage, ClassChange, compare
 from stages._cli import DATA, Data, Debug, description, make_app, one_line_errors
 
 app = make_app()
@@ -35,7 +35,7 @@ def main(
 ) -> None:
     """Find both, compare every variant that both have, write, print."""
     with one_line_errors("compare", debug), tempfile.TemporaryDirectory() as scratch:
-        from pipeline.comparison import render_comparison
+        from pipeline.report.comparison_report import render_comparison
 
         runs = [find_run(name, Path(scratch) / number) for number, name in (("before", before), ("after", after))]
         sets = [read_predictions(run) for run in runs]

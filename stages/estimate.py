@@ -12,8 +12,8 @@ from pathlib import Path
 
 import typer
 
+from pipeline.config.params import read_params
 from pipeline.config.prepare import PrepareConfig
-from pipeline.config.whole import read_params
 from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Params, Quiet, description, make_app, one_line_errors
 from stages._due import stages_to_run
 
@@ -26,8 +26,8 @@ def main(
 ) -> None:
     """Survey, calibrate, print a line a stage."""
     with one_line_errors("estimate", debug):
-        from pipeline.manifest import describes
-        from pipeline.whole_estimate import Past, estimate_all
+        from pipeline.estimate.plan import Past, estimate_all
+        from pipeline.ingest.manifest import describes
 
         sections, plain = read_params(params, override or []), read_params(params, [])
         job = Job("estimate", sections, data.absolute(), data.absolute(), quiet)

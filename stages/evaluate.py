@@ -22,16 +22,16 @@ from cache.writer import remove_others, write_bytes
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.tables import summary
+from pipeline.evaluation.tables import summary
 from stages._cli import Job, run_stage
 
 
 def run(job: Job) -> str:
     """Predict and judge every test variant, attack and corrupt, write the figures, return the summary."""
-    from pipeline.classifier import ModelClassifier, load_classifier
-    from pipeline.judge import Evidence, judge
-    from pipeline.robustness import make_probe, pixels_of
-    from pipeline.worth import worth_of_variants
+    from pipeline.evaluation.evaluate import Evidence, judge
+    from pipeline.evaluation.robustness import make_probe, pixels_of
+    from pipeline.heads.ablation import worth_of_variants
+    from pipeline.inference.classifier import ModelClassifier, load_classifier
 
     config, head = job.section(EvaluateConfig), job.section(TrainHeadConfig)
     classifier = load_classifier(job.classifier_folder)

@@ -15,9 +15,9 @@ import typer
 
 from cache.reader import read_images
 from pipeline.config.featurize import FeaturizeConfig
+from pipeline.config.params import read_params
 from pipeline.config.prepare import PrepareConfig
-from pipeline.config.whole import read_params
-from pipeline.provenance import git_revision, package_versions, plain_values
+from pipeline.runtime.provenance import git_revision, package_versions, plain_values
 from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Params, description, make_app, one_line_errors
 
 app = make_app()
@@ -34,8 +34,8 @@ def main(
 ) -> None:
     """Compose, export, check, write."""
     with one_line_errors("export", debug):
-        from pipeline.bundle import compose_bundle, save_bundle
-        from pipeline.export import largest_difference, to_onnx
+        from pipeline.inference.bundle import compose_bundle, save_bundle
+        from pipeline.inference.onnx_export import largest_difference, to_onnx
 
         job = Job("export", read_params(params, override or []), data, out, quiet=True)
         size, config = job.section(PrepareConfig).size, job.section(FeaturizeConfig)

@@ -18,9 +18,9 @@ from stages._cli import Job, run_stage
 
 def run(job: Job) -> str:
     """Featurize every (split, variant) file; return the summary."""
-    from pipeline.featurize import Featurizer, featurize
-    from pipeline.weights import fetch_weights
-    from pipeline.workers import Pool
+    from pipeline.features.featurizer import Featurizer, featurize
+    from pipeline.features.weights import fetch_weights
+    from pipeline.runtime.workers import Pool
 
     config = job.section(FeaturizeConfig)
     if config.weights in OFFICIAL:  # here, where progress can be shown
@@ -50,7 +50,7 @@ def find_images(job: Job) -> dict[str, Path]:
 
 def tune(job: Job) -> Iterator[str]:
     """Time every engine on this machine; say which is fastest."""
-    from pipeline.tune import tune_lines
+    from pipeline.features.tune import tune_lines
 
     return tune_lines(job.section(FeaturizeConfig))
 

@@ -17,7 +17,7 @@ import json
 from cache.reader import read_images
 from cache.writer import remove_others, write_bytes, write_images, write_text
 from pipeline.config.gan import OFF, VARIANT, GanConfig
-from pipeline.csv_text import to_csv
+from pipeline.metrics.csv_text import to_csv
 from stages._cli import Job, run_stage
 
 
@@ -28,8 +28,8 @@ def run(job: Job) -> str:
         remove_others(job.out, set(), "*.*")
         write_text(job.out / "gan.json", "{}\n")
         return "off (gan.kind is none)"
-    from pipeline.gan import image_set, train_gan
-    from pipeline.pictures import grid_png
+    from pipeline.gan.fit import image_set, train_gan
+    from pipeline.gan.grid import grid_png
 
     train = read_images(job.inputs("prepare")["train"])
     with job.progress(0, "iteration") as advance:

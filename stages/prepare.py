@@ -14,9 +14,9 @@ from pathlib import Path
 
 from cache.writer import write_images
 from pipeline.config.prepare import PrepareConfig
-from pipeline.ingest import ingest, publish, write_unreadable
-from pipeline.manifest import make_manifest
-from pipeline.split import SplitRule, find_duplicates, imbalanced_rows, refuse_duplicates, split_rows
+from pipeline.ingest.manifest import make_manifest
+from pipeline.ingest.source import ingest, publish, write_unreadable
+from pipeline.ingest.split import SplitRule, find_duplicates, imbalanced_rows, refuse_duplicates, split_rows
 from stages._cli import Job, run_stage
 
 

@@ -12,13 +12,13 @@ import json
 from cache.reader import read_images
 from cache.writer import write_bytes, write_text
 from pipeline.config.pretrain import PretrainConfig
-from pipeline.curves import curves_csv
+from pipeline.training.tensorboard import curves_csv
 from stages._cli import Job, run_stage
 
 
 def run(job: Job) -> str:
     """Train, save, write curves; return the summary."""
-    from pipeline.pretrain import pretrain, saved_backbone, saved_network
+    from pipeline.training.pretrain import pretrain, saved_backbone, saved_network
 
     config = job.section(PretrainConfig)
     sets = {split: read_images(path) for split, path in job.inputs("prepare").items()}

@@ -14,9 +14,9 @@ from cache.writer import write_bytes
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.report import ReportConfig
-from pipeline.findings import TEXTS, Findings
-from pipeline.provenance import git, git_revision, make_provenance, plain_values, plain_values_like
-from pipeline.report import render_report
+from pipeline.report.results import TEXTS, Findings
+from pipeline.report.run_report import render_report
+from pipeline.runtime.provenance import git, git_revision, make_provenance, plain_values, plain_values_like
 from stages._cli import Job, run_stage
 
 

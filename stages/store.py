@@ -10,8 +10,8 @@ import typer
 from tqdm import tqdm
 
 from cache.errors import AugcacheError
+from cache.maintenance import choose_prunable, list_recipes, remove_all_stale, remove_parts, stored_paths, table, verify
 from cache.parts import store_folder
-from cache.tidy import choose_prunable, list_recipes, remove_all_stale, remove_parts, stored_paths, table, verify
 
 DAY, MIB, GIB = 86_400, 1 << 20, 1 << 30
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__)

@@ -21,10 +21,10 @@ from stages._cli import Job, run_stage
 
 def run(job: Job) -> str:
     """Search, save the best head, write tables and plot; return the summary."""
-    from pipeline.classifier import HeadClassifier, save_classifier
-    from pipeline.search import search
-    from pipeline.sweep_tables import draw, heads_csv, sweep_metrics
-    from pipeline.worth import worth_csv
+    from pipeline.heads.ablation import worth_csv
+    from pipeline.heads.search import search
+    from pipeline.heads.tables import draw, heads_csv, sweep_metrics
+    from pipeline.inference.classifier import HeadClassifier, save_classifier
 
     config, head = job.section(SweepConfig), job.section(TrainHeadConfig)
     train, val, test = (job.features(split) for split in ("train", "val", "test"))

@@ -10,15 +10,15 @@ import json
 
 from cache.writer import write_text
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.curves import curves_csv
+from pipeline.training.tensorboard import curves_csv
 from stages._cli import Job, run_stage
 
 
 def run(job: Job) -> str:
     """Train, save, write curves; return the summary."""
-    from pipeline.classifier import HeadClassifier, save_classifier
-    from pipeline.gan_judge import keep_convincing
-    from pipeline.head import fit_head
+    from pipeline.heads.fit import fit_head
+    from pipeline.heads.sample_filter import keep_convincing
+    from pipeline.inference.classifier import HeadClassifier, save_classifier
 
     config = job.section(TrainHeadConfig)
     train, val = (job.features(split) for split in ("train", "val"))

@@ -21,7 +21,7 @@ from statistics import mean, stdev
 from cache.writer import write_bytes, write_text
 from pipeline.config.recipe import read_recipe
 from pipeline.config.train_model import OFF, TrainModelConfig
-from pipeline.curves import curves_csv, tensorboard
+from pipeline.training.tensorboard import curves_csv, tensorboard
 from stages._cli import Job, run_stage
 
 
@@ -32,8 +32,8 @@ def run(job: Job) -> str:
         write_text(job.out / "metrics.json", "{}\n")
         write_text(job.out / "curves.csv", curves_csv([]))
         return "off (train_model.recipe is none)"
-    from pipeline.classifier import save_classifier, weights_of
-    from pipeline.model import fit_model, model_classifier
+    from pipeline.inference.classifier import save_classifier, weights_of
+    from pipeline.training.fit import fit_model, model_classifier
 
     recipe = read_recipe(config.recipe, config.override)
     train, val = job.images("train"), job.images("val")

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.bundle import Bundle, FeaturizedHead
-from pipeline.classifier import HeadClassifier
-from pipeline.config.whole import read_params
-from pipeline.featurize import Featurizer
-from pipeline.head import Head
+from pipeline.config.params import read_params
+from pipeline.features.featurizer import Featurizer
+from pipeline.heads.fit import Head
+from pipeline.inference.bundle import Bundle, FeaturizedHead
+from pipeline.inference.classifier import HeadClassifier
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ("ant", "bee", "cow")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.config.whole import read_params
+from pipeline.config.params import read_params
 from stages._cli import Job
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from cache.records import ImageSet
-from pipeline.config.whole import read_params
-from pipeline.findings import Findings
-from pipeline.provenance import Provenance
+from pipeline.config.params import read_params
+from pipeline.report.results import Findings
+from pipeline.runtime.provenance import Provenance
 
 EVIL = "<script>alert('x')</script>"
 CLASSES = ("cat", EVIL, 'a "quoted" & long name')

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from closure import LEFT_OUT, ROOT, closure_of, imports_of
 
-from pipeline.config.whole import SECTIONS, STAGES
+from pipeline.config.params import SECTIONS, STAGES
 
 DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
@@ -65,11 +65,14 @@ def test_no_import_cycles() -> None:
     ("library", "owners"),
     [
         ("h5py", {"cache/reader.py", "cache/writer.py"}),
-        ("imgaug", {"pipeline/policy.py"}),
-        ("distributed", {"pipeline/workers.py"}),
-        ("dask", {"pipeline/workers.py"}),
-        ("yaml", {"pipeline/config/recipe.py", "pipeline/config/whole.py", "stages/_due.py", "stages/report.py"}),
-        ("pickle", {"pipeline/backbone.py"}),  # the name of an exception that torch's weights_only loader raises
+        ("imgaug", {"pipeline/augmentation/policy.py"}),
+        ("distributed", {"pipeline/runtime/workers.py"}),
+        ("dask", {"pipeline/runtime/workers.py"}),
+        ("yaml", {"pipeline/config/recipe.py", "pipeline/config/params.py", "stages/_due.py", "stages/report.py"}),
+        (
+            "pickle",
+            {"pipeline/features/backbone.py"},
+        ),  # the name of an exception that torch's weights_only loader raises
     ],
 )
 def test_a_library_has_one_home(library: str, owners: set[str]) -> None:
@@ -114,7 +117,7 @@ def test_stages_fit_on_a_screen(name: str) -> None:
 def test_reading_the_cache_needs_no_augmentation_library(module: str) -> None:
     """A GPU machine may lack imgaug, dask, dvc and efficientnet-pytorch."""
     code = (
-        f"import sys, {module}, pipeline.featurize, pipeline.head, pipeline.model, pipeline.pretrain\n"
+        f"import sys, {module}, pipeline.features.featurizer, pipeline.heads.fit, pipeline.training.fit, pipeline.training.pretrain\n"
         "print(sorted(set(sys.modules) & {'imgaug', 'dask', 'distributed', 'dvc', 'efficientnet_pytorch', 'cv2'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)

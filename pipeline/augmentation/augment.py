@@ -10,9 +10,9 @@ from cache.errors import RecordError
 from cache.parts import PartStore, StoreIndex
 from cache.reader import StoredRows
 from cache.records import ImageSet
-from pipeline.derive import Derivation, derive
-from pipeline.policy import Augmentation
-from pipeline.workers import Pool
+from pipeline.augmentation.policy import Augmentation
+from pipeline.runtime.incremental import Derivation, derive
+from pipeline.runtime.workers import Pool
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ import numpy as np
 from cache.errors import ParamsError
 from cache.layout import Array, canonical
 from pipeline.config.augment import FUSED, AugmentConfig, Step, fuses, policy_and_draw
-from pipeline.params import unknown_name
-from pipeline.seeds import make_generator
+from pipeline.config.section import unknown_name
+from pipeline.runtime.seeds import make_generator
 
 CODE_VERSION = 1  # raise it whenever the same recipe gives other pixels
 PROBE = np.arange(32 * 32 * 3, dtype=np.uint8).reshape(1, 32, 32, 3)
@@ -93,14 +93,14 @@ def _compiled(steps: str, size: int) -> Callable[[Array, np.random.Generator], A
     """A function of (image, generator) to pixels of this size, built once a process."""
     made = json.loads(steps)
     if made and FUSED in made[0]:
-        from pipeline.fused import fused
+        from pipeline.augmentation.fused import fused
 
         return fused(made[0][FUSED]["steps"], size)
     sequence = make_sequence(made)
     import imgaug.augmenters as iaa
     from imgaug import random as imgaug_random
 
-    from pipeline.canvas import to_size
+    from pipeline.augmentation.canvas import to_size
 
     holders = list(_all_augmenters(iaa, sequence))
 
@@ -163,7 +163,7 @@ def _auto_augment(iaa: Any, policy: str) -> Any:
     """torchvision's AutoAugment (Cubuk et al., CVPR 2019) as an imgaug step, seeded from the image's generator."""
     from torchvision.transforms import v2
 
-    from pipeline.seeds import torch_seeded
+    from pipeline.runtime.seeds import torch_seeded
 
     policies = {item.value: item for item in v2.AutoAugmentPolicy}
     if policy not in policies:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pipeline.params import Section, Workers
+from pipeline.config.section import Section, Workers
 
 VARIANT = re.compile(r"(?P<policy>[a-z][a-z_]*)_(?P<draw>[1-9][0-9]*)")
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, field_validator, model_validator
 
-from pipeline.params import Section, parse
+from pipeline.config.section import Section, parse
 
 Width = Annotated[int, Field(ge=1, le=4096)]
 Rate = Annotated[float, Field(ge=0, lt=1)]

@@ -17,10 +17,10 @@ from pipeline.config.prepare import PrepareConfig
 from pipeline.config.pretrain import PretrainConfig
 from pipeline.config.recipe import read_recipe
 from pipeline.config.report import ReportConfig
+from pipeline.config.section import Section, parse, unknown_name
 from pipeline.config.sweep import SweepConfig
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.config.train_model import OFF, TrainModelConfig
-from pipeline.params import Section, parse, unknown_name
 
 STAGES: dict[str, type[Section]] = {
     "prepare": PrepareConfig,

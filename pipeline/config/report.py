@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from pipeline.params import Section
+from pipeline.config.section import Section
 
 
 class ReportConfig(Section):

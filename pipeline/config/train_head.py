@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pipeline.config.schedule import Schedule
-from pipeline.params import Section
+from pipeline.config.section import Section
 
 
 class TrainHeadConfig(Section):

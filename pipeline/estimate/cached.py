@@ -6,9 +6,9 @@ import numpy as np
 
 from cache.parts import PartStore, store_folder
 from cache.records import ImageSet
+from pipeline.augmentation.policy import make_augmentation
 from pipeline.config.augment import AugmentConfig
-from pipeline.featurize import Featurizer
-from pipeline.policy import make_augmentation
+from pipeline.features.featurizer import Featurizer
 
 
 def kept_images(

@@ -8,21 +8,21 @@ import torch
 
 from cache.layout import Array
 from cache.records import UNAUGMENTED, FeatureSet, ImageSet
-from pipeline.backbone import make_backbone
-from pipeline.classifier import HeadClassifier
-from pipeline.composed import compose
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.gan import VARIANT as GAN_VARIANT
 from pipeline.config.schedule import Phase, epochs_of
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.estimate import Estimate, class_names, timed
-from pipeline.evaluate import evaluate
-from pipeline.head import Head, fit_head, predict_logits
-from pipeline.leakage import nearest_rows
-from pipeline.predictions import Predictions
-from pipeline.robustness import Probe
-from pipeline.worth import worth_of_variants
+from pipeline.estimate.timings import Estimate, class_names, timed
+from pipeline.evaluation.robustness import Probe
+from pipeline.features.backbone import make_backbone
+from pipeline.heads.ablation import worth_of_variants
+from pipeline.heads.fit import Head, fit_head, predict_logits
+from pipeline.inference.classifier import HeadClassifier
+from pipeline.inference.compose import compose
+from pipeline.metrics.near_duplicates import nearest_rows
+from pipeline.metrics.predictions import Predictions
+from pipeline.metrics.scores import evaluate
 
 HEAD_ROWS, PROBED = 2048, 16
 

@@ -17,7 +17,10 @@ from cache.records import ImageSet
 from pipeline.config.gan import OFF as NO_GAN
 from pipeline.config.recipe import read_recipe
 from pipeline.config.train_model import OFF as NO_MODEL
-from pipeline.estimate import (
+from pipeline.estimate.cached import kept_features, kept_images, sets_of
+from pipeline.estimate.head_timings import Heads, Judging, estimate_evaluate, estimate_train_head, rows_trained
+from pipeline.estimate.survey import SAMPLE, Survey, survey
+from pipeline.estimate.timings import (
     Estimate,
     estimate_augment,
     estimate_featurize,
@@ -26,13 +29,10 @@ from pipeline.estimate import (
     estimate_train_model,
     width_of,
 )
-from pipeline.estimate_heads import Heads, Judging, estimate_evaluate, estimate_train_head, rows_trained
-from pipeline.existing import kept_features, kept_images, sets_of
-from pipeline.featurize import Featurizer
-from pipeline.survey import SAMPLE, Survey, survey
+from pipeline.features.featurizer import Featurizer
 
 REPORT_SECONDS = 2.0  # beyond start-up: it draws small pictures, and no more of them for more images
-LIGHT = "import stages._cli, pipeline.ingest"
+LIGHT = "import stages._cli, pipeline.ingest.source"
 TORCH = "import stages._cli, torch"
 
 

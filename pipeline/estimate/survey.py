@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from cache.layout import Array, hex_keys, row_digests
-from pipeline.archive import Unreadable, walk
 from pipeline.config.prepare import PrepareConfig
-from pipeline.decode import decode
-from pipeline.ingest import list_source
-from pipeline.places import Places, arrange
-from pipeline.split import SplitRule, imbalanced_rows, split_rows
+from pipeline.ingest.archive import Unreadable, walk
+from pipeline.ingest.decode import decode
+from pipeline.ingest.layouts import Places, arrange
+from pipeline.ingest.source import list_source
+from pipeline.ingest.split import SplitRule, imbalanced_rows, split_rows
 
 SAMPLE = 32  # images that are looked at
 

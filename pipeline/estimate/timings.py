@@ -16,17 +16,17 @@ import torch
 
 from cache.layout import Array
 from cache.records import UNAUGMENTED, ImageSet
+from pipeline.augmentation.policy import make_augmentation
 from pipeline.config.augment import AugmentConfig
 from pipeline.config.gan import GanConfig
 from pipeline.config.recipe import Recipe
 from pipeline.config.schedule import Phase
 from pipeline.config.train_model import TrainModelConfig
-from pipeline.featurize import Featurizer
-from pipeline.gan import train_gan
-from pipeline.model import fit_model
-from pipeline.policy import make_augmentation
-from pipeline.survey import Survey
-from pipeline.workers import STARTUP_SECONDS, Pool
+from pipeline.estimate.survey import Survey
+from pipeline.features.featurizer import Featurizer
+from pipeline.gan.fit import train_gan
+from pipeline.runtime.workers import STARTUP_SECONDS, Pool
+from pipeline.training.fit import fit_model
 
 PROCESS_BYTES = 280e6  # of one of augment's own
 COUNTING = """

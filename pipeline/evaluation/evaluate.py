@@ -7,17 +7,17 @@ import numpy as np
 
 from cache.errors import RecordError
 from cache.records import UNAUGMENTED, FeatureSet, ImageSet
-from pipeline.calibration import calibration_error, reheated
-from pipeline.classifier import Classifier
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.gan import VARIANT as GAN_VARIANT
-from pipeline.evaluate import Report, evaluate, size_correlation
-from pipeline.gan_judge import judge_samples
-from pipeline.leakage import NearDuplicate, near_duplicates
-from pipeline.predictions import Predictions, to_npz
-from pipeline.robustness import Probe
-from pipeline.tables import error_tables, metrics_json, per_class_csv, rows_csv, variant_order
-from pipeline.worth import Worth, worth_csv
+from pipeline.evaluation.robustness import Probe
+from pipeline.evaluation.tables import error_tables, metrics_json, per_class_csv, rows_csv, variant_order
+from pipeline.heads.ablation import Worth, worth_csv
+from pipeline.heads.sample_filter import judge_samples
+from pipeline.inference.classifier import Classifier
+from pipeline.metrics.calibration import calibration_error, reheated
+from pipeline.metrics.near_duplicates import NearDuplicate, near_duplicates
+from pipeline.metrics.predictions import Predictions, to_npz
+from pipeline.metrics.scores import Report, evaluate, size_correlation
 
 
 @dataclass(frozen=True)

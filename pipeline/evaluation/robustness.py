@@ -11,16 +11,16 @@ from torch.nn import functional
 from cache.errors import RecordError
 from cache.layout import Array
 from cache.records import FeatureSet, ImageSet
-from pipeline.attack import Attack, perturb
-from pipeline.backbone import make_backbone
-from pipeline.classifier import HeadClassifier, ModelClassifier
-from pipeline.composed import compose
 from pipeline.config.evaluate import AttackConfig
 from pipeline.config.featurize import FeaturizeConfig
-from pipeline.corruptions import corrupt
-from pipeline.pixel_classifier import PixelClassifier
-from pipeline.predictions import Predictions
-from pipeline.seeds import derived_seed, make_generator
+from pipeline.evaluation.corruptions import corrupt
+from pipeline.features.backbone import make_backbone
+from pipeline.inference.classifier import HeadClassifier, ModelClassifier
+from pipeline.inference.compose import compose
+from pipeline.inference.pixel_classifier import PixelClassifier
+from pipeline.metrics.predictions import Predictions
+from pipeline.networks.adversarial import Attack, perturb
+from pipeline.runtime.seeds import derived_seed, make_generator
 
 BATCH = 64
 CLEAN = "clean"

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from cache.errors import InputError
-from pipeline.predictions import Predictions, from_npz
-from pipeline.tables import variant_order
+from pipeline.evaluation.tables import variant_order
+from pipeline.metrics.predictions import Predictions, from_npz
 
 OUTPUT = "data/evaluate"
 PREFIX = "predictions-"

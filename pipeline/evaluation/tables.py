@@ -7,11 +7,11 @@ from dataclasses import astuple, fields
 from typing import Any
 
 from cache.records import UNAUGMENTED
-from pipeline.calibration import Bin, reliability
-from pipeline.compare import Comparison
-from pipeline.csv_text import DIGITS, to_csv
-from pipeline.evaluate import Report, confident_mistakes, confused_pairs
-from pipeline.predictions import FilePrediction, Predictions
+from pipeline.metrics.calibration import Bin, reliability
+from pipeline.metrics.compare import Comparison
+from pipeline.metrics.csv_text import DIGITS, to_csv
+from pipeline.metrics.predictions import FilePrediction, Predictions
+from pipeline.metrics.scores import Report, confident_mistakes, confused_pairs
 
 
 def variant_order(variant: str) -> tuple[bool, str, int]:

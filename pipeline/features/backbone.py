@@ -16,9 +16,9 @@ from torch.nn import functional
 
 from cache.errors import InputError, ParamsError
 from pipeline.config.featurize import EFFICIENTNETS, MINI, OFFICIAL, TIMM, check_names, shape_of
-from pipeline.params import unknown_name
-from pipeline.seeds import torch_seeded
-from pipeline.weights import fetch_weights, official_kind
+from pipeline.config.section import unknown_name
+from pipeline.features.weights import fetch_weights, official_kind
+from pipeline.runtime.seeds import torch_seeded
 
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]  # mean, std of RGB inputs in [0, 1]
 IMAGENET: Normalisation = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -16,13 +16,13 @@ from cache.errors import InputError
 from cache.layout import Array
 from cache.parts import PartStore, store_folder
 from cache.records import FeatureSet, ImageSet
-from pipeline.backbone import Backbone, make_backbone
 from pipeline.config.featurize import FeaturizeConfig
-from pipeline.derive import Derivation, derive
-from pipeline.devices import choose_device, device_kind
-from pipeline.engines import Place, make_engine
-from pipeline.resizing import resized
-from pipeline.workers import Pool
+from pipeline.features.backbone import Backbone, make_backbone
+from pipeline.features.engines import Place, make_engine
+from pipeline.networks.resize import resized
+from pipeline.runtime.devices import choose_device, device_kind
+from pipeline.runtime.incremental import Derivation, derive
+from pipeline.runtime.workers import Pool
 
 CODE_VERSION = 2  # raise it whenever the same recipe gives other features
 

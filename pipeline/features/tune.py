@@ -8,8 +8,8 @@ import numpy as np
 
 from cache.layout import Array
 from pipeline.config.featurize import FeaturizeConfig
-from pipeline.devices import choose_device
-from pipeline.featurize import Featurizer
+from pipeline.features.featurizer import Featurizer
+from pipeline.runtime.devices import choose_device
 
 SECONDS, BATCHES = 5.0, 4
 CANDIDATES = (

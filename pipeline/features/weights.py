@@ -12,7 +12,7 @@ import platformdirs
 
 from cache.errors import InputError
 from pipeline.config.featurize import MINI
-from pipeline.download import Download, Progress, check_hash, silent
+from pipeline.features.download import Download, Progress, check_hash, silent
 
 FOLDER_VARIABLE = "AUGCACHE_WEIGHTS"
 SHIPPED = {
@@ -28,7 +28,7 @@ def fetch_weights(backbone: str, kind: str, folder: str | None = None, progress:
     server does not deliver it, or its hash is wrong; StorageError where the folder cannot be written.
     """
     if backbone in SHIPPED:
-        check_hash(SHIPPED[backbone], SHIPPED[backbone], "Get it back: git checkout pipeline/shipped.")
+        check_hash(SHIPPED[backbone], SHIPPED[backbone], "Get it back: git checkout pipeline/features/shipped.")
         return SHIPPED[backbone]
     url = official_url(backbone, kind)
     path = weights_folder(folder) / url.rpartition("/")[2]

@@ -14,12 +14,12 @@ from torch import Tensor
 from cache.errors import InputError
 from cache.layout import Array, canonical
 from cache.records import ImageSet
-from pipeline.checkpoint import Checkpoint
 from pipeline.config.gan import VARIANT, GanConfig
-from pipeline.devices import choose_device, device_kind
-from pipeline.gan_learners import ConvLearner, Learner, ParallelLearner, RealImages
-from pipeline.resizing import resized
-from pipeline.seeds import make_generator
+from pipeline.gan.learners import ConvLearner, Learner, ParallelLearner, RealImages
+from pipeline.networks.resize import resized
+from pipeline.runtime.checkpoint import Checkpoint
+from pipeline.runtime.devices import choose_device, device_kind
+from pipeline.runtime.seeds import make_generator
 
 CODE_VERSION = 1
 SNAPSHOTS, SHOWN = 5, 8  # of training over time, and samples in each

@@ -12,10 +12,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cache.layout import Array
 from pipeline.config.gan import ConvGanConfig, WganConfig
-from pipeline.diff_augment import augment_alike
-from pipeline.models.conv_gan import ConvCritic, ConvGenerator
-from pipeline.models.wgan import ParallelCritic, ParallelGenerator
-from pipeline.seeds import derived_seed, make_generator, torch_seeded
+from pipeline.gan.conv_gan import ConvCritic, ConvGenerator
+from pipeline.gan.diff_augment import augment_alike
+from pipeline.gan.wgan import ParallelCritic, ParallelGenerator
+from pipeline.runtime.seeds import derived_seed, make_generator, torch_seeded
 
 BETAS = (0.0, 0.9)  # of Adam, as spectral normalisation has them
 

@@ -9,11 +9,11 @@ import torch
 from cache.layout import Array
 from cache.records import UNAUGMENTED, FeatureSet
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.csv_text import to_csv
-from pipeline.gan_judge import keep_convincing
-from pipeline.head import predict_logits
-from pipeline.heads import Spec
-from pipeline.sweep import Arena, Outcome, kept_head, make_arena, repeated, run_pass, subsets
+from pipeline.heads.fit import predict_logits
+from pipeline.heads.halving import Arena, Outcome, kept_head, make_arena, repeated, run_pass, subsets
+from pipeline.heads.sample_filter import keep_convincing
+from pipeline.heads.stack import Spec
+from pipeline.metrics.csv_text import to_csv
 
 TOGETHER = "all together"
 

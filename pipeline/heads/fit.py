@@ -13,12 +13,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cache.errors import InputError, RecordError
 from cache.records import UNAUGMENTED, FeatureSet
-from pipeline.calibration import fit_temperature
 from pipeline.config.schedule import GAN, Phase, epochs_of
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.descent import Descent, paces
-from pipeline.devices import choose_device, tensor_cores
-from pipeline.seeds import torch_seeded
+from pipeline.heads.optim import Descent, paces
+from pipeline.metrics.calibration import fit_temperature
+from pipeline.runtime.devices import choose_device, tensor_cores
+from pipeline.runtime.seeds import torch_seeded
 
 EVALUATION_ROWS = 8192
 CACHED_ROWS = 512

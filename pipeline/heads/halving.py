@@ -14,10 +14,10 @@ from cache.records import UNAUGMENTED, FeatureSet
 from pipeline.config.schedule import GAN
 from pipeline.config.sweep import SweepConfig
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.devices import choose_device, tensor_cores
-from pipeline.head import Head, Rows, check_sets, in_memory, pace_of, statistics_of
-from pipeline.heads import CELLS, Norm, Pass, Spec, head_of, judge, make_stack
-from pipeline.seeds import torch_seeded
+from pipeline.heads.fit import Head, Rows, check_sets, in_memory, pace_of, statistics_of
+from pipeline.heads.stack import CELLS, Norm, Pass, Spec, head_of, judge, make_stack
+from pipeline.runtime.devices import choose_device, tensor_cores
+from pipeline.runtime.seeds import torch_seeded
 
 
 @dataclass(frozen=True)

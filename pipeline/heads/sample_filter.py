@@ -10,8 +10,8 @@ from cache.layout import Array
 from cache.records import FeatureSet
 from pipeline.config.schedule import GAN
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.head import fit_head, predict_logits
-from pipeline.leakage import nearest_rows
+from pipeline.heads.fit import fit_head, predict_logits
+from pipeline.metrics.near_duplicates import nearest_rows
 
 
 def judge_samples(

@@ -8,13 +8,13 @@ import torch
 
 from cache.layout import Array
 from cache.records import UNAUGMENTED, FeatureSet
-from pipeline.calibration import fit_temperature
 from pipeline.config.sweep import SweepConfig
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.head import Head, predict_logits
-from pipeline.heads import Spec
-from pipeline.sweep import Outcome, fold_numbers, grid, kept_head, make_arena, repeated, run_pass, winner
-from pipeline.worth import Spread, Worth, measure_worth, spread
+from pipeline.heads.ablation import Spread, Worth, measure_worth, spread
+from pipeline.heads.fit import Head, predict_logits
+from pipeline.heads.halving import Outcome, fold_numbers, grid, kept_head, make_arena, repeated, run_pass, winner
+from pipeline.heads.stack import Spec
+from pipeline.metrics.calibration import fit_temperature
 
 
 @dataclass(frozen=True)

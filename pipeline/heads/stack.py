@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from cache.records import UNAUGMENTED
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.descent import Descent
-from pipeline.head import EVALUATION_ROWS, Head, Rows
-from pipeline.seeds import torch_seeded
+from pipeline.heads.fit import EVALUATION_ROWS, Head, Rows
+from pipeline.heads.optim import Descent
+from pipeline.runtime.seeds import torch_seeded
 
 CELLS = 64_000_000  # of the largest activation, heads x rows x width
 

@@ -4,11 +4,11 @@ import io
 import json
 from collections.abc import Sequence
 
-from pipeline.csv_text import DIGITS, to_csv
-from pipeline.heads import Spec
-from pipeline.search import Found
-from pipeline.sweep import Outcome
-from pipeline.worth import Spread
+from pipeline.heads.ablation import Spread
+from pipeline.heads.halving import Outcome
+from pipeline.heads.search import Found
+from pipeline.heads.stack import Spec
+from pipeline.metrics.csv_text import DIGITS, to_csv
 
 
 def describe(spec: Spec) -> dict[str, object]:

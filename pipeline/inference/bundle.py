@@ -12,8 +12,11 @@ import numpy as np
 from cache.errors import AugcacheError, DamagedFile, ForeignFile, NewerFile, RecordError, StorageError
 from cache.layout import Array, canonical
 from cache.writer import write_bytes
-from pipeline.backbone import PREPROCESSING, PooledEfficientNet
-from pipeline.classifier import (
+from pipeline.config.featurize import FeaturizeConfig
+from pipeline.config.section import parse
+from pipeline.features.backbone import PREPROCESSING, PooledEfficientNet
+from pipeline.features.featurizer import Featurizer
+from pipeline.inference.classifier import (
     DESCRIPTION,
     MODEL_WEIGHTS,
     WEIGHTS,
@@ -23,12 +26,9 @@ from pipeline.classifier import (
     save_classifier,
     weights_of,
 )
-from pipeline.composed import compose
-from pipeline.config.featurize import FeaturizeConfig
-from pipeline.decode import squared
-from pipeline.featurize import Featurizer
-from pipeline.params import parse
-from pipeline.pixel_classifier import PixelClassifier
+from pipeline.inference.compose import compose
+from pipeline.inference.pixel_classifier import PixelClassifier
+from pipeline.ingest.decode import squared
 
 FORMAT, VERSION = "augcache bundle", 1
 CARD, BACKBONE, ONNX = "bundle.json", "backbone.safetensors", "model.onnx"
@@ -76,7 +76,7 @@ class Bundle:
     def predict(self, images: Array | Sequence[Array], views: Collection[str] = ()) -> Array:
         """Probabilities float32 [n, c] of RGB images uint8 [h, w, 3], each of any size; averaged over views.
 
-        views: names of pipeline.views.VIEWS, besides the images themselves. Raises RecordError for other arrays.
+        views: names of pipeline.inference.tta.VIEWS, besides the images themselves. Raises RecordError for other arrays.
         """
         for image in images:
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
@@ -87,7 +87,7 @@ class Bundle:
         square = np.stack([squared(image, self.size) for image in images])
         seen: Iterable[Array] = [square]
         if views:
-            from pipeline.views import views_of  # whose torchvision takes two seconds to import
+            from pipeline.inference.tta import views_of  # whose torchvision takes two seconds to import
 
             seen = views_of(square, views)
         averaged = [self.classifier.probabilities(view) for view in seen]

@@ -17,10 +17,10 @@ from cache.layout import Array, canonical
 from cache.records import FeatureSet, ImageSet
 from cache.writer import write_bytes
 from pipeline.config.networks import network_of
-from pipeline.devices import choose_device
-from pipeline.head import Head, predict_logits
-from pipeline.pixel_classifier import PixelClassifier, on_device
-from pipeline.predictions import Predictions
+from pipeline.heads.fit import Head, predict_logits
+from pipeline.inference.pixel_classifier import PixelClassifier, on_device
+from pipeline.metrics.predictions import Predictions
+from pipeline.runtime.devices import choose_device
 
 DESCRIPTION, WEIGHTS, MODEL_WEIGHTS = "classifier.json", "head.safetensors", "model.safetensors"
 REMEDY = "Run train_head again."
@@ -157,7 +157,7 @@ def _load_head(folder: Path) -> Head:
 
 
 def _load_model(folder: Path, classes: tuple[str, ...], recipe: dict[str, Any], temperature: float) -> ModelClassifier:
-    from pipeline.models.catalogue import make_network
+    from pipeline.networks.factory import make_network
 
     network = make_network(network_of(recipe["network"]), len(classes))
     network.load_state_dict(load_file(folder / MODEL_WEIGHTS))

@@ -2,11 +2,11 @@
 
 from torch import nn
 
-from pipeline.backbone import Backbone
-from pipeline.classifier import HeadClassifier
 from pipeline.config.featurize import FeaturizeConfig
-from pipeline.devices import choose_device
-from pipeline.pixel_classifier import PixelClassifier, on_device
+from pipeline.features.backbone import Backbone
+from pipeline.inference.classifier import HeadClassifier
+from pipeline.inference.pixel_classifier import PixelClassifier, on_device
+from pipeline.runtime.devices import choose_device
 
 
 def compose(backbone: Backbone, config: FeaturizeConfig, classifier: HeadClassifier | None = None) -> PixelClassifier:

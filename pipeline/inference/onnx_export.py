@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from cache.errors import RecordError
 from cache.layout import Array
-from pipeline.bundle import Bundle
+from pipeline.inference.bundle import Bundle
 
 OPSET = 18
 INPUT, OUTPUT, BATCH = "images", "probabilities", 64

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pipeline.resizing import resized
+from pipeline.networks.resize import resized
 
 
 @dataclass(frozen=True)

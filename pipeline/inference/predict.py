@@ -12,11 +12,11 @@ import numpy as np
 
 from cache.errors import InputError
 from cache.layout import Array
-from pipeline.archive import Entry, Unreadable, is_hidden, read_file, walk
-from pipeline.bundle import Bundle
-from pipeline.decode import EXTENSIONS, decode
-from pipeline.evaluate import accuracy_interval
-from pipeline.predictions import FilePrediction
+from pipeline.inference.bundle import Bundle
+from pipeline.ingest.archive import Entry, Unreadable, is_hidden, read_file, walk
+from pipeline.ingest.decode import EXTENSIONS, decode
+from pipeline.metrics.predictions import FilePrediction
+from pipeline.metrics.scores import accuracy_interval
 
 CHUNK = 256  # images decoded and held at once
 CONFIDENCE = 0.95

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from cache.errors import InputError
-from pipeline.tarstream import MEMBER_BYTES, TarStream, check_members, check_unpacked
+from pipeline.ingest.tar_stream import MEMBER_BYTES, TarStream, check_members, check_unpacked
 
 NAME_LENGTH = 4096
 ACCEPTED = "a folder, .zip, .tar, .tar.gz, .tar.bz2, .tar.xz, or pipeline/digits.txt"

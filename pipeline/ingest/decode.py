@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cache.layout import Array
-from pipeline.archive import Unreadable
+from pipeline.ingest.archive import Unreadable
 
 # .heic and .heif are not decoded: they are listed as unreadable rather than passed over.
 EXTENSIONS = frozenset(

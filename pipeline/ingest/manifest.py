@@ -10,9 +10,9 @@ import PIL
 
 from cache.layout import Array
 from pipeline.config.prepare import PrepareConfig
-from pipeline.decode import RULE
-from pipeline.ingest import Gathered
-from pipeline.split import Duplicates
+from pipeline.ingest.decode import RULE
+from pipeline.ingest.source import Gathered
+from pipeline.ingest.split import Duplicates
 
 LISTED = 1000  # groups of duplicates that are listed; all are counted
 PACKED = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz")

@@ -15,9 +15,9 @@ import numpy as np
 from cache.errors import InputError, StorageError
 from cache.layout import Array, row_digest
 from cache.writer import storage_error
-from pipeline.archive import Entry, Unreadable, walk
-from pipeline.decode import decode
-from pipeline.places import Places
+from pipeline.ingest.archive import Entry, Unreadable, walk
+from pipeline.ingest.decode import decode
+from pipeline.ingest.layouts import Places
 
 IN_FLIGHT = 64
 IN_FLIGHT_BYTES = 256 << 20

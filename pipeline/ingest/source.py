@@ -19,10 +19,10 @@ from cache.errors import InputError
 from cache.layout import Array, hex_keys
 from cache.records import ImageSet
 from cache.writer import check_space
-from pipeline.archive import Entry, is_hidden, walk
-from pipeline.decode import EXTENSIONS, RULE
-from pipeline.places import ANNOTATIONS, arrange
-from pipeline.spool import Decoding, Spool
+from pipeline.ingest.archive import Entry, is_hidden, walk
+from pipeline.ingest.decode import EXTENSIONS, RULE
+from pipeline.ingest.layouts import ANNOTATIONS, arrange
+from pipeline.ingest.pixel_file import Decoding, Spool
 
 Progress = Callable[[int, str, str], AbstractContextManager[Callable[[int], object]]]
 

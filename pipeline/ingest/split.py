@@ -17,7 +17,7 @@ import numpy as np
 from cache.errors import InputError
 from cache.layout import Array
 from pipeline.config.prepare import HoldOut, ImbalanceConfig
-from pipeline.places import SPLITS
+from pipeline.ingest.layouts import SPLITS
 
 TRAIN, VAL, TEST = range(len(SPLITS))
 

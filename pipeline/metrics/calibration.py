@@ -6,7 +6,7 @@ import numpy as np
 
 from cache.errors import RecordError
 from cache.layout import Array
-from pipeline.predictions import Predictions
+from pipeline.metrics.predictions import Predictions
 
 BINS = 15  # as in Guo et al.
 COLDEST, HOTTEST = 0.02, 50.0

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cache.errors import RecordError
-from pipeline.evaluate import Interval, paired_interval
-from pipeline.predictions import Predictions
+from pipeline.metrics.predictions import Predictions
+from pipeline.metrics.scores import Interval, paired_interval
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import numpy as np
 
 from cache.errors import RecordError
 from cache.layout import Array
-from pipeline.calibration import calibration_error
-from pipeline.predictions import Predictions
+from pipeline.metrics.calibration import calibration_error
+from pipeline.metrics.predictions import Predictions
 
 RESAMPLES = 1000  # a percentile of macro F1 costs a confusion matrix each
 PAIRED_RESAMPLES = 20_000  # those of a difference cost next to nothing

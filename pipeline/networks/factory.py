@@ -9,10 +9,10 @@ from torch import nn
 
 from cache.errors import ParamsError
 from pipeline.config.networks import LibraryConfig, NetworkConfig
-from pipeline.models.attention_resnet import AttentionResNet
-from pipeline.models.resnet50 import make_resnet50
-from pipeline.models.resnetv2 import ResNetV2
-from pipeline.models.wide_resnet import WideResNet
+from pipeline.networks.attention_resnet import AttentionResNet
+from pipeline.networks.resnet50 import make_resnet50
+from pipeline.networks.resnetv2 import ResNetV2
+from pipeline.networks.wide_resnet import WideResNet
 
 NEAR = 5  # names that an unknown one is answered with
 NETWORKS: dict[str, Callable[[Any, int], nn.Module]] = {

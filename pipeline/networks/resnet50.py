@@ -7,7 +7,7 @@ from torchvision.models import resnet50
 from torchvision.models.resnet import Bottleneck
 
 from pipeline.config.networks import ResNet50Config
-from pipeline.models.blocks import ACTIVATIONS, NORMS, SpatialPyramid
+from pipeline.networks.blocks import ACTIVATIONS, NORMS, SpatialPyramid
 
 
 def make_resnet50(config: ResNet50Config, classes: int) -> nn.Module:

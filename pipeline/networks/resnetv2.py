@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from pipeline.config.networks import ResNetV2Config
-from pipeline.models.blocks import PreActivationBlock, initialise, make_stacks
+from pipeline.networks.blocks import PreActivationBlock, initialise, make_stacks
 
 
 class ResNetV2(nn.Module):

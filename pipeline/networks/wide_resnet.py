@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config.networks import WideResNetConfig
-from pipeline.models.blocks import PreActivationBlock, initialise, make_stacks
+from pipeline.networks.blocks import PreActivationBlock, initialise, make_stacks
 
 STEM = 16
 

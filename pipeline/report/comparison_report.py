@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from cache.records import ImageSet
-from pipeline.compare import ChangedImage, Comparison
-from pipeline.gallery import choose_side, pictures_of
-from pipeline.page import render_page
+from pipeline.metrics.compare import ChangedImage, Comparison
+from pipeline.report.gallery import choose_side, pictures_of
+from pipeline.report.html import render_page
 
 SHOWN = 24  # images that changed side, of each kind, with their pictures
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from cache.layout import Array
-from pipeline.gallery import png_uri
+from pipeline.report.gallery import png_uri
 
 NUMBERS = 20  # up to so many classes the cells are numbers
 BLOCKS = 12  # more classes than numbers are cut into at most so many blocks

@@ -10,7 +10,7 @@ import numpy as np
 from cache.layout import Array
 from cache.records import UNAUGMENTED, ImageSet
 from pipeline.config.schedule import GAN
-from pipeline.tables import variant_order
+from pipeline.evaluation.tables import variant_order
 
 SIDES = (128, 96, 64, 48, 32)  # pixels
 BUDGET_BYTES = 6_000_000  # of all pictures: noise compresses to nothing less, so count every byte

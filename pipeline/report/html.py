@@ -1,11 +1,11 @@
-"""Self-contained HTML pages: templates, style and script from pipeline/pages/, every value escaped."""
+"""Self-contained HTML pages: templates, style and script from pipeline/report/templates/, every value escaped."""
 
 import base64
 import hashlib
 from pathlib import Path
 from typing import Any
 
-from pipeline.charts import number
+from pipeline.report.charts import number
 
 PAGES = Path(__file__).with_name("pages")
 

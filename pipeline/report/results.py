@@ -13,7 +13,7 @@ from cache.records import FeatureSet, ImageSet
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.report import ReportConfig
-from pipeline.provenance import Provenance
+from pipeline.runtime.provenance import Provenance
 
 TEXTS = (
     "prepare/manifest.json",

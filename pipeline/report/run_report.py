@@ -9,13 +9,13 @@ import numpy as np
 
 from cache.layout import canonical
 from cache.records import UNAUGMENTED, FeatureSet, ImageSet
-from pipeline.charts import Chart, make_chart, number, phase_bands
 from pipeline.config.schedule import GAN
-from pipeline.confusions import make_confusion
-from pipeline.findings import Findings, Row
-from pipeline.gallery import choose_side, count_pictures, make_gallery, make_samples, pictures_of
-from pipeline.page import percent, render_page
-from pipeline.tables import variant_order
+from pipeline.evaluation.tables import variant_order
+from pipeline.report.charts import Chart, make_chart, number, phase_bands
+from pipeline.report.confusion import make_confusion
+from pipeline.report.gallery import choose_side, count_pictures, make_gallery, make_samples, pictures_of
+from pipeline.report.html import percent, render_page
+from pipeline.report.results import Findings, Row
 
 STAGES = ("prepare", "augment", "gan", "featurize", "train_head", "train_model", "evaluate")
 SPLITS = ("train", "val", "test")

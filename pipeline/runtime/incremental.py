@@ -14,7 +14,7 @@ from cache.parts import PartStore, StoreIndex
 from cache.reader import StoredRows
 from cache.records import ImageSet, Rows
 from cache.writer import check_space
-from pipeline.workers import Pool
+from pipeline.runtime.workers import Pool
 
 
 class RowFunction(Protocol):

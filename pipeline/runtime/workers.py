@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from joblib import cpu_count
 
 from cache.errors import InputError, StorageError
-from pipeline.params import Workers
+from pipeline.config.section import Workers
 
 R_co = TypeVar("R_co", covariant=True)
 

@@ -13,17 +13,17 @@ from torch import Tensor, nn
 
 from cache.errors import InputError, ParamsError, RecordError
 from cache.records import UNAUGMENTED, ImageSet
-from pipeline.calibration import fit_temperature
-from pipeline.checkpoint import Checkpoint
-from pipeline.classifier import MODEL_STAGE, ModelClassifier, make_model_classifier
 from pipeline.config.recipe import Recipe
 from pipeline.config.schedule import GAN
 from pipeline.config.train_model import TrainModelConfig
-from pipeline.devices import choose_device, device_kind
-from pipeline.models.catalogue import count_parameters, make_network
-from pipeline.pixels import Pixels, channel_statistics
-from pipeline.seeds import derived_seed
-from pipeline.train import Plan, Trainer, judged
+from pipeline.inference.classifier import MODEL_STAGE, ModelClassifier, make_model_classifier
+from pipeline.metrics.calibration import fit_temperature
+from pipeline.networks.factory import count_parameters, make_network
+from pipeline.runtime.checkpoint import Checkpoint
+from pipeline.runtime.devices import choose_device, device_kind
+from pipeline.runtime.seeds import derived_seed
+from pipeline.training.batches import Pixels, channel_statistics
+from pipeline.training.trainer import Plan, Trainer, judged
 
 CODE_VERSION = 1
 

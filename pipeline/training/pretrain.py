@@ -19,14 +19,14 @@ from torch.nn import functional
 
 from cache.errors import InputError
 from cache.records import ImageSet
-from pipeline.attack import Attack, perturb
-from pipeline.auxiliary import sharing_weights
-from pipeline.backbone import CLASSIFIER, make_efficientnet
-from pipeline.checkpoint import Checkpoint
 from pipeline.config.pretrain import PretrainConfig
-from pipeline.devices import choose_device, device_kind
-from pipeline.resizing import resized
-from pipeline.seeds import derived_seed, make_generator, torch_seeded
+from pipeline.features.backbone import CLASSIFIER, make_efficientnet
+from pipeline.networks.adversarial import Attack, perturb
+from pipeline.networks.auxiliary import sharing_weights
+from pipeline.networks.resize import resized
+from pipeline.runtime.checkpoint import Checkpoint
+from pipeline.runtime.devices import choose_device, device_kind
+from pipeline.runtime.seeds import derived_seed, make_generator, torch_seeded
 
 CODE_VERSION = 1
 MIDDLE = 127.5  # AdvProp's preprocessing, 2x - 1, in 0..255

@@ -13,16 +13,16 @@ from torch.optim.swa_utils import SWALR, AveragedModel, get_ema_multi_avg_fn, up
 
 from cache.errors import InputError, ParamsError
 from cache.records import UNAUGMENTED
-from pipeline.attack import Attack, perturb
-from pipeline.auxiliary import sharing_weights
-from pipeline.checkpoint import Checkpoint
 from pipeline.config.recipe import Recipe
 from pipeline.config.schedule import epochs_of
-from pipeline.pixels import Pixels
-from pipeline.rates import make_optimizer, make_scheduler
-from pipeline.resizing import resized
-from pipeline.seeds import derived_seed, make_generator
-from pipeline.transforms import Augmenter, mix
+from pipeline.networks.adversarial import Attack, perturb
+from pipeline.networks.auxiliary import sharing_weights
+from pipeline.networks.resize import resized
+from pipeline.runtime.checkpoint import Checkpoint
+from pipeline.runtime.seeds import derived_seed, make_generator
+from pipeline.training.batches import Pixels
+from pipeline.training.optim import make_optimizer, make_scheduler
+from pipeline.training.transforms import Augmenter, mix
 
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 EVALUATION_ROWS = 500

@@ -8,7 +8,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from pipeline.config.recipe import AugmentationConfig, MixConfig, RandAugmentConfig
-from pipeline.operations import (
+from pipeline.runtime.seeds import make_generator
+from pipeline.training.auto_augment import (
     LEVELS,
     RAND_AUGMENT,
     apply_operations,
@@ -20,7 +21,6 @@ from pipeline.operations import (
     saturation,
     warp,
 )
-from pipeline.seeds import make_generator
 
 RAND_LEVELS = 30
 ERASED_AREA, ERASED_ASPECT = (0.02, 0.33), (0.3, 3.3)  # Zhong et al., AAAI 2020

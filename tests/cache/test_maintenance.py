@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 
 from cache.errors import StorageError
-from cache.parts import PartStore
-from cache.sealed import read_sealed, write_sealed
-from cache.tidy import (
+from cache.maintenance import (
     StoredRecipe,
     choose_prunable,
     describe,
@@ -21,6 +19,8 @@ from cache.tidy import (
     stored_paths,
     verify,
 )
+from cache.parts import PartStore
+from cache.sealed import read_sealed, write_sealed
 
 DAY = 86400
 RECIPE = {

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.config.whole import read_params
+from pipeline.config.params import read_params
 from stages._cli import Job
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -149,8 +149,8 @@ SERVER = """
 import json, os, runpy, signal, sys
 import torch, torch._dynamo, torch.optim, efficientnet_pytorch, pydantic, typer, h5py, filelock, distributed
 import torchvision, timm
-import pipeline.config.whole, pipeline.policy, stages._cli
-pipeline.policy._imgaug()
+import pipeline.config.params, pipeline.augmentation.policy, stages._cli
+pipeline.augmentation.policy._imgaug()
 print("ready", flush=True)
 for line in sys.stdin:
     order = json.loads(line)

@@ -11,14 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import pipeline.featurize as featurize_module
-import pipeline.policy as policy_module
+import pipeline.augmentation.policy as policy_module
+import pipeline.features.featurizer as featurize_module
 from cache.layout import recipe_key
+from pipeline.augmentation.policy import make_augmentation
 from pipeline.config.augment import AugmentConfig
 from pipeline.config.featurize import FeaturizeConfig
-from pipeline.config.whole import read_params
-from pipeline.featurize import Featurizer, device_kind
-from pipeline.policy import make_augmentation
+from pipeline.config.params import read_params
+from pipeline.features.featurizer import Featurizer, device_kind
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 GOLDEN = Path(__file__).parent / "golden"

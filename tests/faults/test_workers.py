@@ -14,19 +14,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-import pipeline.workers as workers_module
+import pipeline.runtime.workers as workers_module
 from cache.errors import InputError, RecordError, StorageError
 from cache.parts import PartStore
 from cache.reader import read_file, read_images
 from cache.records import ImageSet
-from pipeline.augment import Workshop, augment
+from pipeline.augmentation.augment import Workshop, augment
+from pipeline.augmentation.policy import Augmentation, make_augmentation
 from pipeline.config.augment import AugmentConfig
 from pipeline.config.featurize import FeaturizeConfig
-from pipeline.config.whole import read_params
-from pipeline.derive import Derivation, derive
-from pipeline.featurize import Featurizer
-from pipeline.policy import Augmentation, make_augmentation
-from pipeline.workers import Pool
+from pipeline.config.params import read_params
+from pipeline.features.featurizer import Featurizer
+from pipeline.runtime.incremental import Derivation, derive
+from pipeline.runtime.workers import Pool
 
 STEPS = ("read", "compute", "write")
 PARAMS = Path(__file__).parents[2] / "params.yaml"

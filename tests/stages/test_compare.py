@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from pipeline.predictions import Predictions, to_npz
+from pipeline.metrics.predictions import Predictions, to_npz
 from stages.compare import app
 
 

@@ -11,10 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.config.augment import AugmentConfig
-from pipeline.config.whole import read_params
-from pipeline.estimate import Estimate, pool_seconds, worth_of
-from pipeline.whole_estimate import Past, estimate_all
-from pipeline.workers import STARTUP_SECONDS
+from pipeline.config.params import read_params
+from pipeline.estimate.plan import Past, estimate_all
+from pipeline.estimate.timings import Estimate, pool_seconds, worth_of
+from pipeline.runtime.workers import STARTUP_SECONDS
 from stages import augment, featurize, prepare
 from stages._due import stages_to_run
 from stages.estimate import app, span
@@ -67,7 +67,7 @@ def test_a_source_that_is_not_there_is_one_line(tmp_path: Path) -> None:
 
 
 def test_other_processes_share_what_is_left_once_they_pay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.estimate.worth_of", {4: 2.5}.__getitem__)
+    monkeypatch.setattr("pipeline.estimate.timings.worth_of", {4: 2.5}.__getitem__)
     config = read_params(ROOT / "params.yaml", ["augment.workers=4"])["augment"]
     assert isinstance(config, AugmentConfig)
     assert pool_seconds(1.0, config) == 1.0
@@ -86,7 +86,7 @@ def test_a_stage_that_would_be_skipped_is_not_tried(
     def never(*_: Any) -> None:
         raise AssertionError("augment was tried")
 
-    monkeypatch.setattr("pipeline.whole_estimate.estimate_augment", never)
+    monkeypatch.setattr("pipeline.estimate.plan.estimate_augment", never)
     sections = read_params(ROOT / "params.yaml", [f"prepare.source={photos}", *SMALL])
     found = {one.stage: one for one in estimate_all(sections, Past({}, {}), {"prepare", "train_head"})}
     assert found["augment"] == Estimate("augment", 30, 30, 0.0, 0.0)

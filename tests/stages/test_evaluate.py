@@ -12,9 +12,9 @@ import pytest
 from cache.errors import AugcacheError
 from cache.records import FeatureSet
 from cache.writer import write_features
-from pipeline import classifier
-from pipeline.config.whole import read_params
-from pipeline.predictions import Predictions, from_npz
+from pipeline.config.params import read_params
+from pipeline.inference import classifier
+from pipeline.metrics.predictions import Predictions, from_npz
 from stages._cli import Job
 from stages.evaluate import run
 

@@ -7,7 +7,7 @@ import pytest
 from bundles import tiny_bundle
 from typer.testing import CliRunner, Result
 
-from pipeline.bundle import save_bundle
+from pipeline.inference.bundle import save_bundle
 from stages.predict import app
 
 

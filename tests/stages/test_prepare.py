@@ -14,7 +14,7 @@ from cache.errors import AugcacheError, InputError, StorageError
 from cache.reader import read_images
 from cache.records import ImageSet
 from cache.writer import write_images
-from pipeline.config.whole import read_params
+from pipeline.config.params import read_params
 from stages._cli import Job
 from stages.prepare import run
 

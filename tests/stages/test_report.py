@@ -12,7 +12,7 @@ import pytest
 from cache.errors import DamagedFile
 from cache.records import FeatureSet, ImageSet
 from cache.writer import write_features, write_images
-from pipeline.config.whole import read_params
+from pipeline.config.params import read_params
 from stages._cli import Job
 from stages.report import run
 

@@ -14,8 +14,8 @@ from models import coloured
 from cache.errors import ParamsError
 from cache.records import ImageSet
 from cache.writer import write_images
-from pipeline.bundle import compose_bundle, load_bundle
-from pipeline.classifier import ModelClassifier, load_classifier
+from pipeline.inference.bundle import compose_bundle, load_bundle
+from pipeline.inference.classifier import ModelClassifier, load_classifier
 from stages import evaluate, report, train_model
 
 MakeJob = Callable[..., "train_model.Job"]
@@ -46,7 +46,7 @@ def data(tmp_path: Path) -> Path:
 def test_off_it_writes_an_empty_index_and_imports_no_torch(data: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from stages import train_model; from stages._cli import Job;"
-        "from pipeline.config.whole import read_params;"
+        "from pipeline.config.params import read_params;"
         f"job = Job('train_model', read_params(Path('params.yaml'), []), Path({str(data)!r}), "
         f"Path({str(data / 'train_model')!r}), True); print(train_model.run(job), 'torch' in sys.modules)"
     )

@@ -13,10 +13,10 @@ from scipy.stats import ks_2samp
 
 from cache.errors import ParamsError
 from cache.layout import Array
-from pipeline.canvas import Canvas
+from pipeline.augmentation.canvas import Canvas
+from pipeline.augmentation.policy import make_augmentation
 from pipeline.config.augment import AugmentConfig
-from pipeline.config.whole import read_params
-from pipeline.policy import make_augmentation
+from pipeline.config.params import read_params
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES, SIDE, LEVEL = 400, 64, 0.01
@@ -256,7 +256,7 @@ def test_imgaug_is_not_needed() -> None:
     code = (
         "import sys; sys.modules['imgaug'] = None\n"
         "from pathlib import Path; import numpy as np\n"
-        "from pipeline.config.whole import read_params; from pipeline.policy import make_augmentation\n"
+        "from pipeline.config.params import read_params; from pipeline.augmentation.policy import make_augmentation\n"
         f"config = read_params(Path({str(ROOT / 'params.yaml')!r}), [])['augment']\n"
         "made = make_augmentation(config, 'fused_color_1')\n"
         "print(sorted(made.recipe['libraries']), made(np.zeros((1, 8, 8, 3), np.uint8), np.array([b'0'])).shape)\n"

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from cache.errors import ParamsError
+from pipeline.augmentation.policy import _imgaug, augmenter_names, make_augmentation
 from pipeline.config.augment import AugmentConfig
-from pipeline.config.whole import read_params
-from pipeline.policy import _imgaug, augmenter_names, make_augmentation
+from pipeline.config.params import read_params
 
 ROOT = Path(__file__).resolve().parents[2]
 VARIANTS = ("spatial_1", "color_1", "fused_spatial_1", "fused_color_1", "auto_1", "rand_1")
@@ -65,7 +65,7 @@ def test_another_process_gives_the_same_bytes(config: AugmentConfig, images: np.
     np.save(tmp_path / "images.npy", images)
     code = (
         "import sys, numpy as np; from pathlib import Path\n"
-        "from pipeline.config.whole import read_params; from pipeline.policy import make_augmentation\n"
+        "from pipeline.config.params import read_params; from pipeline.augmentation.policy import make_augmentation\n"
         "config = read_params(Path('params.yaml'), ['augment.size=32'])['augment']\n"
         "images = np.load(sys.argv[1]); ids = np.array([b'%064x' % number for number in range(9)])\n"
         "np.save(sys.argv[2], make_augmentation(config, 'spatial_1')(images[::-1], ids[::-1])[::-1])\n"

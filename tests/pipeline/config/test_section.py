@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from cache.errors import ParamsError
+from pipeline.config.params import SECTIONS, read_params
 from pipeline.config.schedule import Phase
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.config.whole import SECTIONS, read_params
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = ROOT / "params.yaml"

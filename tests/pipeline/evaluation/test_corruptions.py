@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from pipeline.config.evaluate import CorruptionName
-from pipeline.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from pipeline.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 
 
 def photos(size: int = 64) -> torch.Tensor:

@@ -10,17 +10,17 @@ import torch
 
 from cache.errors import ParamsError, RecordError
 from cache.records import FeatureSet, ImageSet
-from pipeline.backbone import make_backbone
-from pipeline.classifier import HeadClassifier
-from pipeline.composed import compose
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.featurize import FeaturizeConfig
+from pipeline.config.params import read_params
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.config.whole import read_params
-from pipeline.featurize import Featurizer
-from pipeline.head import fit_head
-from pipeline.predictions import Predictions
-from pipeline.robustness import CLEAN, Probe, make_probe, pixels_of
+from pipeline.evaluation.robustness import CLEAN, Probe, make_probe, pixels_of
+from pipeline.features.backbone import make_backbone
+from pipeline.features.featurizer import Featurizer
+from pipeline.heads.fit import fit_head
+from pipeline.inference.classifier import HeadClassifier
+from pipeline.inference.compose import compose
+from pipeline.metrics.predictions import Predictions
 
 ROOT = Path(__file__).resolve().parents[2]
 COLOURS = np.array([[190, 80, 80], [80, 190, 80], [80, 80, 190]])

@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cache.errors import InputError, ParamsError
-from pipeline.backbone import make_backbone, read_weights
 from pipeline.config.featurize import FeaturizeConfig
-from pipeline.params import parse
+from pipeline.config.section import parse
+from pipeline.features.backbone import make_backbone, read_weights
 
 MINI, B0, SIZE = "efficientnet-mini", "efficientnet-b0", 32
 TIMM_SMALL = "timm:tf_mobilenetv3_small_minimal_100"

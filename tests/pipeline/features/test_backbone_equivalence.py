@@ -15,7 +15,7 @@ from efficientnet_pytorch import EfficientNet
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pipeline.backbone import PooledEfficientNet, make_backbone
+from pipeline.features.backbone import PooledEfficientNet, make_backbone
 
 TOLERANCE = 1e-4
 # At their own size b4 to b8 would take minutes; odd sizes are where two kinds of "same" padding would part.

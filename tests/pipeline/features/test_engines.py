@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from cache.errors import InputError, ParamsError
-from pipeline import tune
 from pipeline.config.featurize import FeaturizeConfig
-from pipeline.config.whole import read_params
-from pipeline.engines import CACHED_PIXELS, Place, make_engine
-from pipeline.featurize import Featurizer
+from pipeline.config.params import read_params
+from pipeline.features import tune
+from pipeline.features.engines import CACHED_PIXELS, Place, make_engine
+from pipeline.features.featurizer import Featurizer
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
@@ -46,7 +46,7 @@ def test_onnx_gives_the_same_bits_in_blocks_of_any_size(monkeypatch: pytest.Monk
     images = torch.rand(16, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     found = []
     for block in (1, 3, 16):
-        monkeypatch.setattr("pipeline.engines.CACHED_PIXELS", block * 64**2)
+        monkeypatch.setattr("pipeline.features.engines.CACHED_PIXELS", block * 64**2)
         found.append(make_engine("onnx", network, Place(CPU, 64, False))(images))
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
     assert CACHED_PIXELS // 64**2 == 16

@@ -8,9 +8,9 @@ import torch
 
 from cache.errors import InputError, ParamsError
 from pipeline.config.featurize import FeaturizeConfig
-from pipeline.config.whole import read_params
-from pipeline.featurize import Featurizer, choose_device
-from pipeline.resizing import resized
+from pipeline.config.params import read_params
+from pipeline.features.featurizer import Featurizer, choose_device
+from pipeline.networks.resize import resized
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = np.random.default_rng(3).integers(0, 256, (50, 40, 40, 3), dtype=np.uint8)

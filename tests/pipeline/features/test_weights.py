@@ -17,10 +17,10 @@ import torch
 from efficientnet_pytorch import utils
 
 from cache.errors import InputError, StorageError
-from pipeline import download, weights
-from pipeline.backbone import make_backbone, read_weights
 from pipeline.config.featurize import MINI
-from pipeline.weights import FOLDER_VARIABLE, fetch_weights, official_kind, official_url, weights_folder
+from pipeline.features import download, weights
+from pipeline.features.backbone import make_backbone, read_weights
+from pipeline.features.weights import FOLDER_VARIABLE, fetch_weights, official_kind, official_url, weights_folder
 
 B0 = "efficientnet-b0"
 
@@ -252,7 +252,7 @@ def test_killed_process_leaves_a_resumable_part(server: Server, folder: Path, of
         "from contextlib import contextmanager\n"
         "from efficientnet_pytorch import utils\n"
         "from pipeline import download\n"
-        "from pipeline.weights import fetch_weights\n"
+        "from pipeline.features.weights import fetch_weights\n"
         f"utils.url_map_advprop['{B0}'] = '{server.address}/{official}'\n"
         "read = download.Download._read\n"
         "def dying(self, response):\n"
@@ -416,5 +416,5 @@ def test_our_own_weights_are_shipped_and_checked(tmp_path: Path, monkeypatch: py
     changed = tmp_path / path.name
     changed.write_bytes(path.read_bytes()[:-1] + b"x")
     monkeypatch.setitem(weights.SHIPPED, MINI, changed)
-    with pytest.raises(InputError, match=r"wrong hash.*git checkout pipeline/shipped"):
+    with pytest.raises(InputError, match=r"wrong hash.*git checkout pipeline/features/shipped"):
         fetch_weights(MINI, "advprop")

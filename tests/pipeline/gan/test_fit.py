@@ -15,14 +15,14 @@ from torch.nn import functional
 
 from cache.errors import InputError
 from cache.records import ImageSet
-from pipeline import gan as module
 from pipeline.config.gan import GanConfig
-from pipeline.diff_augment import augment_alike
-from pipeline.gan import ClassRun, image_set, train_gan
-from pipeline.models.conv_gan import ConvCritic, ConvGenerator
-from pipeline.models.wgan import ParallelCritic, ParallelGenerator, ParallelLinear, ParallelNorm
-from pipeline.pictures import grid_png
-from pipeline.seeds import make_generator
+from pipeline.gan.conv_gan import ConvCritic, ConvGenerator
+from pipeline.gan.diff_augment import augment_alike
+from pipeline.gan.fit import ClassRun, image_set, train_gan
+from pipeline.gan.fit import fit as module
+from pipeline.gan.grid import grid_png
+from pipeline.gan.wgan import ParallelCritic, ParallelGenerator, ParallelLinear, ParallelNorm
+from pipeline.runtime.seeds import make_generator
 
 WGAN: dict[str, Any] = {
     "iterations": 6,

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from cache.records import FeatureSet
+from pipeline.config.params import read_params
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.config.whole import read_params
-from pipeline.worth import TOGETHER, Worth, spread, worth_csv, worth_of_variants
+from pipeline.heads.ablation import TOGETHER, Worth, spread, worth_csv, worth_of_variants
 
 CLASSES = ("ant", "bee", "cow")
 ROOT = Path(__file__).resolve().parents[2]

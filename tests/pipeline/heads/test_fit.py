@@ -9,11 +9,11 @@ import torch
 
 from cache.errors import DamagedFile, InputError, RecordError, StorageError
 from cache.records import FeatureSet
-from pipeline.classifier import HeadClassifier, load_classifier, save_classifier
+from pipeline.config.params import read_params
 from pipeline.config.schedule import Phase, epochs_of
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.config.whole import read_params
-from pipeline.head import fit_head, in_memory, statistics_of
+from pipeline.heads.fit import fit_head, in_memory, statistics_of
+from pipeline.inference.classifier import HeadClassifier, load_classifier, save_classifier
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("ant", "bee", "cow")

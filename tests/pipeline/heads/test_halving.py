@@ -10,13 +10,13 @@ import torch
 
 from cache.errors import InputError
 from cache.records import FeatureSet
+from pipeline.config.params import read_params
 from pipeline.config.schedule import Phase
 from pipeline.config.sweep import SweepConfig
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.config.whole import read_params
-from pipeline.head import fit_head
-from pipeline.heads import Spec
-from pipeline.sweep import Arena, fold_numbers, grid, make_arena, repeated, run_pass, subsets, winner
+from pipeline.heads.fit import fit_head
+from pipeline.heads.halving import Arena, fold_numbers, grid, make_arena, repeated, run_pass, subsets, winner
+from pipeline.heads.stack import Spec
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("ant", "bee", "cow")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.descent import Descent, paces
+from pipeline.heads.optim import Descent, paces
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,8 +64,8 @@ def test_a_head_does_not_wait_for_torch_s_compiler_to_be_imported() -> None:
     code = """
 import sys, numpy as np, pathlib
 from cache.records import FeatureSet
-from pipeline.config.whole import read_params
-from pipeline.head import fit_head
+from pipeline.config.params import read_params
+from pipeline.heads.fit import fit_head
 features = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float16)
 ids = np.array([b"%064x" % number for number in range(8)])
 chosen = ["train_head.schedule=[unaugmented x 1]", "train_head.device=cpu"]
@@ -79,6 +79,6 @@ print("torch._dynamo" in sys.modules, "sympy" in sys.modules)
 
 
 def test_judging_a_head_does_not_wait_for_torchvision_to_be_imported() -> None:
-    code = "import sys, pipeline.bundle, pipeline.judge, pipeline.robustness; print('torchvision' in sys.modules)"
+    code = "import sys, pipeline.inference.bundle, pipeline.evaluation.evaluate, pipeline.evaluation.robustness; print('torchvision' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False"]

@@ -9,9 +9,9 @@ import pytest
 from bundles import CLASSES, noise, tiny_bundle
 
 from cache.errors import DamagedFile, FileError, ForeignFile, NewerFile, RecordError, StorageError
-from pipeline.bundle import Bundle, FeaturizedHead, load_bundle, save_bundle
-from pipeline.decode import squared
-from pipeline.featurize import Featurizer
+from pipeline.features.featurizer import Featurizer
+from pipeline.inference.bundle import Bundle, FeaturizedHead, load_bundle, save_bundle
+from pipeline.ingest.decode import squared
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_an_interrupted_save_leaves_no_card(saved: Path, bundle: Bundle, monkeyp
     def refuse(folder: Path, classifier: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipeline.bundle.save_classifier", refuse)
+    monkeypatch.setattr("pipeline.inference.bundle.save_classifier", refuse)
     with pytest.raises(KeyboardInterrupt):
         save_bundle(saved, bundle, b"", {})
     with pytest.raises(StorageError, match="no bundle"):

@@ -6,7 +6,7 @@ import pytest
 from bundles import noise, tiny_bundle
 
 from cache.errors import RecordError
-from pipeline.export import largest_difference, to_onnx
+from pipeline.inference.onnx_export import largest_difference, to_onnx
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from bundles import noise
 
 from cache.errors import ParamsError
-from pipeline.views import VIEWS, views_of
+from pipeline.inference.tta import VIEWS, views_of
 
 IMAGES = noise(3, 40)
 

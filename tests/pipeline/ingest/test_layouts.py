@@ -1,7 +1,7 @@
 import pytest
 
 from cache.errors import InputError
-from pipeline.places import arrange, read_annotations
+from pipeline.ingest.layouts import arrange, read_annotations
 
 TINY = [
     *(f"tiny/train/{wnid}/images/{wnid}_{n}.JPEG" for wnid in ("n01", "n02") for n in range(2)),

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from cache.errors import InputError, StorageError
-from pipeline import ingest as module
-from pipeline.ingest import Gathered, ingest, list_source, publish, write_unreadable
+from pipeline.ingest.source import Gathered, ingest, list_source, publish, write_unreadable
+from pipeline.ingest.source import source as module
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import pytest
 
 from cache.errors import InputError
 from pipeline.config.prepare import ImbalanceConfig
-from pipeline.split import TEST, SplitRule, find_duplicates, imbalanced_rows, refuse_duplicates, split_rows
+from pipeline.ingest.split import TEST, SplitRule, find_duplicates, imbalanced_rows, refuse_duplicates, split_rows
 
 RULE = SplitRule(val=0.1, test=0.2, limit_per_class=None, seed=0)
 CLASSES = ("ant", "bee", "cow")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from cache.errors import RecordError
-from pipeline.calibration import Bin, calibration_error, fit_temperature, reheated, reliability
-from pipeline.predictions import Predictions
+from pipeline.metrics.calibration import Bin, calibration_error, fit_temperature, reheated, reliability
+from pipeline.metrics.predictions import Predictions
 
 CLASSES = ("a", "b", "c")
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from cache.errors import RecordError
-from pipeline.compare import ChangedImage, ClassChange, compare
-from pipeline.comparison import render_comparison
-from pipeline.predictions import Predictions
-from pipeline.tables import comparison_table
+from pipeline.evaluation.tables import comparison_table
+from pipeline.metrics.compare import ChangedImage, ClassChange, compare
+from pipeline.metrics.predictions import Predictions
+from pipeline.report.comparison_report import render_comparison
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 1])
 

@@ -7,8 +7,8 @@ import pytest
 
 from cache.errors import RecordError
 from cache.records import FeatureSet
-from pipeline import leakage
-from pipeline.leakage import near_duplicates, nearest_rows
+from pipeline.metrics import near_duplicates as leakage
+from pipeline.metrics.near_duplicates import near_duplicates, nearest_rows
 
 
 def features(rows: np.ndarray, first_id: int) -> FeatureSet:

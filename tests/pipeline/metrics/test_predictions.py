@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cache.errors import AugcacheError, DamagedFile, ForeignFile, NewerFile, RecordError
-from pipeline import predictions as module
-from pipeline.predictions import Predictions, from_npz, to_npz
+from pipeline.metrics import predictions as module
+from pipeline.metrics.predictions import Predictions, from_npz, to_npz
 
 
 def make(probabilities: Any, labels: list[int], classes: tuple[str, ...] = ("a", "b", "c")) -> Predictions:

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from cache.errors import RecordError
-from pipeline.csv_text import to_csv
-from pipeline.evaluate import (
+from pipeline.evaluation.tables import error_tables, metrics_json, per_class_csv, variant_order
+from pipeline.metrics.csv_text import to_csv
+from pipeline.metrics.predictions import Predictions
+from pipeline.metrics.scores import (
     ConfusedPair,
     Interval,
     Mistake,
@@ -19,8 +21,6 @@ from pipeline.evaluate import (
     paired_interval,
     size_correlation,
 )
-from pipeline.predictions import Predictions
-from pipeline.tables import error_tables, metrics_json, per_class_csv, variant_order
 
 CLASSES = ("a", "b", "c")
 
@@ -81,7 +81,7 @@ def test_a_perfect_and_a_hopeless_classifier_stay_within_0_and_1() -> None:
 
 
 def test_macro_f1_interval_holds_the_truth_as_often_as_it_claims(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.evaluate.RESAMPLES", 300)
+    monkeypatch.setattr("pipeline.metrics.scores.RESAMPLES", 300)
     generator = np.random.default_rng(3)
     # Of class a 90 % are right, of b 60 %, of c 50 %; errors go to the next class.
     right = np.array([0.9, 0.6, 0.5])

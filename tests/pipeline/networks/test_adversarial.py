@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.attack import Attack, perturb
+from pipeline.networks.adversarial import Attack, perturb
 
 IMAGES = torch.rand((6, 3, 8, 8), generator=torch.Generator().manual_seed(0)) * 255
 LABELS = torch.arange(6) % 3

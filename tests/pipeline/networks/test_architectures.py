@@ -16,8 +16,8 @@ from torchvision import models
 from cache.errors import ParamsError
 from pipeline.config.networks import NetworkConfig, network_of
 from pipeline.config.recipe import read_recipe
-from pipeline.models.blocks import ACTIVATIONS, ATTENTION, NORMS, Cbam, PreActivationBlock, SpatialPyramid, Swish
-from pipeline.models.catalogue import count_parameters, make_network
+from pipeline.networks.blocks import ACTIVATIONS, ATTENTION, NORMS, Cbam, PreActivationBlock, SpatialPyramid, Swish
+from pipeline.networks.factory import count_parameters, make_network
 
 V2_20 = {"name": "resnetv2", "widths": [16, 32, 64], "blocks": 3}
 V2_PROP = {"name": "resnetv2", "widths": [64, 128, 256, 512], "blocks": 2}

@@ -8,7 +8,7 @@ import pytest
 from pages import CLASSES, EVIL, findings
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from pipeline.report import render_report
+from pipeline.report.run_report import render_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")

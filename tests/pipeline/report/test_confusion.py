@@ -6,7 +6,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from pipeline.confusions import make_confusion
+from pipeline.report.confusion import make_confusion
 
 
 def groups_of_ten(count: int) -> list[tuple[str, str]]:

@@ -13,10 +13,10 @@ from pages import EVIL, findings, images
 from PIL import Image
 
 from cache.errors import DamagedFile
-from pipeline.charts import make_chart, number, phase_bands, ticks
-from pipeline.gallery import choose_rows, choose_side, make_gallery, png_uri
-from pipeline.provenance import make_provenance, overrides
-from pipeline.report import render_report
+from pipeline.report.charts import make_chart, number, phase_bands, ticks
+from pipeline.report.gallery import choose_rows, choose_side, make_gallery, png_uri
+from pipeline.report.run_report import render_report
+from pipeline.runtime.provenance import make_provenance, overrides
 
 VOID = {"meta", "link", "img", "br", "path"}
 

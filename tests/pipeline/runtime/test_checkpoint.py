@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cache.errors import DamagedFile
-from pipeline.checkpoint import Checkpoint
+from pipeline.runtime.checkpoint import Checkpoint
 
 STATE = {"weights": torch.arange(5.0), "epoch": 3, "curves": [{"loss": 0.25, "variant": "unaugmented"}]}
 

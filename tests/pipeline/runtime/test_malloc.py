@@ -9,7 +9,7 @@ import pytest
 
 CODE = """
 import resource, sys
-from pipeline.allocator import keep_freed_memory
+from pipeline.runtime.malloc import keep_freed_memory
 
 if sys.argv[1] == "keep":
     keep_freed_memory()

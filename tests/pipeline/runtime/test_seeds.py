@@ -2,7 +2,7 @@
 
 import torch
 
-from pipeline.seeds import derived_seed, make_generator, torch_seeded
+from pipeline.runtime.seeds import derived_seed, make_generator, torch_seeded
 
 
 def test_a_seed_depends_on_every_part_and_on_their_borders() -> None:

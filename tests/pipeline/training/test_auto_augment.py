@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
-from pipeline.operations import (
+from pipeline.training.auto_augment import (
     OPERATIONS,
     RAND_AUGMENT,
     apply_operations,

@@ -10,7 +10,7 @@ import torch
 from cache.reader import read_images
 from cache.records import ImageSet
 from cache.writer import write_images
-from pipeline.pixels import BLOCK, SAMPLE, Pixels, channel_statistics
+from pipeline.training.batches import BLOCK, SAMPLE, Pixels, channel_statistics
 
 CPU = torch.device("cpu")
 ROW = 4 * 4 * 3  # bytes

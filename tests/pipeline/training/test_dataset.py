@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from cache.reader import read_images
 from cache.records import FeatureSet, ImageSet
 from cache.writer import write_images
-from pipeline.datasets import CachedDataset
+from pipeline.training.dataset import CachedDataset
 
 IDS = np.array([f"{row:064x}".encode() for row in range(10)], dtype="S64")
 LABELS = np.arange(10) % 3

@@ -14,10 +14,10 @@ from cache.errors import InputError, ParamsError, RecordError
 from cache.reader import read_images
 from cache.records import ImageSet
 from cache.writer import write_images
-from pipeline import train as module
-from pipeline.classifier import ModelClassifier, load_classifier, save_classifier
 from pipeline.config.recipe import Recipe, read_recipe, recipe_names
-from pipeline.model import ModelFit, fit_model, model_classifier
+from pipeline.inference.classifier import ModelClassifier, load_classifier, save_classifier
+from pipeline.training import trainer as module
+from pipeline.training.fit import ModelFit, fit_model, model_classifier
 
 SETS = {"train": coloured(48, 1), "val": coloured(30, 2)}
 

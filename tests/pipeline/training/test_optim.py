@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from pipeline.config.recipe import Recipe, read_recipe
-from pipeline.rates import make_optimizer, make_scheduler
+from pipeline.training.optim import make_optimizer, make_scheduler
 
 EPOCH = 10  # steps
 

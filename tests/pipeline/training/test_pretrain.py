@@ -9,13 +9,13 @@ from torch import nn
 
 from cache.errors import InputError, ParamsError
 from cache.records import ImageSet
-from pipeline import pretrain as module
-from pipeline.attack import Attack
-from pipeline.auxiliary import sharing_weights
-from pipeline.backbone import make_backbone, make_efficientnet
+from pipeline.config.params import read_params
 from pipeline.config.pretrain import PretrainConfig
-from pipeline.config.whole import read_params
-from pipeline.pretrain import Pixels, measure, pretrain, random_crops, saved_backbone, saved_network
+from pipeline.features.backbone import make_backbone, make_efficientnet
+from pipeline.networks.adversarial import Attack
+from pipeline.networks.auxiliary import sharing_weights
+from pipeline.training import pretrain as module
+from pipeline.training.pretrain import Pixels, measure, pretrain, random_crops, saved_backbone, saved_network
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = "efficientnet:0.25x0.2/1"

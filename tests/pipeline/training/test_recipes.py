@@ -11,7 +11,7 @@ from cache.errors import ParamsError
 from pipeline.config import recipe as module
 from pipeline.config.networks import ResNetV2Config, WideResNetConfig
 from pipeline.config.recipe import FOLDER, AugmentationConfig, Recipe, read_recipe, recipe_names
-from pipeline.models.catalogue import count_parameters, make_network
+from pipeline.networks.factory import count_parameters, make_network
 
 NAMES = recipe_names()
 REPORTED = [name for name in NAMES if name != "plain"]

@@ -9,8 +9,8 @@ from bundles import noise
 from torch import Tensor
 
 from pipeline.config.recipe import AugmentationConfig, read_recipe
-from pipeline.operations import grey
-from pipeline.transforms import ERASED_AREA, ERASED_ASPECT, Augmenter, mix
+from pipeline.training.auto_augment import grey
+from pipeline.training.transforms import ERASED_AREA, ERASED_ASPECT, Augmenter, mix
 
 OFF = {"crop_padding": 0, "flip": 0}
 FILL = torch.tensor([10.0, 20.0, 30.0])
