@@ -21,7 +21,7 @@ from cache.records import UNAUGMENTED
 from pipeline.config.evaluate import AttackConfig
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.evaluation.robustness import make_probe, pixels_of
+from pipeline.evaluation.robustness import make_robustness_sample, pixels_of
 from pipeline.heads.fit import fit_head
 from pipeline.inference.classifier import HeadClassifier
 
@@ -79,8 +79,8 @@ def run(data: Path, overrides: list[str]) -> dict[str, float]:
     right = {variant: float(classifier.predict(rows).correct.mean()) for variant, rows in test.items()}
     augmented = float(np.mean([value for variant, value in right.items() if variant != UNAUGMENTED]))
     images = job.images("test")[UNAUGMENTED]
-    probe = make_probe(pixels_of(classifier, job.section(FeaturizeConfig), images, plain), images, PROBED)
-    _, *attacked = (float(one.correct.mean()) for one in probe.attacked(ATTACKS))
+    sample = make_robustness_sample(pixels_of(classifier, job.section(FeaturizeConfig), images, plain), images, PROBED)
+    _, *attacked = (float(one.correct.mean()) for one in sample.attacked(ATTACKS))
     named = {f"PGD eps {attack.eps:g}": value for attack, value in zip(ATTACKS, attacked, strict=True)}
     return {"clean": right[UNAUGMENTED], "augmented": augmented, **named}
 

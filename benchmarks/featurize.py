@@ -161,7 +161,7 @@ def make_peer(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
 
 def bare_rate(name: str, size: int, more: list[str]) -> float:
     """Images a second of the network alone, on normalised batches in memory, after a first call."""
-    from pipeline.features.engines import Place, make_engine  # here, so that a peer's process does not import them
+    from pipeline.features.engines import Placement, make_engine  # here, so that a peer's process does not import them
     from pipeline.features.featurizer import Featurizer, one_thread_each
 
     images = torch.rand(BATCH, 3, size, size)
@@ -173,7 +173,7 @@ def bare_rate(name: str, size: int, more: list[str]) -> float:
     config = read_params(ROOT / "params.yaml", choices(size, more))["featurize"]
     assert isinstance(config, FeaturizeConfig)
     device, featurizer = torch.device("cpu"), Featurizer(config)
-    engine = make_engine(featurizer.engine, featurizer.backbone.network, Place(device, size, False))
+    engine = make_engine(featurizer.engine, featurizer.backbone.network, Placement(device, size, False))
     with one_thread_each(device) as threads:
         batches = [images] * (16 * torch.get_num_threads())  # as many as a part has, so that its end weighs no more
         list(threads.map(engine, batches[:2]))

@@ -19,11 +19,12 @@ import numpy as np
 from stage_runs import machine, run_stages, write_json
 
 from cache.records import UNAUGMENTED, FeatureSet
-from pipeline.config.gan import VARIANT
+from pipeline.config.gan import GAN_VARIANT
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.fit import fit_head, measure
 from pipeline.heads.fit import in_memory as rows_of
-from pipeline.heads.sample_filter import judge_samples, keep_convincing
+from pipeline.heads.sample_filter import keep_convincing
+from pipeline.metrics.sample_quality import judge_samples
 
 FIRST = "gan_1 x 2, unaugmented x 6"
 SCHEDULES = {
@@ -81,8 +82,8 @@ def of_kind(data: Path, kind: str, given: argparse.Namespace) -> dict[str, Any]:
             for split, features in (("val", val), ("test", test)):
                 found["heads"][name][split].append(accuracy(head, features[UNAUGMENTED]))
             if "filtered" in name:
-                found["kept"] = 1 - dropped / len(train[VARIANT])
-    found["samples"] = judge_samples(train[VARIANT], train[UNAUGMENTED], val[UNAUGMENTED], 0.85)
+                found["kept"] = 1 - dropped / len(train[GAN_VARIANT])
+    found["samples"] = judge_samples(train[GAN_VARIANT], train[UNAUGMENTED], val[UNAUGMENTED], 0.85)
     return found
 
 

@@ -18,9 +18,11 @@ from cache.records import FeatureSet
 from pipeline.config.params import read_params
 from pipeline.config.sweep import SweepConfig
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.heads.ablation import spread
+from pipeline.heads.ablation import repeated
 from pipeline.heads.fit import fit_head
-from pipeline.heads.halving import grid, make_arena, repeated, run_pass, winner
+from pipeline.heads.halving import make_sweep_data, run_pass
+from pipeline.heads.search import grid, winner
+from pipeline.metrics.intervals import spread
 from stages._cli import Job
 
 
@@ -44,10 +46,10 @@ def main() -> None:
     found = {}
     for keep in dict.fromkeys((1.0, sweep.keep)):
         started = time.perf_counter()
-        arena = make_arena(train, val, config)
-        best = winner(run_pass(specs, arena, config, keep))
+        data = make_sweep_data(train, val, config)
+        best = winner(run_pass(specs, data, config, keep))
         spent = time.perf_counter() - started
-        score = spread([one.val_accuracy for one in run_pass(repeated(best.spec, given.seeds), arena, config)])
+        score = spread([one.val_accuracy for one in run_pass(repeated(best.spec, given.seeds), data, config)])
         print(f"{keep:>6}{spent:>8.1f} s{spent / one_head:>24.1f}{score.percent():>30}  {best.spec}")
         found[keep] = {"seconds": spent, "price": spent / one_head, "val": vars(score), "winner": str(best.spec)}
     write_json(given.out, {"machine": machine(), "heads": len(specs), "one_head": one_head, "found": found})

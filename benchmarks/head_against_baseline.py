@@ -24,8 +24,8 @@ from pipeline.config.params import read_params
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.fit import fit_head
 from pipeline.inference.classifier import HeadClassifier
+from pipeline.metrics.intervals import paired_interval
 from pipeline.metrics.predictions import Predictions
-from pipeline.metrics.scores import paired_interval
 
 Sets = dict[str, FeatureSet]
 STRENGTHS = (0.0003, 0.001, 0.003, 0.01)  # scikit-learn's C; on val the best lies inside

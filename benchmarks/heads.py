@@ -16,8 +16,8 @@ from cache.records import FeatureSet
 from pipeline.config.params import read_params
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.fit import fit_head
-from pipeline.heads.halving import make_arena, run_pass
-from pipeline.heads.stack import Spec
+from pipeline.heads.halving import make_sweep_data, run_pass
+from pipeline.heads.stack import HeadSpec
 
 
 def main() -> None:
@@ -57,11 +57,11 @@ def measure(train: FeatureSet, val: FeatureSet, overrides: list[str], given: arg
     phases = f"train_head.schedule=[{', '.join(f'unaugmented x {length}' for length in lengths)}]"
     config = read_params(ROOT / "params.yaml", [*overrides, phases, "train_head.dropout=0"])["train_head"]
     assert isinstance(config, TrainHeadConfig)
-    specs = [Spec(tuple(config.hidden), 0.001 * (1 + number), 0.01, 0.0, 0.1) for number in range(heads)]
+    specs = [HeadSpec(tuple(config.hidden), 0.001 * (1 + number), 0.01, 0.0, 0.1) for number in range(heads)]
     sets = {"unaugmented": train}, {"unaugmented": val}
 
     def together(keep: float) -> None:
-        run_pass(specs, make_arena(*sets, config), config, keep)
+        run_pass(specs, make_sweep_data(*sets, config), config, keep)
 
     work = given.epochs * len(train)
     return {

@@ -26,10 +26,11 @@ from cache.records import UNAUGMENTED
 from pipeline.augmentation.policy import make_augmentation, make_sequence
 from pipeline.config.augment import AugmentConfig
 from pipeline.config.featurize import FeaturizeConfig
-from pipeline.config.schedule import Phase, epochs_of
+from pipeline.config.shared.schedule import Phase, epochs_of
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.features.backbone import make_backbone
-from pipeline.heads.fit import Head, fit_head
+from pipeline.heads.fit import fit_head
+from pipeline.networks.head import Head
 from pipeline.networks.resize import resized
 
 BATCH = 32

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from cache.errors import DamagedFile, FileError, StorageError
+from cache.files import remove_stale
 from cache.layout import recipe_key, rows_per_block
-from cache.parts import remove_stale
 from cache.reader import REMAKE, read_file
 from cache.sealed import read_sealed
 

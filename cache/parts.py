@@ -7,7 +7,6 @@ may fill one store: the worst that two at once can do is to write the same bytes
 
 import hashlib
 import os
-import socket
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +17,7 @@ import numpy as np
 import platformdirs
 
 from cache.errors import DamagedFile, ForeignFile
+from cache.files import remove_stale
 from cache.layout import Array, canonical, recipe_key
 from cache.reader import REMAKE, StoredFile, StoredRows, read_file
 from cache.records import Rows
@@ -141,27 +141,3 @@ class GatheredRows:
             here = np.flatnonzero(owner == source)
             rows[here] = self.sources[source][number[here]]
         return rows
-
-
-def remove_stale(folder: Path) -> int:
-    """Remove `.partial` files of this machine's dead processes, and count them; another machine's are left to it."""
-    stale = [path for path in folder.glob(f"*.{socket.gethostname()}.*.partial") if not _alive(_owner(path))]
-    for partial in stale:
-        partial.unlink(missing_ok=True)
-    return len(stale)
-
-
-def _owner(partial: Path) -> int:
-    """The process that writes `<name>.<host>.<process>.<thread>.partial`; this one where the name says none."""
-    process = partial.name.split(".")[-3]
-    return int(process) if process.isdecimal() else os.getpid()
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -14,7 +14,7 @@ import numpy as np
 from cache.errors import DamagedFile, ForeignFile, NewerFile, RecordError, StorageError
 from cache.layout import COLUMNS, FORMAT, META, ROW_TYPES, USER_BLOCK, VERSION, Array, row_digests
 from cache.records import FeatureSet, ImageSet
-from cache.writer import seal_of
+from cache.sealed import seal_of
 
 REMAKE = "Delete it and run the stage that makes it again."
 HEADER_KEYS = {"format", "kind", "version", "bytes", "rows", "seal"}

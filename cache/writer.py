@@ -3,13 +3,8 @@
 A file is complete or absent: whatever kills the process, the final name never holds half a file.
 """
 
-import errno
-import hashlib
 import io
 import os
-import shutil
-import socket
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +13,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from cache.errors import RecordError, StorageError
+from cache.errors import RecordError
+from cache.files import check_space, partial_name, storage_error, sync_folder
 from cache.layout import (
     COLUMNS,
     FORMAT,
@@ -32,9 +28,7 @@ from cache.layout import (
     rows_per_block,
 )
 from cache.records import FeatureSet, ImageSet, Rows
-
-HASH_BYTES = 1 << 20
-FULL = "Free some space and run the same command again: finished work is kept."
+from cache.sealed import seal_of
 
 
 def write_images(path: Path, images: ImageSet) -> None:
@@ -79,32 +73,6 @@ def write_file(path: Path, kind: str, rows: Rows, columns: Mapping[str, Array], 
     finally:
         with suppress(OSError):  # a disk that refuses this too must not hide the reason
             partial.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """A small text file, complete or absent; see `write_bytes`."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """A small file, complete or absent: never in place, because DVC may hold a hard link to the old one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(partial_name(path))
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        raise storage_error(path, error, len(content)) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-
-
-def partial_name(path: Path) -> str:
-    """The name that a file has until it is complete: it says who writes it."""
-    return f"{path.name}.{socket.gethostname()}.{os.getpid()}.{threading.get_ident()}.partial"
 
 
 class SteadyFile(io.FileIO):
@@ -204,26 +172,6 @@ def _seal(raw: SteadyFile, kind: str, extent: tuple[int, int]) -> None:
     raw.check()
 
 
-def seal_of(raw: Any, header: Mapping[str, Any], size: int) -> str:
-    """SHA-256 over the header without its seal and every byte of the file outside the rows and the user block."""
-    digest = hashlib.sha256(canonical({key: value for key, value in header.items() if key != "seal"}))
-    offset, length = header["rows"]
-    for start, end in ((USER_BLOCK, offset if length else size), (offset + length if length else size, size)):
-        raw.seek(start)
-        left = end - start
-        while left > 0 and (chunk := raw.read(min(HASH_BYTES, left))):
-            digest.update(chunk)
-            left -= len(chunk)
-    return digest.hexdigest()
-
-
-def remove_others(folder: Path, wanted: set[Path], pattern: str = "*.h5") -> None:
-    """Remove files that are no longer wanted; they would still feed whatever reads the folder."""
-    for path in folder.glob(pattern):
-        if path not in wanted:
-            path.unlink()
-
-
 def iterate_blocks(rows: Rows) -> Iterator[tuple[int, Array]]:
     """Blocks of rows in order, each with the number of its first row."""
     step = rows_per_block(tuple(rows.shape[1:]), rows.dtype)
@@ -234,44 +182,3 @@ def iterate_blocks(rows: Rows) -> Iterator[tuple[int, Array]]:
 def _expected_bytes(rows: Rows, columns: Mapping[str, Array]) -> int:
     per_row = int(np.prod(rows.shape[1:], dtype=np.int64)) * np.dtype(rows.dtype).itemsize + 32
     return len(rows) * per_row + sum(np.asarray(column).nbytes for column in columns.values()) + 65536
-
-
-def check_space(folder: Path, needed: int) -> None:
-    """Refuse before work starts when the disk under `folder` has less than `needed` bytes free."""
-    existing = folder
-    while not existing.exists():
-        existing = existing.parent
-    free = shutil.disk_usage(existing).free
-    if free < needed:
-        raise StorageError(
-            "too little disk space",
-            where=folder,
-            expected=f"{needed / 2**20:,.1f} MiB free",
-            found=f"{free / 2**20:,.1f} MiB",
-            remedy=FULL,
-        )
-
-
-def storage_error(path: Path, error: OSError, needed: int = 0) -> StorageError:
-    """A StorageError with the remedy that fits the operating system's reason. needed: bytes that must be free."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    remedies = {
-        errno.EROFS: "Choose a folder that can be written to.",
-        errno.EACCES: "Choose a folder that can be written to, or change its permissions.",
-        errno.ENOENT: "It went away while it was in use: run the same command again.",
-    }
-    return StorageError(
-        f"cannot write: {os.strerror(error.errno) if error.errno else error}",
-        where=path,
-        expected=f"{needed / 2**20:,.1f} MiB free" if full and needed else None,
-        remedy=FULL if full else remedies.get(error.errno or 0, ""),
-    )
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` last through a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

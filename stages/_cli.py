@@ -19,7 +19,7 @@ from tqdm import tqdm
 from cache.errors import AugcacheError, StorageError
 from cache.records import UNAUGMENTED, FeatureSet, ImageSet
 from pipeline.config.params import SECTIONS, read_params
-from pipeline.config.section import Section
+from pipeline.config.shared.section import Section
 from pipeline.config.train_model import OFF, TrainModelConfig
 from pipeline.runtime.malloc import keep_freed_memory
 
@@ -170,8 +170,8 @@ def _interrupt(*_: object) -> None:
 
 def _run_locked(job: Job, run: Callable[[Job], str]) -> None:
     """Run under a lock on the output folder: DVC's orphaned stage and its rerun must not write at once."""
-    from cache.parts import remove_stale, store_folder
-    from cache.writer import storage_error
+    from cache.files import remove_stale, storage_error
+    from cache.parts import store_folder
 
     name = sha256(str(job.out.absolute()).encode()).hexdigest()[:32]
     path = store_folder() / "locks" / f"{name}.lock"
@@ -195,7 +195,7 @@ def _run_locked(job: Job, run: Callable[[Job], str]) -> None:
 
 def _record(job: Job, summary: str, seconds: float) -> None:
     """Print the summary and keep it beside the outputs, where it changes no output's bytes."""
-    from cache.writer import write_text
+    from cache.files import write_text
 
     typer.echo(f"{job.stage}: {summary} ({seconds:.1f} s)")
     if job.out != job.data / job.stage:

@@ -8,8 +8,9 @@ rows that did not change are taken over from the old file, and the rest is compu
 
 import shutil
 
+from cache.files import remove_others
 from cache.reader import read_images
-from cache.writer import remove_others, write_images
+from cache.writer import write_images
 from pipeline.augmentation.augment import Workshop, augment, is_current
 from pipeline.augmentation.policy import make_augmentation
 from pipeline.config.augment import AugmentConfig

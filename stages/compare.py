@@ -14,11 +14,11 @@ from typing import Annotated
 import typer
 
 from cache.errors import InputError
+from cache.files import write_text
 from cache.reader import read_images
-from cache.writer import write_text
 from pipeline.evaluation.runs import find_run, read_predictions
-from pipeline.evaluation.tables import comparison_table, rows_csv
-from pipeline.metrics.compare import ChangedImage, ClassChange, compare
+from pipeline.metrics.compare import ChangedImage, ClassChange, compare, comparison_table
+from pipeline.metrics.csv_text import rows_csv
 from stages._cli import DATA, Data, Debug, description, make_app, one_line_errors
 
 app = make_app()

@@ -26,7 +26,7 @@ def main(
 ) -> None:
     """Survey, calibrate, print a line a stage."""
     with one_line_errors("estimate", debug):
-        from pipeline.estimate.plan import Past, estimate_all
+        from pipeline.estimate.plan import PreviousRun, estimate_all
         from pipeline.ingest.manifest import describes
 
         sections, plain = read_params(params, override or []), read_params(params, [])
@@ -39,7 +39,7 @@ def main(
         manifest, config = job.data / "prepare" / "manifest.json", job.section(PrepareConfig)
         alike = manifest.exists() and describes(manifest.read_text(encoding="utf-8"), config)
         prepared = job.sets("prepare") if alike else {}
-        past = Past(prepared, job.sets("augment") if prepared else {})
+        past = PreviousRun(prepared, job.sets("augment") if prepared else {})
         typer.echo(f"{'stage':<13}{'rows':>12}{'in the cache':>14}{'time':>12}{'disk':>12}{'memory':>12}")
         seconds, disk = 0.0, 0.0
         for one in estimate_all(sections, past, due):

@@ -17,8 +17,8 @@ Intervals are Wilson's for accuracies, a bootstrap over images for macro F1. Not
 from collections.abc import Mapping
 from typing import Any
 
+from cache.files import remove_others, write_bytes
 from cache.records import UNAUGMENTED
-from cache.writer import remove_others, write_bytes
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.train_head import TrainHeadConfig
@@ -28,9 +28,9 @@ from stages._cli import Job, run_stage
 
 def run(job: Job) -> str:
     """Predict and judge every test variant, attack and corrupt, write the figures, return the summary."""
-    from pipeline.evaluation.evaluate import Evidence, judge
-    from pipeline.evaluation.robustness import make_probe, pixels_of
-    from pipeline.heads.ablation import worth_of_variants
+    from pipeline.evaluation.evaluate import EvaluationInputs, judge
+    from pipeline.evaluation.robustness import make_robustness_sample, pixels_of
+    from pipeline.heads.ablation import ablate_schedule
     from pipeline.inference.classifier import ModelClassifier, load_classifier
 
     config, head = job.section(EvaluateConfig), job.section(TrainHeadConfig)
@@ -39,15 +39,15 @@ def run(job: Job) -> str:
     full, known = isinstance(classifier, ModelClassifier), job.has_made("featurize")
     features = {split: job.features(split) for split in splits if known or not full}
     sets: Mapping[str, Mapping[str, Any]] = {split: job.images(split) for split in splits} if full else features
-    probe = None
+    sample = None
     if sets["test"] and (config.attacks or config.corruptions):
         images = job.images("test")[UNAUGMENTED]
         pixels = pixels_of(classifier, job.section(FeaturizeConfig), images, features.get("test", {}).get(UNAUGMENTED))
-        probe = make_probe(pixels, images, config.probe_images)
-    worth = [] if full else worth_of_variants(features["train"], features["val"], head, config.worth_seeds)
-    evidence = Evidence(classifier, sets, features, probe, worth)
-    with job.progress(evidence.steps(config), "set") as advance:
-        judged = judge(evidence, config, advance)
+        sample = make_robustness_sample(pixels, images, config.probe_images)
+    worth = [] if full else ablate_schedule(features["train"], features["val"], head, config.worth_seeds)
+    inputs = EvaluationInputs(classifier, sets, features, sample, worth)
+    with job.progress(inputs.steps(config), "set") as advance:
+        judged = judge(inputs, config, advance)
     remove_others(job.out, {job.out / name for name in judged.files}, "predictions-*.npz")
     for name, content in judged.files.items():
         write_bytes(job.out / name, content)

@@ -9,9 +9,10 @@ that the store lacks are computed, so changing one photo costs one row a variant
 from collections.abc import Iterator
 from pathlib import Path
 
+from cache.files import remove_others
 from cache.reader import read_images
 from cache.records import UNAUGMENTED
-from cache.writer import remove_others, write_features
+from cache.writer import write_features
 from pipeline.config.featurize import OFFICIAL, FeaturizeConfig
 from stages._cli import Job, run_stage
 

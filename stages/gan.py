@@ -14,9 +14,11 @@ To use them, name gan_1 in a schedule. Checkpoints lie in the store, so a killed
 
 import json
 
+from cache.files import remove_others, write_bytes, write_text
 from cache.reader import read_images
-from cache.writer import remove_others, write_bytes, write_images, write_text
-from pipeline.config.gan import OFF, VARIANT, GanConfig
+from cache.writer import write_images
+from pipeline.config.gan import OFF, GanConfig
+from pipeline.config.shared.variants import GAN_VARIANT
 from pipeline.metrics.csv_text import to_csv
 from stages._cli import Job, run_stage
 
@@ -35,7 +37,7 @@ def run(job: Job) -> str:
     with job.progress(0, "iteration") as advance:
         runs = train_gan(train, config, advance)
     samples = image_set(train, runs, config)
-    write_images(job.out / f"train-{VARIANT}.h5", samples)
+    write_images(job.out / f"train-{GAN_VARIANT}.h5", samples)
     pictures = {job.out / f"class-{train.classes.index(run.name)}.png": grid_png(run.grid) for run in runs}
     remove_others(job.out, set(pictures), "class-*.png")
     for path, picture in pictures.items():

@@ -15,11 +15,10 @@ from typing import Annotated
 
 import typer
 
-from cache.writer import write_text
+from cache.files import write_text
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.params import read_params
 from pipeline.config.prepare import PrepareConfig
-from pipeline.evaluation.tables import predictions_csv, submission_csv
 from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Params, Quiet, description, make_app, one_line_errors
 
 app = make_app()
@@ -42,7 +41,7 @@ def main(  # noqa: PLR0913, PLR0917 - a flag each
     """Predict, write the table, say what was read."""
     with one_line_errors("predict", debug):
         from pipeline.inference.bundle import compose_bundle, load_bundle
-        from pipeline.inference.predict import predict_files, summary_of
+        from pipeline.inference.predict import predict_files, predictions_csv, submission_csv, summary_of
 
         job = Job("predict", read_params(params, override or []), data, out, quiet)
         size, config = job.section(PrepareConfig).size, job.section(FeaturizeConfig)

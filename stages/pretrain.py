@@ -9,10 +9,10 @@ Checkpoints lie in the store, so a killed run goes on where it was, and ends wit
 
 import json
 
+from cache.files import write_bytes, write_text
 from cache.reader import read_images
-from cache.writer import write_bytes, write_text
 from pipeline.config.pretrain import PretrainConfig
-from pipeline.training.tensorboard import curves_csv
+from pipeline.metrics.csv_text import curves_csv
 from stages._cli import Job, run_stage
 
 

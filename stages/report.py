@@ -9,12 +9,12 @@ Writes  data/report/index.html           without whatever this run lacks: a val 
 
 import yaml
 
+from cache.files import write_bytes
 from cache.reader import read_features
-from cache.writer import write_bytes
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.report import ReportConfig
-from pipeline.report.results import TEXTS, Findings
+from pipeline.report.results import TEXTS, RunResults
 from pipeline.report.run_report import render_report
 from pipeline.runtime.provenance import git, git_revision, make_provenance, plain_values, plain_values_like
 from stages._cli import Job, run_stage
@@ -27,7 +27,7 @@ def run(job: Job) -> str:
     texts = [path for pattern in TEXTS for path in sorted(job.data.glob(pattern))]
     used, committed = plain_values(job.sections), plain_values_like(job.sections, _committed())
     params = yaml.safe_dump(used, sort_keys=False, allow_unicode=True)
-    findings = Findings(
+    results = RunResults(
         report=job.section(ReportConfig),
         evaluate=job.section(EvaluateConfig),
         featurize=job.section(FeaturizeConfig),
@@ -37,7 +37,7 @@ def run(job: Job) -> str:
         trainer=job.classifier_folder.name,
         provenance=make_provenance(params, used, committed, git_revision()),
     )
-    path, page = job.out / "index.html", render_report(findings).encode()
+    path, page = job.out / "index.html", render_report(results).encode()
     write_bytes(path, page)
     return f"{path}, {len(page) / 1e6:.1f} MB"
 

@@ -12,8 +12,8 @@ Heads share batches; losers are dropped between phases (`sweep.keep`). All but t
   python -m stages.sweep --set 'sweep.lr=[0.003, 0.01]' --set sweep.folds=5
 """
 
+from cache.files import write_bytes, write_text
 from cache.records import UNAUGMENTED
-from cache.writer import write_bytes, write_text
 from pipeline.config.sweep import SweepConfig
 from pipeline.config.train_head import TrainHeadConfig
 from stages._cli import Job, run_stage
@@ -21,7 +21,7 @@ from stages._cli import Job, run_stage
 
 def run(job: Job) -> str:
     """Search, save the best head, write tables and plot; return the summary."""
-    from pipeline.heads.ablation import worth_csv
+    from pipeline.heads.ablation import variant_gains_csv
     from pipeline.heads.search import search
     from pipeline.heads.tables import draw, heads_csv, sweep_metrics
     from pipeline.inference.classifier import HeadClassifier, save_classifier
@@ -33,7 +33,7 @@ def run(job: Job) -> str:
     first = train[UNAUGMENTED]
     save_classifier(job.out, HeadClassifier(found.head, first.classes, first.recipe, found.temperature))
     write_text(job.out / "heads.csv", heads_csv(found.heads))
-    write_text(job.out / "variants.csv", worth_csv(found.worth, first.classes))
+    write_text(job.out / "variants.csv", variant_gains_csv(found.worth, first.classes))
     write_text(job.out / "metrics.json", sweep_metrics(found))
     write_bytes(job.out / "sweep.png", draw(found.heads))
     on_test = f", test {found.test.percent()}" if found.test else ""

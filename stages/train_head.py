@@ -8,9 +8,9 @@ phases, such as `spatial_1 x 2`. Nothing is featurized here, so another head cos
 
 import json
 
-from cache.writer import write_text
+from cache.files import write_text
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.training.tensorboard import curves_csv
+from pipeline.metrics.csv_text import curves_csv
 from stages._cli import Job, run_stage
 
 

@@ -4,7 +4,6 @@
   python -m stages.train_model --recipe 002-v2-20-standard
   python -m stages.train_model --recipe 003-cbam --set 'train_model.override={schedule: [unaugmented x 9], batch: 64}'
   python -m stages.train_model --set train_model.recipe=004-final --set train_model.seeds=5
-
 Recipes are pipeline/recipes/<name>.yaml; each says whose it is, the figure reported, and what we chose.
 
 \b
@@ -18,10 +17,11 @@ Checkpoints lie in the store, so a killed run goes on where it was, and ends wit
 import json
 from statistics import mean, stdev
 
-from cache.writer import write_bytes, write_text
+from cache.files import write_bytes, write_text
 from pipeline.config.recipe import read_recipe
 from pipeline.config.train_model import OFF, TrainModelConfig
-from pipeline.training.tensorboard import curves_csv, tensorboard
+from pipeline.metrics.csv_text import curves_csv
+from pipeline.training.tensorboard import tensorboard
 from stages._cli import Job, run_stage
 
 
@@ -32,8 +32,8 @@ def run(job: Job) -> str:
         write_text(job.out / "metrics.json", "{}\n")
         write_text(job.out / "curves.csv", curves_csv([]))
         return "off (train_model.recipe is none)"
-    from pipeline.inference.classifier import save_classifier, weights_of
-    from pipeline.training.fit import fit_model, model_classifier
+    from pipeline.inference.classifier import make_model_classifier, save_classifier, weights_of
+    from pipeline.training.fit import fit_model
 
     recipe = read_recipe(config.recipe, config.override)
     train, val = job.images("train"), job.images("val")
@@ -42,8 +42,8 @@ def run(job: Job) -> str:
         fits = fit_model(train, val, recipe, config, advance, log)
         first = next(fits)
         kept = [first.kept, *(fit.kept for fit in fits)]  # the other networks are let go
-    classes = next(iter(train.values())).classes
-    save_classifier(job.out, model_classifier(first, classes, config.recipe, recipe))
+    classes, made_by = next(iter(train.values())).classes, first.describe(config.recipe, recipe)
+    save_classifier(job.out, make_model_classifier(first.network, classes, made_by, first.temperature))
     write_bytes(job.out / "last.safetensors", weights_of(first.last))
     write_text(job.out / "curves.csv", curves_csv(first.curves))
     found = [figures["val_accuracy"] for figures in kept if figures]

@@ -8,9 +8,9 @@ import torch
 
 from pipeline.config.params import read_params
 from pipeline.features.featurizer import Featurizer
-from pipeline.heads.fit import Head
 from pipeline.inference.bundle import Bundle, FeaturizedHead
 from pipeline.inference.classifier import HeadClassifier
+from pipeline.networks.head import Head
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ("ant", "bee", "cow")

@@ -8,7 +8,7 @@ import numpy as np
 
 from cache.records import ImageSet
 from pipeline.config.params import read_params
-from pipeline.report.results import Findings
+from pipeline.report.results import RunResults
 from pipeline.runtime.provenance import Provenance
 
 EVIL = "<script>alert('x')</script>"
@@ -30,7 +30,7 @@ def figures(top1: float) -> dict[str, float]:
     }
 
 
-def findings(**change: Any) -> Findings:
+def results(**change: Any) -> RunResults:
     sections = read_params(Path(__file__).parents[1] / "params.yaml", ["report.samples=3"])
     texts = {
         "prepare/manifest.json": json.dumps({"source": "digits", "unreadable": {f"{EVIL}.png": "truncated"}}),
@@ -75,4 +75,4 @@ def findings(**change: Any) -> Findings:
         "texts": texts,
         "provenance": Provenance("a: 1", "abc123", ("dvc repro",), (("torch", "2.0"),), "a machine"),
     }
-    return Findings(**{**values, **change})
+    return RunResults(**{**values, **change})

@@ -11,7 +11,7 @@ from cache.parts import PartStore, StoreIndex
 from cache.reader import StoredRows
 from cache.records import ImageSet
 from pipeline.augmentation.policy import Augmentation
-from pipeline.runtime.incremental import Derivation, derive
+from pipeline.runtime.incremental import ComputePlan, compute_missing
 from pipeline.runtime.workers import Pool
 
 
@@ -42,8 +42,8 @@ def augment(
     if old is not None and old.recipe == augmentation.recipe and isinstance(old.images, StoredRows):
         known = StoreIndex().joined(old.ids, old.images)
     store = PartStore(workshop.parts, augmentation.recipe)
-    derivation = Derivation(store, augmentation, workshop.rows_per_task, workshop.pool)
-    rows, computed = derive(images, images.ids, derivation, known, advance)
+    plan = ComputePlan(store, augmentation, workshop.rows_per_task, workshop.pool)
+    rows, computed = compute_missing(images, images.ids, plan, known, advance)
     made = replace(images, images=rows, variant=augmentation.variant, recipe=augmentation.recipe)
     return made, computed
 

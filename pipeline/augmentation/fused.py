@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field
 from cache.errors import ParamsError
 from cache.layout import Array
 from pipeline.augmentation.canvas import Canvas, in_space, look_up, scaling
-from pipeline.config.section import Section, parse, unknown_name
+from pipeline.config.shared.section import Section, parse, unknown_name
 
 BRIGHTNESS = {"YCrCb": 0, "HSV": 2, "HLS": 1, "Lab": 0, "Luv": 0, "YUV": 0}  # the channel that is brightness
 LEVELS = np.arange(256, dtype=np.float32)

@@ -15,8 +15,9 @@ import numpy as np
 
 from cache.errors import ParamsError
 from cache.layout import Array, canonical
-from pipeline.config.augment import FUSED, AugmentConfig, Step, fuses, policy_and_draw
-from pipeline.config.section import unknown_name
+from pipeline.config.augment import FUSED, AugmentConfig, Step, fuses
+from pipeline.config.shared.section import unknown_name
+from pipeline.config.shared.variants import policy_and_draw
 from pipeline.runtime.seeds import make_generator
 
 CODE_VERSION = 1  # raise it whenever the same recipe gives other pixels

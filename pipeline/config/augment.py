@@ -1,24 +1,14 @@
 """Section `augment` of params.yaml."""
 
-import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 
-from pipeline.config.section import Section, Workers
-
-VARIANT = re.compile(r"(?P<policy>[a-z][a-z_]*)_(?P<draw>[1-9][0-9]*)")
+from pipeline.config.shared.section import Section, Workers
+from pipeline.config.shared.variants import policy_and_draw
 
 FUSED = "Fused"
 Step = dict[str, dict[str, Any]]
-
-
-def policy_and_draw(variant: str) -> tuple[str, int]:
-    """`spatial_2` is the policy `spatial` in its second draw."""
-    match = VARIANT.fullmatch(variant)
-    if match is None:
-        raise ValueError(f"variant {variant!r} is not of the form <policy>_<draw>, such as spatial_1")
-    return match["policy"], int(match["draw"])
 
 
 def fuses(steps: list[Step]) -> str | None:

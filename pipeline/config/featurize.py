@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from cache.errors import ParamsError
-from pipeline.config.section import Section, Workers, unknown_name
+from pipeline.config.shared.section import Section, Workers, unknown_name
 
 
 class Shape(NamedTuple):

@@ -4,10 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.section import Section
+from pipeline.config.shared.section import Section
 
 OFF = "none"
-VARIANT = "gan_1"
 Positive = Annotated[int, Field(ge=1)]
 
 

@@ -11,13 +11,13 @@ from cache.records import UNAUGMENTED
 from pipeline.config.augment import AugmentConfig
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.featurize import FeaturizeConfig
-from pipeline.config.gan import VARIANT as GAN_VARIANT
 from pipeline.config.gan import GanConfig
 from pipeline.config.prepare import PrepareConfig
 from pipeline.config.pretrain import PretrainConfig
 from pipeline.config.recipe import read_recipe
 from pipeline.config.report import ReportConfig
-from pipeline.config.section import Section, parse, unknown_name
+from pipeline.config.shared.section import Section, parse, unknown_name
+from pipeline.config.shared.variants import GAN_VARIANT
 from pipeline.config.sweep import SweepConfig
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.config.train_model import OFF, TrainModelConfig

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, PlainSerializer, model_validator
 
-from pipeline.config.section import Section
+from pipeline.config.shared.section import Section
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 CountPerClass = Annotated[int, Field(ge=1)]

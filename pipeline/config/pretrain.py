@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from pipeline.config.featurize import shape_of
-from pipeline.config.section import Section
+from pipeline.config.shared.section import Section
 
 
 class PretrainConfig(Section):

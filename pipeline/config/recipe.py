@@ -7,9 +7,9 @@ import yaml
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from cache.errors import ParamsError
-from pipeline.config.networks import NetworkConfig
-from pipeline.config.schedule import Schedule
-from pipeline.config.section import Section, parse, unknown_name
+from pipeline.config.shared.networks import NetworkConfig
+from pipeline.config.shared.schedule import Schedule
+from pipeline.config.shared.section import Section, parse, unknown_name
 
 FOLDER = Path(__file__).resolve().parent.parent / "recipes"
 Probability = Annotated[float, Field(ge=0, le=1)]

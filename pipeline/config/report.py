@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from pipeline.config.section import Section
+from pipeline.config.shared.section import Section
 
 
 class ReportConfig(Section):

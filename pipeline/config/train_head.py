@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.schedule import Schedule
-from pipeline.config.section import Section
+from pipeline.config.shared.schedule import Schedule
+from pipeline.config.shared.section import Section
 
 
 class TrainHeadConfig(Section):

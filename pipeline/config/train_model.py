@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from pipeline.config.section import Section
+from pipeline.config.shared.section import Section
 
 OFF = "none"
 

@@ -10,25 +10,26 @@ from cache.layout import Array
 from cache.records import UNAUGMENTED, FeatureSet, ImageSet
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.featurize import FeaturizeConfig
-from pipeline.config.gan import VARIANT as GAN_VARIANT
-from pipeline.config.schedule import Phase, epochs_of
+from pipeline.config.shared.schedule import Phase, epochs_of
+from pipeline.config.shared.variants import GAN_VARIANT
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.estimate.timings import Estimate, class_names, timed
-from pipeline.evaluation.robustness import Probe
+from pipeline.evaluation.robustness import RobustnessSample
 from pipeline.features.backbone import make_backbone
-from pipeline.heads.ablation import worth_of_variants
-from pipeline.heads.fit import Head, fit_head, predict_logits
+from pipeline.heads.ablation import ablate_schedule
+from pipeline.heads.fit import fit_head
 from pipeline.inference.classifier import HeadClassifier
 from pipeline.inference.compose import compose
 from pipeline.metrics.near_duplicates import nearest_rows
 from pipeline.metrics.predictions import Predictions
 from pipeline.metrics.scores import evaluate
+from pipeline.networks.head import Head, predict_logits
 
 HEAD_ROWS, PROBED = 2048, 16
 
 
 @dataclass(frozen=True)
-class Heads:
+class HeadCosts:
     """What training and judging heads is about: rows by split, classes, width of features."""
 
     rows: Mapping[str, int]
@@ -43,7 +44,7 @@ class Heads:
         return FeatureSet(values, np.arange(count) % self.classes, ids, class_names(self.classes), variant, "noise")
 
 
-def estimate_train_head(config: TrainHeadConfig, heads: Heads, samples: int) -> Estimate:
+def estimate_train_head(config: TrainHeadConfig, heads: HeadCosts, samples: int) -> Estimate:
     """samples: rows of a GAN's variant. Steps and validation are timed apart."""
     epochs = list(epochs_of(config.schedule))
     few = heads.features(min(max(HEAD_ROWS, 4 * config.batch), heads.rows["train"]))
@@ -64,7 +65,7 @@ def rows_trained(config: TrainHeadConfig, images: int, samples: int) -> int:
 
 
 @dataclass(frozen=True)
-class Judging:
+class EvaluationCosts:
     """What evaluate does: its configuration, the head and backbone, and the images it is timed on."""
 
     config: EvaluateConfig
@@ -74,14 +75,14 @@ class Judging:
     variants: int
 
 
-def estimate_evaluate(judging: Judging, heads: Heads) -> Estimate:
+def estimate_evaluate(costs: EvaluationCosts, heads: HeadCosts) -> Estimate:
     """Heads without each variant, attacks, corruptions, near duplicates, and the intervals of every report."""
-    config, test = judging.config, heads.rows.get("test", 0)
+    config, test = costs.config, heads.rows.get("test", 0)
     probed = min(test, config.probe_images)
-    reports = judging.variants + len(config.attacks) + len(config.corruptions) * len(config.severities)
-    seconds = _worth_seconds(judging, heads)
+    reports = costs.variants + len(config.attacks) + len(config.corruptions) * len(config.severities)
+    seconds = _ablation_seconds(costs, heads)
     if test:
-        seconds += probed / PROBED * _probe_seconds(judging, heads)
+        seconds += probed / PROBED * _robustness_seconds(costs, heads)
         random = np.random.default_rng(0).random((test, heads.classes), dtype=np.float32)
         rows = heads.features(test)
         guess = Predictions(
@@ -92,31 +93,31 @@ def estimate_evaluate(judging: Judging, heads: Heads) -> Estimate:
     among, queries = heads.features(HEAD_ROWS).features[:], heads.features(256).features[:]
     each = timed(lambda: nearest_rows(queries, among)) / (len(among) * len(queries))
     seconds += each * held_out * heads.rows["train"]
-    total = sum(heads.rows.values()) * judging.variants * heads.width * 2
-    return Estimate("evaluate", test * judging.variants, 0, seconds, 0, total)
+    total = sum(heads.rows.values()) * costs.variants * heads.width * 2
+    return Estimate("evaluate", test * costs.variants, 0, seconds, 0, total)
 
 
-def _worth_seconds(judging: Judging, heads: Heads) -> float:
-    names = {phase.variant for phase in judging.head.schedule} | {UNAUGMENTED}
-    count = min(8 * judging.head.batch, HEAD_ROWS, heads.rows["train"])
+def _ablation_seconds(costs: EvaluationCosts, heads: HeadCosts) -> float:
+    names = {phase.variant for phase in costs.head.schedule} | {UNAUGMENTED}
+    count = min(8 * costs.head.batch, HEAD_ROWS, heads.rows["train"])
     train = {name: heads.features(count, name) for name in names}
     val = {UNAUGMENTED: heads.features(64, seed=1)} if heads.rows.get("val") else {}
-    head = judging.head.model_copy(update={"gan_filter": 0.0})
-    spent = timed(lambda: worth_of_variants(train, val, head, judging.config.worth_seeds), warm=False)
+    head = costs.head.model_copy(update={"gan_filter": 0.0})
+    spent = timed(lambda: ablate_schedule(train, val, head, costs.config.worth_seeds), warm=False)
     return spent * heads.rows["train"] / count
 
 
-def _probe_seconds(judging: Judging, heads: Heads) -> float:
+def _robustness_seconds(costs: EvaluationCosts, heads: HeadCosts) -> float:
     """Of attacking and corrupting a few images."""
-    backbone = make_backbone(*judging.featurize.backbone_arguments)
+    backbone = make_backbone(*costs.featurize.backbone_arguments)
     rows = heads.features(256)
-    classifier = HeadClassifier(_one_epoch(rows, judging.head), rows.classes, {})
+    classifier = HeadClassifier(_one_epoch(rows, costs.head), rows.classes, {})
     chosen = heads.features(PROBED)
-    images = ImageSet(judging.images[:PROBED], chosen.labels, chosen.ids, chosen.classes, UNAUGMENTED)
-    probe, config = Probe(compose(backbone, judging.featurize, classifier), images), judging.config
-    spent = timed(lambda: list(probe.attacked(config.attacks)), warm=False) if config.attacks else 0.0
+    images = ImageSet(costs.images[:PROBED], chosen.labels, chosen.ids, chosen.classes, UNAUGMENTED)
+    sample, config = RobustnessSample(compose(backbone, costs.featurize, classifier), images), costs.config
+    spent = timed(lambda: list(sample.attacked(config.attacks)), warm=False) if config.attacks else 0.0
     if config.corruptions and config.severities:
-        spent += timed(lambda: list(probe.corrupted(config.corruptions, config.severities)), warm=False)
+        spent += timed(lambda: list(sample.corrupted(config.corruptions, config.severities)), warm=False)
     return spent
 
 

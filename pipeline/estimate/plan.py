@@ -18,7 +18,13 @@ from pipeline.config.gan import OFF as NO_GAN
 from pipeline.config.recipe import read_recipe
 from pipeline.config.train_model import OFF as NO_MODEL
 from pipeline.estimate.cached import kept_features, kept_images, sets_of
-from pipeline.estimate.head_timings import Heads, Judging, estimate_evaluate, estimate_train_head, rows_trained
+from pipeline.estimate.head_timings import (
+    EvaluationCosts,
+    HeadCosts,
+    estimate_evaluate,
+    estimate_train_head,
+    rows_trained,
+)
 from pipeline.estimate.survey import SAMPLE, Survey, survey
 from pipeline.estimate.timings import (
     Estimate,
@@ -37,14 +43,14 @@ TORCH = "import stages._cli, torch"
 
 
 @dataclass(frozen=True)
-class Past:
+class PreviousRun:
     """What earlier runs left. prepared: sets by split. made: augmented ones by file name."""
 
     prepared: Mapping[str, ImageSet]
     made: Mapping[str, ImageSet]
 
 
-def estimate_all(sections: Mapping[str, Any], past: Past, due: Collection[str]) -> Iterator[Estimate]:
+def estimate_all(sections: Mapping[str, Any], past: PreviousRun, due: Collection[str]) -> Iterator[Estimate]:
     """A stage each, in order. due: the stages that would run; the others take nothing, and are not tried."""
     known = _survey_of(past.prepared) if past.prepared and "prepare" not in due else survey(sections["prepare"])
     for stage, rows, estimate in _stages(sections, past, known):
@@ -57,7 +63,7 @@ def estimate_all(sections: Mapping[str, Any], past: Past, due: Collection[str]) 
 
 
 def _stages(
-    sections: Mapping[str, Any], past: Past, known: Survey
+    sections: Mapping[str, Any], past: PreviousRun, known: Survey
 ) -> Iterator[tuple[str, int, Callable[[], Estimate]]]:
     """Each stage's name, the rows that it makes or looks at, and what estimates it."""
     augment, gan, featurize, head, model = (
@@ -66,7 +72,7 @@ def _stages(
     images, variants = sum(known.rows.values()), len(augment.variants) + 1
     kept = cache(lambda: kept_images(augment, past.prepared, past.made))
     featurizer = cache(lambda: Featurizer(featurize))
-    heads = cache(lambda: Heads(known.rows, known.classes, width_of(featurizer(), known.images)))
+    heads = cache(lambda: HeadCosts(known.rows, known.classes, width_of(featurizer(), known.images)))
     samples = 0 if gan.kind == NO_GAN else known.classes * gan.samples
     rows = images * variants + samples
 
@@ -75,7 +81,9 @@ def _stages(
         return estimate_featurize(featurizer(), rows, min(there, rows), known.images)
 
     def of_judging() -> Estimate:
-        return estimate_evaluate(Judging(sections["evaluate"], head, featurize, known.images, variants), heads())
+        return estimate_evaluate(
+            EvaluationCosts(sections["evaluate"], head, featurize, known.images, variants), heads()
+        )
 
     yield "prepare", images, lambda: estimate_prepare(known, sections["prepare"].size, cpu_count())
     yield "augment", images * (variants - 1), lambda: estimate_augment(augment, known, kept())

@@ -10,7 +10,7 @@ from cache.layout import Array, hex_keys, row_digests
 from pipeline.config.prepare import PrepareConfig
 from pipeline.ingest.archive import Unreadable, walk
 from pipeline.ingest.decode import decode
-from pipeline.ingest.layouts import Places, arrange
+from pipeline.ingest.layouts import Layout, match_layout
 from pipeline.ingest.source import list_source
 from pipeline.ingest.split import SplitRule, imbalanced_rows, split_rows
 
@@ -43,28 +43,28 @@ def survey(config: PrepareConfig) -> Survey:
     listing = list_source(config.source)
     listed = time.perf_counter() - started
     official = {split for split in ("val", "test") if getattr(config, split) == "official"}
-    places = arrange(listing.names, listing.annotations, {"train", *official})
-    rows, classes = _rows(places, config)
-    images, seconds = _sample(config, places)
-    return Survey(rows, classes, len(places.names), images, listed, seconds)
+    layout = match_layout(listing.names, listing.annotations, {"train", *official})
+    rows, classes = _rows(layout, config)
+    images, seconds = _sample(config, layout)
+    return Survey(rows, classes, len(layout.names), images, listed, seconds)
 
 
-def _rows(places: Places, config: PrepareConfig) -> tuple[dict[str, int], int]:
+def _rows(layout: Layout, config: PrepareConfig) -> tuple[dict[str, int], int]:
     """Images of each split, by the rules that prepare obeys, and how many classes stay."""
-    names = [np.frombuffer(name.encode(), dtype=np.uint8) for name in places.names]
+    names = [np.frombuffer(name.encode(), dtype=np.uint8) for name in layout.names]
     ids = hex_keys(np.concatenate([row_digests(name[None]) for name in names]))
-    columns = (ids, places.labels, places.held, places.classes)
+    columns = (ids, layout.labels, layout.held, layout.classes)
     if config.imbalance:
         kept, numbers = imbalanced_rows(*columns, config.imbalance, config.seed)
-        labels = np.searchsorted(numbers, places.labels[kept])
-        columns = (ids[kept], labels, places.held[kept], tuple(places.classes[number] for number in numbers))
+        labels = np.searchsorted(numbers, layout.labels[kept])
+        columns = (ids[kept], labels, layout.held[kept], tuple(layout.classes[number] for number in numbers))
     rule = SplitRule(config.val, config.test, config.limit_per_class, config.seed)
     return {split: len(index) for split, index in split_rows(*columns, rule).items()}, len(columns[3])
 
 
-def _sample(config: PrepareConfig, places: Places) -> tuple[Array, float]:
+def _sample(config: PrepareConfig, layout: Layout) -> tuple[Array, float]:
     """The first images that can be read, and the seconds that one takes."""
-    wanted, spent = {places.prefix + name for name in places.names}, 0.0
+    wanted, spent = {layout.prefix + name for name in layout.names}, 0.0
     images: list[Array] = []
     for entry in walk(config.source):
         if entry.name in wanted and len(images) < SAMPLE:

@@ -20,7 +20,7 @@ from pipeline.augmentation.policy import make_augmentation
 from pipeline.config.augment import AugmentConfig
 from pipeline.config.gan import GanConfig
 from pipeline.config.recipe import Recipe
-from pipeline.config.schedule import Phase
+from pipeline.config.shared.schedule import Phase
 from pipeline.config.train_model import TrainModelConfig
 from pipeline.estimate.survey import Survey
 from pipeline.features.featurizer import Featurizer

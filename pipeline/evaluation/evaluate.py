@@ -8,20 +8,21 @@ import numpy as np
 from cache.errors import RecordError
 from cache.records import UNAUGMENTED, FeatureSet, ImageSet
 from pipeline.config.evaluate import EvaluateConfig
-from pipeline.config.gan import VARIANT as GAN_VARIANT
-from pipeline.evaluation.robustness import Probe
-from pipeline.evaluation.tables import error_tables, metrics_json, per_class_csv, rows_csv, variant_order
-from pipeline.heads.ablation import Worth, worth_csv
-from pipeline.heads.sample_filter import judge_samples
+from pipeline.config.shared.variants import GAN_VARIANT, variant_order
+from pipeline.evaluation.robustness import RobustnessSample
+from pipeline.evaluation.tables import error_tables, metrics_json, per_class_csv
+from pipeline.heads.ablation import VariantGain, variant_gains_csv
 from pipeline.inference.classifier import Classifier
 from pipeline.metrics.calibration import calibration_error, reheated
+from pipeline.metrics.csv_text import rows_csv
 from pipeline.metrics.near_duplicates import NearDuplicate, near_duplicates
 from pipeline.metrics.predictions import Predictions, to_npz
-from pipeline.metrics.scores import Report, evaluate, size_correlation
+from pipeline.metrics.sample_quality import judge_samples
+from pipeline.metrics.scores import Scores, evaluate, size_correlation
 
 
 @dataclass(frozen=True)
-class Evidence:
+class EvaluationInputs:
     """A classifier and what it is judged by.
 
     sets: what the classifier reads, by split and variant. features: the cached ones, as far as they are there. probe:
@@ -31,8 +32,8 @@ class Evidence:
     classifier: Classifier
     sets: Mapping[str, Mapping[str, FeatureSet | ImageSet]]
     features: Mapping[str, Mapping[str, FeatureSet]]
-    probe: Probe | None = None
-    worth: Sequence[Worth] = ()
+    sample: RobustnessSample | None = None
+    worth: Sequence[VariantGain] = ()
 
     def __post_init__(self) -> None:
         for split in set(self.cached) & set(self.plain):
@@ -58,20 +59,22 @@ class Evidence:
 
     def steps(self, config: EvaluateConfig) -> int:
         """How many sets of predictions `judge` makes."""
-        probed = [len(config.attacks), len(config.corruptions) * len(config.severities)] if self.probe else []
+        probed = [len(config.attacks), len(config.corruptions) * len(config.severities)] if self.sample else []
         return len(self.test) + sum(count + 1 for count in probed if count)
 
 
 @dataclass(frozen=True)
-class Judged:
+class Evaluation:
     """predictions: of test, by variant, unaugmented first. groups: reports by group. files: contents by name."""
 
     predictions: list[Predictions]
-    groups: dict[str, list[Report]]
+    groups: dict[str, list[Scores]]
     files: dict[str, bytes]
 
 
-def judge(evidence: Evidence, config: EvaluateConfig, advance: Callable[[int], object] = lambda count: None) -> Judged:
+def judge(
+    inputs: EvaluationInputs, config: EvaluateConfig, advance: Callable[[int], object] = lambda count: None
+) -> Evaluation:
     """Predict, attack, corrupt and look for leaks.
 
     Groups are `test` (by variant), `attacked` and `corrupted` (clean first), and `without_near_duplicates` (by split,
@@ -83,21 +86,21 @@ def judge(evidence: Evidence, config: EvaluateConfig, advance: Callable[[int], o
             yield predictions
             advance(1)
 
-    predictions = list(counted(map(evidence.classifier.predict, evidence.test)))
+    predictions = list(counted(map(inputs.classifier.predict, inputs.test)))
     made: dict[str, list[Predictions]] = {"test": predictions, "attacked": [], "corrupted": []}
-    if evidence.probe is not None and config.attacks:
-        made["attacked"] = list(counted(evidence.probe.attacked(config.attacks)))
-    if evidence.probe is not None and config.corruptions and config.severities:
-        made["corrupted"] = list(counted(evidence.probe.corrupted(config.corruptions, config.severities)))
+    if inputs.sample is not None and config.attacks:
+        made["attacked"] = list(counted(inputs.sample.attacked(config.attacks)))
+    if inputs.sample is not None and config.corruptions and config.severities:
+        made["corrupted"] = list(counted(inputs.sample.corrupted(config.corruptions, config.severities)))
     groups = {name: [evaluate(one, config.confidence) for one in group] for name, group in made.items()}
-    leaks = list(_leaks(evidence, config.near_duplicate))
-    groups["without_near_duplicates"] = list(_without(evidence, leaks, config.confidence))
+    leaks = list(_leaks(inputs, config.near_duplicate))
+    groups["without_near_duplicates"] = list(_without(inputs, leaks, config.confidence))
     clean = [one for one in predictions if one.variant == UNAUGMENTED]
-    trained = evidence.plain.get("train")
+    trained = inputs.plain.get("train")
     sizes = [] if trained is None else np.bincount(trained.labels, minlength=len(trained.classes)).tolist()
     correlation = size_correlation(groups["test"][0], np.array(sizes)) if groups["test"] and sizes else None
-    extra = {"calibration": _calibration(evidence.classifier.temperature, clean)}
-    samples, real = evidence.features.get("train", {}).get(GAN_VARIANT), evidence.cached
+    extra = {"calibration": _calibration(inputs.classifier.temperature, clean)}
+    samples, real = inputs.features.get("train", {}).get(GAN_VARIANT), inputs.cached
     if samples is not None and len(samples) > 1:
         extra["gan"] = judge_samples(samples, real["train"], real.get("val"), config.near_duplicate)
     extra |= {} if correlation is None else {"imbalance": {"f1_size_correlation": correlation}}
@@ -106,10 +109,10 @@ def judge(evidence: Evidence, config: EvaluateConfig, advance: Callable[[int], o
         "near_duplicates.csv": rows_csv(NearDuplicate, leaks),
         **error_tables(groups["test"][: len(clean)], clean, config.worst),
         **per_class_csv(groups["test"], sizes),
-        "variants.csv": worth_csv(evidence.worth, evidence.classifier.classes),
+        "variants.csv": variant_gains_csv(inputs.worth, inputs.classifier.classes),
     }
     files = {f"predictions-{one.variant}.npz": to_npz(one) for one in predictions}
-    return Judged(predictions, groups, files | {name: text.encode() for name, text in texts.items()})
+    return Evaluation(predictions, groups, files | {name: text.encode() for name, text in texts.items()})
 
 
 def _calibration(temperature: float, clean: list[Predictions]) -> dict[str, float]:
@@ -120,18 +123,18 @@ def _calibration(temperature: float, clean: list[Predictions]) -> dict[str, floa
     return found
 
 
-def _leaks(evidence: Evidence, threshold: float) -> Iterator[NearDuplicate]:
-    features = evidence.cached
+def _leaks(inputs: EvaluationInputs, threshold: float) -> Iterator[NearDuplicate]:
+    features = inputs.cached
     held_out = [split for split in features if split != "train"] if "train" in features else []
     for split in held_out:
         yield from near_duplicates(split, features[split], features["train"], threshold)
 
 
-def _without(evidence: Evidence, leaks: list[NearDuplicate], confidence: float) -> Iterator[Report]:
+def _without(inputs: EvaluationInputs, leaks: list[NearDuplicate], confidence: float) -> Iterator[Scores]:
     """Of each split that has near duplicates in train: how good the classifier is on the other images."""
-    for split, held_out in evidence.plain.items():
+    for split, held_out in inputs.plain.items():
         leaked = [leak.row for leak in leaks if leak.split == split]
         kept = np.setdiff1d(np.arange(len(held_out)), leaked)
         if leaked and len(kept):
-            predictions = evidence.classifier.predict(held_out.take(kept))
+            predictions = inputs.classifier.predict(held_out.take(kept))
             yield replace(evaluate(predictions, confidence), variant=split)

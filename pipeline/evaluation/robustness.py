@@ -29,7 +29,7 @@ AGREEMENT = 0.98  # least cosine between cached features, perhaps of bfloat16, a
 
 
 @dataclass(frozen=True)
-class Probe:
+class RobustnessSample:
     """Images drawn at random, and the whole classifier that looks at them."""
 
     predict: PixelClassifier
@@ -85,10 +85,10 @@ def tries(
         yield perturb(predict, images, labels, attack, None if from_image else generator)
 
 
-def make_probe(pixels: PixelClassifier, images: ImageSet, count: int) -> Probe:
+def make_robustness_sample(pixels: PixelClassifier, images: ImageSet, count: int) -> RobustnessSample:
     """At most `count` of the images, drawn at random, before the classifier."""
     index = np.sort(make_generator("evaluate", "attack").permutation(len(images))[:count])
-    return Probe(pixels, images.take(index))
+    return RobustnessSample(pixels, images.take(index))
 
 
 def pixels_of(

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from cache.errors import InputError
-from pipeline.evaluation.tables import variant_order
+from pipeline.config.shared.variants import variant_order
 from pipeline.metrics.predictions import Predictions, from_npz
 
 OUTPUT = "data/evaluate"

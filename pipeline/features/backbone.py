@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cache.errors import InputError, ParamsError
-from pipeline.config.featurize import EFFICIENTNETS, MINI, OFFICIAL, TIMM, check_names, shape_of
-from pipeline.config.section import unknown_name
+from pipeline.config.featurize import OFFICIAL, TIMM, check_names
 from pipeline.features.weights import fetch_weights, official_kind
+from pipeline.networks.efficientnet import CLASSIFIER, make_efficientnet
 from pipeline.runtime.seeds import torch_seeded
 
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]  # mean, std of RGB inputs in [0, 1]
@@ -26,7 +26,6 @@ ADVPROP: Normalisation = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # 2x - 1
 PREPROCESSING = {"imagenet": IMAGENET, "advprop": ADVPROP}
 # What torch's loader raises for broken files, found by breaking twelve thousand.
 MALFORMED = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
-CLASSIFIER = "_fc."  # how the names of an efficientnet-pytorch classifier's tensors begin
 RANDOM_SEED = 0  # of random weights, part of what "random" means
 
 
@@ -87,32 +86,6 @@ def _make_efficientnet(name: str, size: int) -> Made:
     with torch_seeded(RANDOM_SEED, name):
         network = make_efficientnet(name, size)
     return PooledEfficientNet(network), (CLASSIFIER,), None
-
-
-def make_efficientnet(name: str, size: int | None, classes: int | None = None) -> Any:
-    """efficientnet-pytorch's network with random weights from torch's generator.
-
-    size: of the inputs, in pixels; None pads by what comes in. classes: outputs of its classifier; None for no
-    classifier. Neither drops anything at random in training.
-    """
-    from efficientnet_pytorch import EfficientNet
-    from efficientnet_pytorch.utils import efficientnet
-
-    shape = shape_of(name)
-    if shape is None:
-        raise unknown_name("backbone", name, [MINI, *EFFICIENTNETS])
-    inner = size if size is None or shape.stem_stride == 2 else 2 * size  # the library's stem halves the size
-    blocks, settings = efficientnet(
-        shape.width, shape.depth, image_size=inner, dropout_rate=0.0, drop_connect_rate=0.0, num_classes=classes or 1
-    )
-    network = EfficientNet(blocks, settings._replace(include_top=classes is not None))
-    if shape.stem_stride == 1:
-        network._conv_stem.stride = (1, 1)
-        network._conv_stem.static_padding = nn.ZeroPad2d(1)  # where a size is given
-    for module in network.modules():
-        if hasattr(module, "_swish"):
-            module._swish = nn.SiLU()  # torch's own: faster than the library's, and can be traced and exported
-    return network
 
 
 def _make_timm(backbone: str, size: int) -> Made:

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from cache.errors import InputError, StorageError
-from cache.writer import storage_error, sync_folder
+from cache.files import storage_error, sync_folder
 
 MAX_BYTES = 1 << 30  # the largest official weights have about a third of it
 CHUNK_BYTES = 1 << 18

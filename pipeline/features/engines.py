@@ -26,7 +26,7 @@ REMEDY = "Set featurize.engine to eager or compile."
 
 
 @dataclass(frozen=True)
-class Place:
+class Placement:
     """Where a network runs and what comes in: the device, the side of its images in pixels, bfloat16 or not."""
 
     device: torch.device
@@ -34,48 +34,48 @@ class Place:
     half: bool
 
 
-def make_engine(name: str, network: nn.Module, place: Place) -> Engine:
+def make_engine(name: str, network: nn.Module, placement: Placement) -> Engine:
     """The engine of this name (a key of `ENGINES`) around a frozen network."""
-    return ENGINES[name](network, place)
+    return ENGINES[name](network, placement)
 
 
-def _eager(network: nn.Module, place: Place) -> Engine:
-    network = network.to(place.device).to(memory_format=torch.channels_last)
-    return _through_torch(network, place)
+def _eager(network: nn.Module, placement: Placement) -> Engine:
+    network = network.to(placement.device).to(memory_format=torch.channels_last)
+    return _through_torch(network, placement)
 
 
-def _compile(network: nn.Module, place: Place) -> Engine:
-    network = network.to(place.device).to(memory_format=torch.channels_last)
-    return _through_torch(torch.compile(network, options=COMPILE_OPTIONS), place)
+def _compile(network: nn.Module, placement: Placement) -> Engine:
+    network = network.to(placement.device).to(memory_format=torch.channels_last)
+    return _through_torch(torch.compile(network, options=COMPILE_OPTIONS), placement)
 
 
-def _through_torch(run: Engine, place: Place) -> Engine:
+def _through_torch(run: Engine, placement: Placement) -> Engine:
     def features(inputs: Tensor) -> Tensor:
-        with torch.inference_mode(), torch.autocast(place.device.type, torch.bfloat16, enabled=place.half):
+        with torch.inference_mode(), torch.autocast(placement.device.type, torch.bfloat16, enabled=placement.half):
             return run(inputs.contiguous(memory_format=torch.channels_last))
 
     return features
 
 
-def _onnx(network: nn.Module, place: Place) -> Engine:
+def _onnx(network: nn.Module, placement: Placement) -> Engine:
     """ONNX Runtime, one thread a call; the bits of a row are the same in blocks of any size (tested)."""
     from onnxruntime import InferenceSession, SessionOptions
 
-    if place.device.type != "cpu":  # device: auto, on a machine with a GPU
+    if placement.device.type != "cpu":  # device: auto, on a machine with a GPU
         what, where = "onnx computes on the CPU", "params.yaml featurize.engine"
         raise ParamsError(
-            what, where=where, found=place.device.type, remedy=f"{REMEDY} Or set featurize.device to cpu."
+            what, where=where, found=placement.device.type, remedy=f"{REMEDY} Or set featurize.device to cpu."
         )
     options = SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = InferenceSession(_exported(network, place.size), options, providers=["CPUExecutionProvider"])
-    block = max(1, CACHED_PIXELS // place.size**2)
+    session = InferenceSession(_exported(network, placement.size), options, providers=["CPUExecutionProvider"])
+    block = max(1, CACHED_PIXELS // placement.size**2)
 
     def features(inputs: Tensor) -> Tensor:
         blocks = inputs.contiguous().split(block)
         return torch.from_numpy(np.concatenate([session.run(None, {"images": one.numpy()})[0] for one in blocks]))
 
-    _check(features, network, place.size)
+    _check(features, network, placement.size)
     return features
 
 
@@ -108,4 +108,4 @@ def _exported(network: nn.Module, size: int) -> bytes:
     return target.getvalue()
 
 
-ENGINES: dict[str, Callable[[nn.Module, Place], Engine]] = {"eager": _eager, "compile": _compile, "onnx": _onnx}
+ENGINES: dict[str, Callable[[nn.Module, Placement], Engine]] = {"eager": _eager, "compile": _compile, "onnx": _onnx}

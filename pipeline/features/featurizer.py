@@ -18,10 +18,10 @@ from cache.parts import PartStore, store_folder
 from cache.records import FeatureSet, ImageSet
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.features.backbone import Backbone, make_backbone
-from pipeline.features.engines import Place, make_engine
+from pipeline.features.engines import Placement, make_engine
 from pipeline.networks.resize import resized
 from pipeline.runtime.devices import choose_device, device_kind
-from pipeline.runtime.incremental import Derivation, derive
+from pipeline.runtime.incremental import ComputePlan, compute_missing
 from pipeline.runtime.workers import Pool
 
 CODE_VERSION = 2  # raise it whenever the same recipe gives other features
@@ -89,8 +89,8 @@ def featurize(
     """The FeatureSet with lazy rows, and how many rows had to be computed."""
     config, recipe = featurizer.config, featurizer.recipe
     store = PartStore(store_folder() / "features", recipe)
-    derivation = Derivation(store, featurizer, config.rows_per_task, pool)
-    rows, computed = derive(images, images.keys(), derivation, advance=advance)
+    plan = ComputePlan(store, featurizer, config.rows_per_task, pool)
+    rows, computed = compute_missing(images, images.keys(), plan, advance=advance)
     identity = (images.labels, images.ids, images.classes, images.variant)
     return FeatureSet(rows, *identity, backbone=config.backbone, recipe=recipe), computed
 
@@ -105,7 +105,7 @@ def _network(config: FeaturizeConfig, engine: str) -> Callable[[Array], Tensor]:
     """A function of up to one compute batch of images; short batches are padded, so the shape never changes."""
     device, backbone = choose_device(config.device), _backbone(config)
     mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) * 255 for values in (backbone.mean, backbone.std))
-    run = make_engine(engine, backbone.network, Place(device, config.size, config.precision == "bfloat16"))
+    run = make_engine(engine, backbone.network, Placement(device, config.size, config.precision == "bfloat16"))
     layout = torch.contiguous_format if engine == "onnx" else torch.channels_last
 
     def features(images: Array) -> Tensor:

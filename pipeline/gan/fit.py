@@ -14,7 +14,8 @@ from torch import Tensor
 from cache.errors import InputError
 from cache.layout import Array, canonical
 from cache.records import ImageSet
-from pipeline.config.gan import VARIANT, GanConfig
+from pipeline.config.gan import GanConfig
+from pipeline.config.shared.variants import GAN_VARIANT
 from pipeline.gan.learners import ConvLearner, Learner, ParallelLearner, RealImages
 from pipeline.networks.resize import resized
 from pipeline.runtime.checkpoint import Checkpoint
@@ -77,7 +78,7 @@ def image_set(train: ImageSet, runs: Sequence[ClassRun], config: GanConfig) -> I
     labels = np.repeat(numbers, [len(run.samples) for run in runs]).astype(np.int64)
     empty = np.empty((0, *train.images.shape[1:]), dtype=np.uint8)
     images = np.concatenate([empty, *(run.samples for run in runs)])
-    return ImageSet(images, labels, np.array(made, dtype="S64"), train.classes, VARIANT, recipe)
+    return ImageSet(images, labels, np.array(made, dtype="S64"), train.classes, GAN_VARIANT, recipe)
 
 
 @dataclass(frozen=True)

@@ -2,49 +2,28 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import islice, pairwise
+from itertools import islice
 from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cache.errors import InputError, RecordError
 from cache.records import UNAUGMENTED, FeatureSet
-from pipeline.config.schedule import GAN, Phase, epochs_of
+from pipeline.config.shared.schedule import Phase, epochs_of
+from pipeline.config.shared.variants import GAN_PREFIX
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.heads.optim import Descent, paces
+from pipeline.heads.optim import FusedOptimizer, lr_factors
 from pipeline.metrics.calibration import fit_temperature
+from pipeline.networks.head import Head, predict_logits
 from pipeline.runtime.devices import choose_device, tensor_cores
 from pipeline.runtime.seeds import torch_seeded
 
-EVALUATION_ROWS = 8192
 CACHED_ROWS = 512
 CPU = torch.device("cpu")
-
-
-class Head(nn.Module):
-    """Features [n, d] to logits [n, c]: standardised by the training set's mean and deviation, then an MLP."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, widths: list[int], dropout: float, input_dropout: float) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(widths[0]))
-        self.register_buffer("deviation", torch.ones(widths[0]))
-        layers: list[nn.Module] = [nn.Dropout(input_dropout)]
-        for depth, (inputs, outputs) in enumerate(pairwise(widths)):
-            layers += [nn.ReLU(), nn.Dropout(dropout)] if depth else []
-            layers.append(nn.Linear(inputs, outputs))
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Logits [n, c] of float32 features [n, d]."""
-        logits: Tensor = self.layers((features - self.mean).div_(self.deviation))
-        return logits
 
 
 @dataclass(frozen=True)
@@ -118,11 +97,11 @@ class _Learner:
     """What one step of training moves: the head, its optimizer and its moving average."""
 
     head: Head
-    descent: Descent
+    optimizer: FusedOptimizer
     average: AveragedModel
 
     def step(self, loss: Tensor, lr: float, momentum: float) -> None:
-        self.descent.step(torch.autograd.grad(loss, list(self.head.parameters())), lr, momentum)
+        self.optimizer.step(torch.autograd.grad(loss, list(self.head.parameters())), lr, momentum)
         self.average.update_parameters(self.head)
 
 
@@ -134,15 +113,15 @@ def _train(
     advance: Callable[[int], object],
 ) -> Fit:
     average = AveragedModel(head, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
-    learner = _Learner(head, Descent(head.parameters(), config.optimizer, config.weight_decay), average)
-    pace = pace_of(train, config)
+    learner = _Learner(head, FusedOptimizer(head.parameters(), config.optimizer, config.weight_decay), average)
+    lr_factors_left = lr_factors_of(train, config)
     averaged = cast(Head, learner.average.module)
     curves: list[dict[str, Any]] = []
     best: tuple[float, float] | None = None
     best_epoch, weights = 0, averaged.state_dict()
     for epoch, variant in enumerate(epochs_of(config.schedule), start=1):
         rows = train[variant]
-        now = list(islice(pace, _batches(rows, config)))
+        now = list(islice(lr_factors_left, _batches(rows, config)))
         curve: dict[str, Any] = {"epoch": epoch, "variant": variant, "lr": config.lr * now[0][0]}
         curve |= _train_epoch(learner, rows, now, config)
         for name, held_out in val.items():
@@ -161,10 +140,10 @@ def _train(
     return Fit(averaged.cpu().eval(), curves, best_epoch)
 
 
-def pace_of(train: Mapping[str, Rows], config: TrainHeadConfig) -> Iterator[tuple[float, float]]:
+def lr_factors_of(train: Mapping[str, Rows], config: TrainHeadConfig) -> Iterator[tuple[float, float]]:
     """Of each step of the schedule the factor of the learning rate, and the momentum."""
     steps = sum(phase.epochs * _batches(train[phase.variant], config) for phase in config.schedule)
-    return paces(config.lr_schedule, steps)
+    return lr_factors(config.lr_schedule, steps)
 
 
 def _batches(rows: Rows, config: TrainHeadConfig) -> int:
@@ -172,14 +151,14 @@ def _batches(rows: Rows, config: TrainHeadConfig) -> int:
 
 
 def _train_epoch(
-    learner: _Learner, rows: Rows, pace: list[tuple[float, float]], config: TrainHeadConfig
+    learner: _Learner, rows: Rows, lr_factors_left: list[tuple[float, float]], config: TrainHeadConfig
 ) -> dict[str, float]:
     """One pass in random order; the loss and the accuracy are means over examples."""
     learner.head.train()
     device = rows.labels.device
     order = torch.randperm(len(rows.labels)).to(device)
     total, right = torch.zeros(2, device=device)
-    for index, (factor, momentum) in zip(order.split(config.batch), pace, strict=True):
+    for index, (factor, momentum) in zip(order.split(config.batch), lr_factors_left, strict=True):
         labels = rows.labels[index]
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             logits = learner.head(rows.features.index_select(0, index).float()).float()
@@ -199,14 +178,6 @@ def measure(head: Head, features: Tensor, labels: Tensor) -> tuple[float, float]
     return float(loss), float((logits.argmax(dim=1) == labels).double().mean())
 
 
-def predict_logits(head: Head, features: Tensor) -> Tensor:
-    """Logits [n, c] in evaluation mode, on the head's device."""
-    head.eval()
-    with torch.inference_mode():
-        blocks = [head(block.to(head.mean.device).float()) for block in features.split(EVALUATION_ROWS)]
-        return torch.cat(blocks)
-
-
 def check_sets(train: Mapping[str, FeatureSet], val: Mapping[str, FeatureSet], schedule: list[Phase]) -> None:
     """Refuse sets that the schedule lacks, or that differ in classes, backbone or width."""
     for phase in schedule:
@@ -218,7 +189,7 @@ def check_sets(train: Mapping[str, FeatureSet], val: Mapping[str, FeatureSet], s
             )
         if not len(train[phase.variant]):
             raise InputError("training set is empty", where=phase.variant, remedy="Run prepare with more images.")
-    photos = [[each for each in split.values() if not each.variant.startswith(GAN)] for split in (train, val)]
+    photos = [[each for each in split.values() if not each.variant.startswith(GAN_PREFIX)] for split in (train, val)]
     for alike in photos:
         for features in alike:
             if not np.array_equal(features.ids, alike[0].ids):

@@ -17,7 +17,7 @@ BETA2, EPS = 0.999, 1e-8
 RISE, DIVISOR, LAST_DIVISOR, LOW, HIGH = 0.3, 25.0, 1e4, 0.85, 0.95  # OneCycleLR's own
 
 
-class Descent:
+class FusedOptimizer:
     """Moves tensors against their gradients. moments: a list of one a tensor for SGD, two such lists for AdamW."""
 
     def __init__(self, tensors: Iterable[Tensor], optimizer: str, weight_decay: float) -> None:
@@ -61,7 +61,7 @@ class Descent:
             )
 
 
-def paces(schedule: str, steps: int) -> Iterator[tuple[float, float]]:
+def lr_factors(schedule: str, steps: int) -> Iterator[tuple[float, float]]:
     """Of each step the factor of the learning rate, and the momentum.
 
     schedule: `onecycle`, `cosine` or `constant`, as OneCycleLR (of steps + 1), CosineAnnealingLR and ConstantLR are.

@@ -1,34 +1,39 @@
 """The whole search for a head: the grid, the best one's seeds and folds, what each variant is worth to it, its test."""
 
-from collections.abc import Callable, Mapping
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from cache.errors import InputError
 from cache.layout import Array
 from cache.records import UNAUGMENTED, FeatureSet
 from pipeline.config.sweep import SweepConfig
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.heads.ablation import Spread, Worth, measure_worth, spread
-from pipeline.heads.fit import Head, predict_logits
-from pipeline.heads.halving import Outcome, fold_numbers, grid, kept_head, make_arena, repeated, run_pass, winner
-from pipeline.heads.stack import Spec
+from pipeline.heads.ablation import VariantGain, ablate, repeated
+from pipeline.heads.halving import Trial, kept_head, make_sweep_data, run_pass
+from pipeline.heads.stack import HeadSpec
 from pipeline.metrics.calibration import fit_temperature
+from pipeline.metrics.intervals import Spread, spread
+from pipeline.networks.head import Head, predict_logits
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """heads: the whole grid. best: its winner. head, temperature: the best of its seeds. test is read for them once."""
 
-    heads: list[Outcome]
-    best: Spec
+    heads: list[Trial]
+    best: HeadSpec
     head: Head
     temperature: float
     val: Spread
     test: Spread | None
     folds: Spread | None
-    worth: list[Worth]
+    worth: list[VariantGain]
 
 
 def search(
@@ -38,28 +43,28 @@ def search(
     config: SweepConfig,
     head: TrainHeadConfig,
     advance: Callable[[int], object] = lambda count: None,
-) -> Found:
+) -> SearchResult:
     """Choose on val, then look at test once. Raises InputError, RecordError."""
     plain = train[UNAUGMENTED]
     folds = fold_numbers(plain, config.folds, head.seed) if config.folds else None
-    arena = make_arena(train, val, head)
-    heads = run_pass(grid(config, head.seed), arena, head, config.keep, advance)
+    data = make_sweep_data(train, val, head)
+    heads = run_pass(grid(config, head.seed), data, head, config.keep, advance)
     spec = winner(heads).spec
-    seeds = run_pass(repeated(spec, config.seeds), arena, head, advance=advance)
+    seeds = run_pass(repeated(spec, config.seeds), data, head, advance=advance)
     across = None
     if folds is not None:
-        place = make_arena(train, {}, head, folds)
+        place = make_sweep_data(train, {}, head, folds)
         across = run_pass([replace(spec, fold=fold) for fold in range(config.folds)], place, head, advance=advance)
     worth = []
     if config.variants != "none":
-        worth = measure_worth(spec, arena, head, (config.variants, config.seeds), advance)
+        worth = ablate(spec, data, head, (config.variants, config.seeds), advance)
     chosen = kept_head(winner(seeds))
-    logits = predict_logits(chosen, arena.judged_by.features)
-    return Found(
+    logits = predict_logits(chosen, data.judged_by.features)
+    return SearchResult(
         heads=heads,
         best=spec,
         head=chosen,
-        temperature=fit_temperature(logits.numpy(), arena.judged_by.labels.cpu().numpy()),
+        temperature=fit_temperature(logits.numpy(), data.judged_by.labels.cpu().numpy()),
         val=spread([one.val_accuracy for one in seeds]),
         test=None if test is None else spread([float(_right(one, test).mean()) for one in seeds]),
         folds=None if across is None else spread([one.val_accuracy for one in across]),
@@ -67,7 +72,36 @@ def search(
     )
 
 
-def _right(outcome: Outcome, features: FeatureSet) -> Array:
+def _right(trial: Trial, features: FeatureSet) -> Array:
     """bool [n]: whether the head is right."""
-    predicted = predict_logits(kept_head(outcome), torch.from_numpy(features.features[:])).argmax(dim=1)
+    predicted = predict_logits(kept_head(trial), torch.from_numpy(features.features[:])).argmax(dim=1)
     return np.asarray(predicted.numpy() == features.labels)
+
+
+def grid(config: SweepConfig, seed: int) -> list[HeadSpec]:
+    """Every combination; a linear head has no layer to drop out."""
+    axes = (config.hidden, config.lr, config.weight_decay, config.dropout, config.label_smoothing, config.mixup)
+    specs = [
+        HeadSpec(tuple(hidden), lr, decay, dropout if hidden else 0.0, smoothing, mixup, seed)
+        for hidden, lr, decay, dropout, smoothing, mixup in itertools.product(*axes)
+    ]
+    return list(dict.fromkeys(specs))
+
+
+def winner(trials: Sequence[Trial]) -> Trial:
+    """The best by val. Raises InputError where every head diverged."""
+    best = max(trials, key=lambda one: one.rank)
+    if not math.isfinite(best.val_loss):
+        raise InputError("every head diverged", where="sweep", remedy="Lower sweep.lr.")
+    return best
+
+
+def fold_numbers(train: FeatureSet, folds: int, seed: int) -> Tensor:
+    """A fold int [n] for every training row, classes spread evenly; siblings share a row number, and so a fold."""
+    from sklearn.model_selection import StratifiedKFold
+
+    found = np.zeros(len(train), dtype=np.int64)
+    splits = StratifiedKFold(folds, shuffle=True, random_state=seed % 2**32).split(np.zeros(len(train)), train.labels)
+    for number, (_, held_out) in enumerate(splits):
+        found[held_out] = number
+    return torch.from_numpy(found)

@@ -14,15 +14,16 @@ from torch.nn import functional
 
 from cache.records import UNAUGMENTED
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.heads.fit import EVALUATION_ROWS, Head, Rows
-from pipeline.heads.optim import Descent
+from pipeline.heads.fit import Rows
+from pipeline.heads.optim import FusedOptimizer
+from pipeline.networks.head import EVALUATION_ROWS, Head
 from pipeline.runtime.seeds import torch_seeded
 
 CELLS = 64_000_000  # of the largest activation, heads x rows x width
 
 
 @dataclass(frozen=True)
-class Spec:
+class HeadSpec:
     """What a head has of its own.
 
     mixup: alpha of Beta(alpha, alpha) (Zhang et al., ICLR 2018), on features; 0: none. fold: the rows that it never
@@ -46,7 +47,7 @@ class Spec:
 
 
 @dataclass(frozen=True)
-class Norm:
+class Standardizer:
     """Mean and deviation [d] of the training features."""
 
     mean: Tensor
@@ -56,56 +57,56 @@ class Norm:
         return (features.float() - self.mean).div_(self.deviation)
 
 
-class Stack:
+class HeadStack:
     """H heads of one shape. tensors: weights [H, in, out] and biases [H, 1, out] of each layer, in turn.
 
     averages: of the same shapes, their moving averages, which are judged. own: numbers of the specs, [H, 1, 1], by
     name. Each run of heads of one learning rate and weight decay has a descent of its own, over views of the tensors.
     """
 
-    def __init__(self, specs: Sequence[Spec], tensors: Sequence[Tensor], config: TrainHeadConfig) -> None:
+    def __init__(self, specs: Sequence[HeadSpec], tensors: Sequence[Tensor], config: TrainHeadConfig) -> None:
         self.specs, self.config = list(specs), config
         self.tensors = [tensor.detach().requires_grad_() for tensor in tensors]
         self.averages = [tensor.clone() for tensor in tensors]
         self.runs = list(_runs(self.specs))
         self.own = {name: self._column(name) for name in ("dropout", "label_smoothing", "mixup", "fold")}
-        self.descents = [self._descent(start, end) for start, end in self.runs]
+        self.optimizers = [self._optimizer_of(start, end) for start, end in self.runs]
         self.started = False
 
     def __len__(self) -> int:
         return len(self.specs)
 
-    def select(self, index: Sequence[int]) -> "Stack":
+    def select(self, index: Sequence[int]) -> "HeadStack":
         """The chosen heads in this order of places, copied with all their state."""
         places = torch.as_tensor(list(index), dtype=torch.int64, device=self.tensors[0].device)
         tensors = [one.detach()[places] for one in self.tensors]
-        chosen = Stack([self.specs[place] for place in index], tensors, self.config)
+        chosen = HeadStack([self.specs[place] for place in index], tensors, self.config)
         chosen.averages = [one[places] for one in self.averages]
-        for kind in range(len(self.descents[0].moments)):
-            parts = zip(*(descent.moments[kind] for descent in self.descents), strict=True)
+        for kind in range(len(self.optimizers[0].moments)):
+            parts = zip(*(optimizer.moments[kind] for optimizer in self.optimizers), strict=True)
             moments = [torch.cat(part)[places] for part in parts]
-            for descent, (start, end) in zip(chosen.descents, chosen.runs, strict=True):
-                descent.moments[kind] = [moment[start:end] for moment in moments]
-        for descent in chosen.descents:
-            descent.steps = [step.clone() for step in self.descents[0].steps]
+            for optimizer, (start, end) in zip(chosen.optimizers, chosen.runs, strict=True):
+                optimizer.moments[kind] = [moment[start:end] for moment in moments]
+        for optimizer in chosen.optimizers:
+            optimizer.steps = [step.clone() for step in self.optimizers[0].steps]
         chosen.started = self.started
         return chosen
 
     def step(self, loss: Tensor, factor: float, momentum: float) -> None:
         """One step for every head, at `factor` of its own learning rate."""
         gradients = torch.autograd.grad(loss, self.tensors)
-        for descent, (start, end) in zip(self.descents, self.runs, strict=True):
+        for optimizer, (start, end) in zip(self.optimizers, self.runs, strict=True):
             own = [gradient[start:end] for gradient in gradients]
-            descent.step(own, factor * self.specs[start].lr, momentum)
+            optimizer.step(own, factor * self.specs[start].lr, momentum)
         with torch.no_grad():
             for average, tensor in zip(self.averages, self.tensors, strict=True):
                 average.lerp_(tensor, 1 - self.config.ema if self.started else 1.0)
         self.started = True
 
-    def _descent(self, start: int, end: int) -> Descent:
+    def _optimizer_of(self, start: int, end: int) -> FusedOptimizer:
         """Of a run of heads."""
         tensors = [tensor[start:end] for tensor in self.tensors]
-        return Descent(tensors, self.config.optimizer, self.specs[start].weight_decay)
+        return FusedOptimizer(tensors, self.config.optimizer, self.specs[start].weight_decay)
 
     def _column(self, name: str) -> Tensor:
         """One of the specs' numbers, [H, 1, 1]; -1 for none."""
@@ -114,7 +115,7 @@ class Stack:
         return column.to(self.tensors[0].device)[:, None, None]
 
 
-def _runs(specs: Sequence[Spec]) -> Iterator[tuple[int, int]]:
+def _runs(specs: Sequence[HeadSpec]) -> Iterator[tuple[int, int]]:
     """Start and end of neighbours of one learning rate and weight decay."""
     start = 0
     for _, group in itertools.groupby(specs, key=lambda spec: (spec.lr, spec.weight_decay)):
@@ -123,15 +124,17 @@ def _runs(specs: Sequence[Spec]) -> Iterator[tuple[int, int]]:
         start = end
 
 
-def make_stack(specs: Sequence[Spec], norm: Norm, classes: int, config: TrainHeadConfig) -> Stack:
+def make_head_stack(
+    specs: Sequence[HeadSpec], standardizer: Standardizer, classes: int, config: TrainHeadConfig
+) -> HeadStack:
     """Heads of one shape, each initialised by its own seed as `fit_head` does it, where the norm is."""
     made = []
     for spec in specs:
         with torch_seeded("train_head", spec.seed):
-            parameters = Head([len(norm.mean), *spec.hidden, classes], 0.0, 0.0).parameters()
+            parameters = Head([len(standardizer.mean), *spec.hidden, classes], 0.0, 0.0).parameters()
             made.append([one.detach().T if one.ndim == 2 else one.detach()[None] for one in parameters])
-    layers = [torch.stack(layer).contiguous().to(norm.mean.device) for layer in zip(*made, strict=True)]
-    return Stack(specs, layers, config)
+    layers = [torch.stack(layer).contiguous().to(standardizer.mean.device) for layer in zip(*made, strict=True)]
+    return HeadStack(specs, layers, config)
 
 
 def logits_of(tensors: Sequence[Tensor], inputs: Tensor, between: Callable[[Tensor, int], Tensor]) -> Tensor:
@@ -143,7 +146,7 @@ def logits_of(tensors: Sequence[Tensor], inputs: Tensor, between: Callable[[Tens
 
 
 @dataclass(frozen=True)
-class Pass:
+class StackTrainer:
     """What all heads of a pass share: rows by variant, folds int [n] of them, and batches in one order.
 
     pace: of each step, the factor of a head's lr and the momentum.
@@ -151,12 +154,12 @@ class Pass:
 
     rows: Mapping[str, Rows]
     folds: Tensor | None
-    norm: Norm
+    standardizer: Standardizer
     config: TrainHeadConfig
-    pace: Iterator[tuple[float, float]]
+    lr_factors_left: Iterator[tuple[float, float]]
     generator: torch.Generator
 
-    def epoch(self, stack: Stack, variant: str) -> None:
+    def epoch(self, stack: HeadStack, variant: str) -> None:
         """Train every head of the stack once over its rows of this epoch.
 
         A head that does not train on the variant sees as many unaugmented rows, the same ones where both hold the same
@@ -164,7 +167,7 @@ class Pass:
         """
         names = [spec.trains_on(variant) for spec in stack.specs]
         distinct = list(dict.fromkeys(names))
-        device = self.norm.mean.device
+        device = self.standardizer.mean.device
         of_head = torch.tensor([distinct.index(name) for name in names], device=device)
         count = len(self.rows[variant].labels)
         orders: dict[int, tuple[Tensor, ...]] = {}
@@ -173,15 +176,17 @@ class Pass:
             orders[length] = drawn.repeat(-(-count // length))[:count].to(device).split(self.config.batch)
         for batch in range(-(-count // self.config.batch)):
             seen = [(self.rows[name], orders[len(self.rows[name].labels)][batch]) for name in distinct]
-            inputs = torch.stack([self.norm(rows.features.index_select(0, index)) for rows, index in seen])  # [g, b, d]
+            inputs = torch.stack(
+                [self.standardizer(rows.features.index_select(0, index)) for rows, index in seen]
+            )  # [g, b, d]
             inputs = functional.dropout(inputs, self.config.input_dropout)
             labels = torch.stack([rows.labels[index] for rows, index in seen])
             if len(distinct) > 1:  # rows for each head rather than heads for each row: weights are never copied
                 inputs, labels = inputs[of_head], labels[of_head]
             losses = self._losses(stack, inputs, labels, seen[0][1])
-            stack.step(losses.sum(), *next(self.pace))  # of the sum each head's gradient is its own
+            stack.step(losses.sum(), *next(self.lr_factors_left))  # of the sum each head's gradient is its own
 
-    def _losses(self, stack: Stack, inputs: Tensor, labels: Tensor, index: Tensor) -> Tensor:
+    def _losses(self, stack: HeadStack, inputs: Tensor, labels: Tensor, index: Tensor) -> Tensor:
         """Mean losses [H] on inputs [H or 1, b, d] and labels [H or 1, b], which stand at `index` of the folds."""
         dropout, drops = stack.own["dropout"], any(spec.dropout for spec in stack.specs)
         share, partner = _mixing(stack, inputs.shape[1])
@@ -206,7 +211,7 @@ class Pass:
         return (losses * counted).sum(dim=1) / counted.sum(dim=1).clamp_min(1)
 
 
-def _mixing(stack: Stack, count: int) -> tuple[Tensor | None, Tensor]:
+def _mixing(stack: HeadStack, count: int) -> tuple[Tensor | None, Tensor]:
     """Each head's share [h, 1, 1] of the row itself, and the partner of each row; None where no head mixes."""
     if not any(spec.mixup for spec in stack.specs):
         return None, torch.empty(0)
@@ -222,9 +227,11 @@ def _cross_entropy(log_odds: Tensor, labels: Tensor, smoothing: Tensor) -> Tenso
     return (1 - smoothing) * right - smoothing * log_odds.mean(dim=2)
 
 
-def judge(stack: Stack, rows: Rows, norm: Norm, folds: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def judge(
+    stack: HeadStack, rows: Rows, standardizer: Standardizer, folds: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Accuracy and mean cross entropy, float [H] on the CPU, of the averaged heads on all rows, or each on its fold."""
-    device = norm.mean.device
+    device = standardizer.mean.device
     right, loss, count = torch.zeros(3, len(stack), device=device)
     one = torch.ones(1, device=device)
     step = max(1, min(EVALUATION_ROWS, CELLS // (len(stack) * max(one.shape[2] for one in stack.tensors))))
@@ -232,7 +239,7 @@ def judge(stack: Stack, rows: Rows, norm: Norm, folds: Tensor | None = None) -> 
     with torch.inference_mode():
         for start in range(0, len(rows.labels), step):
             labels = rows.labels[start : start + step]
-            inputs = norm(rows.features[start : start + step])
+            inputs = standardizer(rows.features[start : start + step])
             found = logits_of(stack.averages, inputs, lambda out, number: out if number == last else out.relu())
             counted = one if folds is None else (folds[start : start + step] == stack.own["fold"][:, 0]).float()
             losses = _cross_entropy(torch.log_softmax(found, dim=2), labels, 0 * one)
@@ -242,12 +249,12 @@ def judge(stack: Stack, rows: Rows, norm: Norm, folds: Tensor | None = None) -> 
     return (right / count.clamp_min(1)).cpu(), (loss / count.clamp_min(1)).cpu()
 
 
-def head_of(tensors: Sequence[Tensor], place: int, norm: Norm) -> Head:
+def head_of(tensors: Sequence[Tensor], place: int, standardizer: Standardizer) -> Head:
     """One head on its own, on the CPU, ready to predict."""
     own = [tensor[place].cpu() for tensor in tensors]
-    head = Head([len(norm.mean), *(bias.shape[1] for bias in own[1::2])], 0.0, 0.0)
-    head.mean.copy_(norm.mean)
-    head.deviation.copy_(norm.deviation)
+    head = Head([len(standardizer.mean), *(bias.shape[1] for bias in own[1::2])], 0.0, 0.0)
+    head.mean.copy_(standardizer.mean)
+    head.deviation.copy_(standardizer.deviation)
     linear = [module for module in head.layers if isinstance(module, torch.nn.Linear)]
     with torch.no_grad():
         for module, weight, bias in zip(linear, own[::2], own[1::2], strict=True):

@@ -4,14 +4,14 @@ import io
 import json
 from collections.abc import Sequence
 
-from pipeline.heads.ablation import Spread
-from pipeline.heads.halving import Outcome
-from pipeline.heads.search import Found
-from pipeline.heads.stack import Spec
+from pipeline.heads.halving import Trial
+from pipeline.heads.search import SearchResult
+from pipeline.heads.stack import HeadSpec
 from pipeline.metrics.csv_text import DIGITS, to_csv
+from pipeline.metrics.intervals import Spread
 
 
-def describe(spec: Spec) -> dict[str, object]:
+def describe(spec: HeadSpec) -> dict[str, object]:
     """A head's own values by the names of params.yaml."""
     return {
         "hidden": "x".join(map(str, spec.hidden)) or "linear",
@@ -24,7 +24,7 @@ def describe(spec: Spec) -> dict[str, object]:
     }
 
 
-def heads_csv(heads: Sequence[Outcome]) -> str:
+def heads_csv(heads: Sequence[Trial]) -> str:
     """Every head of the grid, the best first."""
     ranked = sorted(heads, key=lambda one: one.rank, reverse=True)
     figures = ("val_accuracy", "val_loss", "best_epoch", "epochs")
@@ -32,7 +32,7 @@ def heads_csv(heads: Sequence[Outcome]) -> str:
     return to_csv([*describe(ranked[0].spec), *figures], rows)
 
 
-def sweep_metrics(found: Found) -> str:
+def sweep_metrics(found: SearchResult) -> str:
     """Names that stay: best, val, test, folds; shares, not percent."""
     spreads = {"val": found.val, "test": found.test, "folds": found.folds}
     figures = {name: _figures(one) for name, one in spreads.items() if one is not None}
@@ -44,7 +44,7 @@ def _figures(one: Spread) -> dict[str, float]:
     return {"mean": round(one.mean, DIGITS), "deviation": round(one.deviation, DIGITS), "count": one.count}
 
 
-def draw(heads: Sequence[Outcome]) -> bytes:
+def draw(heads: Sequence[Trial]) -> bytes:
     """A PNG: val accuracy of each head over its learning rate, a colour for each shape."""
     from matplotlib.figure import Figure
 

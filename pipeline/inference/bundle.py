@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from cache.errors import AugcacheError, DamagedFile, ForeignFile, NewerFile, RecordError, StorageError
+from cache.files import write_bytes
 from cache.layout import Array, canonical
-from cache.writer import write_bytes
 from pipeline.config.featurize import FeaturizeConfig
-from pipeline.config.section import parse
+from pipeline.config.shared.section import parse
 from pipeline.features.backbone import PREPROCESSING, PooledEfficientNet
 from pipeline.features.featurizer import Featurizer
 from pipeline.inference.classifier import (
@@ -76,7 +76,7 @@ class Bundle:
     def predict(self, images: Array | Sequence[Array], views: Collection[str] = ()) -> Array:
         """Probabilities float32 [n, c] of RGB images uint8 [h, w, 3], each of any size; averaged over views.
 
-        views: names of pipeline.inference.tta.VIEWS, besides the images themselves. Raises RecordError for other arrays.
+        views: names of inference.tta.VIEWS, besides the images themselves. Raises RecordError for other arrays.
         """
         for image in images:
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:

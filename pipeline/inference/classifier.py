@@ -13,18 +13,17 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from cache.errors import DamagedFile, ParamsError, RecordError, StorageError
+from cache.files import write_bytes
 from cache.layout import Array, canonical
 from cache.records import FeatureSet, ImageSet
-from cache.writer import write_bytes
-from pipeline.config.networks import network_of
-from pipeline.heads.fit import Head, predict_logits
+from pipeline.config.shared.networks import MODEL_STAGE, network_of
 from pipeline.inference.pixel_classifier import PixelClassifier, on_device
 from pipeline.metrics.predictions import Predictions
+from pipeline.networks.head import Head, predict_logits
 from pipeline.runtime.devices import choose_device
 
 DESCRIPTION, WEIGHTS, MODEL_WEIGHTS = "classifier.json", "head.safetensors", "model.safetensors"
 REMEDY = "Run train_head again."
-MODEL_STAGE = "train_model"  # what a full model's recipe says of itself
 ROWS = 256  # images that a full model looks at together
 # What features must have in common with those that the head was trained on; device, engine and batch may differ.
 BACKBONE_KEYS = ("backbone", "weights", "mean", "std", "size", "interpolation")

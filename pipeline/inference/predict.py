@@ -5,6 +5,7 @@ import itertools
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -15,11 +16,25 @@ from cache.layout import Array
 from pipeline.inference.bundle import Bundle
 from pipeline.ingest.archive import Entry, Unreadable, is_hidden, read_file, walk
 from pipeline.ingest.decode import EXTENSIONS, decode
-from pipeline.metrics.predictions import FilePrediction
-from pipeline.metrics.scores import accuracy_interval
+from pipeline.metrics.csv_text import to_csv
+from pipeline.metrics.intervals import accuracy_interval
 
 CHUNK = 256  # images decoded and held at once
 CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class FilePrediction:
+    """What is said of one file. classes, probabilities: the likeliest first; empty with a reason in `error`.
+
+    label: the class whose name one of its folders bears, the innermost one; empty if none does.
+    """
+
+    path: str
+    label: str
+    classes: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    error: str = ""
 
 
 def predict_files(
@@ -112,3 +127,20 @@ def label_of(name: str, classes: Collection[str]) -> str:
     """The innermost folder of a path that is named like a class; empty where none is."""
     folders = PurePosixPath(name).parts[:-1]
     return next((folder for folder in reversed(folders) if folder in classes), "")
+
+
+def predictions_csv(found: Sequence[FilePrediction], top: int) -> str:
+    """One row a file; the `label` column only where some file has one."""
+    labelled, top = any(one.label for one in found), max((len(one.classes) for one in found), default=top)
+    ranks = [f"_{rank}" if rank > 1 else "" for rank in range(1, top + 1)]
+    header = ["path", *["label"] * labelled, *(name + rank for rank in ranks for name in ("class", "probability"))]
+    rows = []
+    for one in found:
+        pairs = [cell for pair in zip(one.classes, one.probabilities, strict=True) for cell in pair]
+        rows.append([one.path, *[one.label] * labelled, *(pairs or [""] * 2 * top), one.error])
+    return to_csv([*header, "error"], rows)
+
+
+def submission_csv(found: Sequence[FilePrediction]) -> str:
+    """`id,label` as for a competition (report 003): file name and class; no label where a file cannot be read."""
+    return to_csv(("id", "label"), [(one.path.rpartition("/")[2], next(iter(one.classes), "")) for one in found])

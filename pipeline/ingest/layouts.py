@@ -26,7 +26,7 @@ UNLABELLED = "unlabelled"
 
 
 @dataclass(frozen=True)
-class Places:
+class Layout:
     """Where each image belongs.
 
     prefix: the folders that all names shared. names: sorted, below the prefix. labels int [n]: indices into classes.
@@ -43,7 +43,7 @@ class Places:
     left_out: dict[str, int]
 
 
-def arrange(names: Collection[str], annotations: Mapping[str, str], wanted: Collection[str]) -> Places:
+def match_layout(names: Collection[str], annotations: Mapping[str, str], wanted: Collection[str]) -> Layout:
     """Place the images of the wanted splits. annotations: the text of each `val_annotations.txt` by its name.
 
     Raises InputError where no layout fits, a wanted split is missing, or classes do not match.
@@ -71,7 +71,7 @@ def arrange(names: Collection[str], annotations: Mapping[str, str], wanted: Coll
     numbers = {label: number for number, label in enumerate(classes)}
     labels = np.array([numbers[label] for _, _, label in located], dtype=np.int64)
     held = np.array([SPLITS.index(split) for _, split, _ in located], dtype=np.int8)
-    return Places(prefix, [name for name, _, _ in located], labels, held, classes, unplaced, dict(left_out))
+    return Layout(prefix, [name for name, _, _ in located], labels, held, classes, unplaced, dict(left_out))
 
 
 def read_annotations(text: str) -> dict[str, str]:

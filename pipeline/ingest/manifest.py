@@ -11,7 +11,7 @@ import PIL
 from cache.layout import Array
 from pipeline.config.prepare import PrepareConfig
 from pipeline.ingest.decode import RULE
-from pipeline.ingest.source import Gathered
+from pipeline.ingest.source import Source
 from pipeline.ingest.split import Duplicates
 
 LISTED = 1000  # groups of duplicates that are listed; all are counted
@@ -46,7 +46,7 @@ class Manifest:
 
 
 def make_manifest(
-    config: PrepareConfig, unique: Gathered, duplicates: Duplicates, rows: dict[str, Array], names: list[str]
+    config: PrepareConfig, unique: Source, duplicates: Duplicates, rows: dict[str, Array], names: list[str]
 ) -> Manifest:
     """Describe a split. unique: what is left of all that was read; rows: those of each split among
     its rows; names: of all files that were read, which duplicates are listed by.

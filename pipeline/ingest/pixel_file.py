@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 
 from cache.errors import InputError, StorageError
+from cache.files import storage_error
 from cache.layout import Array, row_digest
-from cache.writer import storage_error
 from pipeline.ingest.archive import Entry, Unreadable, walk
 from pipeline.ingest.decode import decode
-from pipeline.ingest.layouts import Places
+from pipeline.ingest.layouts import Layout
 
 IN_FLIGHT = 64
 IN_FLIGHT_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
-class Spool:
+class PixelFile:
     """Pixels of images uint8 [size, size, 3], one a slot of a raw file; seen as the rows [n, size, size, 3] of `slots`.
 
     Read and written by position rather than mapped, so that pixels never count as this process's memory.
@@ -57,25 +57,25 @@ class Spool:
                     raise StorageError("is cut short", where=self.path, remedy="Run the same command again.")
         return rows
 
-    def take(self, index: Array) -> "Spool":
+    def take(self, index: Array) -> "PixelFile":
         """The chosen rows, still on disk."""
-        return Spool(self.path, self.size, self.slots[index])
+        return PixelFile(self.path, self.size, self.slots[index])
 
 
 class Decoding:
     """One pass over a source that fills a spool, with a bounded number of images in flight."""
 
-    def __init__(self, spool: Spool, advance: Callable[[int], object]) -> None:
-        self._spool, self._advance = spool, advance
-        self._digests = np.zeros((len(spool), 32), dtype=np.uint8)
-        self._done = np.zeros(len(spool), dtype=bool)
+    def __init__(self, pixel_file: PixelFile, advance: Callable[[int], object]) -> None:
+        self._spool, self._advance = pixel_file, advance
+        self._digests = np.zeros((len(pixel_file), 32), dtype=np.uint8)
+        self._done = np.zeros(len(pixel_file), dtype=bool)
         self._unreadable: dict[str, str] = {}
         self._waiting: deque[tuple[int, str, int, Future[bytes]]] = deque()
         self._waiting_bytes = 0
 
-    def run(self, source: str, places: Places) -> tuple[Array, dict[str, str]]:
+    def run(self, source: str, layout: Layout) -> tuple[Array, dict[str, str]]:
         """Digests uint8 [n, 32] by slot, and the images that cannot be read with their reasons."""
-        slots = {places.prefix + name: slot for slot, name in enumerate(places.names)}
+        slots = {layout.prefix + name: slot for slot, name in enumerate(layout.names)}
         with (
             warnings.catch_warnings(action="ignore"),  # Pillow warns of what is refused or mended here
             self._spool.path.open("wb", buffering=0) as raw,
@@ -84,11 +84,11 @@ class Decoding:
             for entry in walk(source):
                 slot = slots.get(entry.name)
                 if slot is not None:
-                    self._start(pool, raw.fileno(), entry, slot, places.names[slot])
+                    self._start(pool, raw.fileno(), entry, slot, layout.names[slot])
             while self._waiting:
                 self._finish()
         if not self._done.all():
-            missing = places.names[int(np.argmin(self._done))]
+            missing = layout.names[int(np.argmin(self._done))]
             raise InputError("changed while it was read", where=source, found=f"{missing} is gone", remedy="Run again.")
         return self._digests, self._unreadable
 

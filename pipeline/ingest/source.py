@@ -16,13 +16,13 @@ import numpy as np
 import PIL
 
 from cache.errors import InputError
+from cache.files import check_space
 from cache.layout import Array, hex_keys
 from cache.records import ImageSet
-from cache.writer import check_space
 from pipeline.ingest.archive import Entry, is_hidden, walk
 from pipeline.ingest.decode import EXTENSIONS, RULE
-from pipeline.ingest.layouts import ANNOTATIONS, arrange
-from pipeline.ingest.pixel_file import Decoding, Spool
+from pipeline.ingest.layouts import ANNOTATIONS, match_layout
+from pipeline.ingest.pixel_file import Decoding, PixelFile
 
 Progress = Callable[[int, str, str], AbstractContextManager[Callable[[int], object]]]
 
@@ -40,13 +40,13 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class Gathered:
+class Source:
     """Everything read from a source. Columns [n] in the order of names; ids are the SHA-256 of the sized pixels.
 
     unreadable: images that are not among the rows, and why. ignored: files that are no images, by ending.
     """
 
-    images: Spool
+    images: PixelFile
     names: list[str]
     ids: Array
     labels: Array
@@ -56,7 +56,7 @@ class Gathered:
     ignored: dict[str, int]
     left_out: dict[str, int]
 
-    def take(self, rows: Array) -> "Gathered":
+    def take(self, rows: Array) -> "Source":
         """The chosen rows, pixels still on disk."""
         columns = {name: getattr(self, name)[rows] for name in ("ids", "labels", "held")}
         return replace(self, images=self.images.take(rows), names=[self.names[row] for row in rows], **columns)
@@ -66,7 +66,7 @@ class Gathered:
         """What a split is chosen by: ids, labels, held, classes."""
         return self.ids, self.labels, self.held, self.classes
 
-    def of_classes(self, rows: Array, numbers: list[int]) -> "Gathered":
+    def of_classes(self, rows: Array, numbers: list[int]) -> "Source":
         """The chosen rows, which are of these classes; the classes numbered anew."""
         chosen = self.take(rows)
         labels = np.searchsorted(numbers, chosen.labels)
@@ -78,7 +78,7 @@ class Gathered:
         return ImageSet(self.images.take(rows), self.labels[rows], self.ids[rows], self.classes, recipe=recipe)
 
 
-def ingest(source: str, size: int, wanted: Collection[str], scratch: Path, progress: Progress) -> Gathered:
+def ingest(source: str, size: int, wanted: Collection[str], scratch: Path, progress: Progress) -> Source:
     """Read the images of the wanted official splits (and `train`) at a stored size into a spool in `scratch`.
 
     Raises InputError where the source cannot be used, StorageError where the disk refuses.
@@ -86,24 +86,24 @@ def ingest(source: str, size: int, wanted: Collection[str], scratch: Path, progr
     with progress(0, "file", "list"):
         listing = list_source(source)
     try:
-        places = arrange(listing.names, listing.annotations, wanted)
+        layout = match_layout(listing.names, listing.annotations, wanted)
     except InputError as error:
         raise InputError(str(error), where=source) from error
-    check_space(scratch, 2 * len(places.names) * size * size * 3)  # the spool, and the sets made from it
-    spool = Spool(scratch / "pixels", size, np.arange(len(places.names)))
-    with progress(len(places.names), "image", "decode") as advance:
-        digests, unreadable = Decoding(spool, advance).run(source, places)
-    kept = np.flatnonzero([name not in unreadable for name in places.names])
-    return Gathered(
-        images=spool.take(kept),
-        names=[places.names[row] for row in kept],
+    check_space(scratch, 2 * len(layout.names) * size * size * 3)  # the spool, and the sets made from it
+    pixel_file = PixelFile(scratch / "pixels", size, np.arange(len(layout.names)))
+    with progress(len(layout.names), "image", "decode") as advance:
+        digests, unreadable = Decoding(pixel_file, advance).run(source, layout)
+    kept = np.flatnonzero([name not in unreadable for name in layout.names])
+    return Source(
+        images=pixel_file.take(kept),
+        names=[layout.names[row] for row in kept],
         ids=hex_keys(digests[kept]),
-        labels=places.labels[kept],
-        held=places.held[kept],
-        classes=places.classes,
-        unreadable=dict(sorted((places.unplaced | unreadable).items())),
+        labels=layout.labels[kept],
+        held=layout.held[kept],
+        classes=layout.classes,
+        unreadable=dict(sorted((layout.unplaced | unreadable).items())),
         ignored=dict(sorted(listing.ignored.items())),
-        left_out=dict(sorted(places.left_out.items())),
+        left_out=dict(sorted(layout.left_out.items())),
     )
 
 

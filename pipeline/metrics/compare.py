@@ -1,12 +1,13 @@
 """Two classifiers on the same images: who is better, how surely, where, and on which images they changed side."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from cache.errors import RecordError
+from pipeline.metrics.intervals import Interval, paired_interval
 from pipeline.metrics.predictions import Predictions
-from pipeline.metrics.scores import Interval, paired_interval
 
 
 @dataclass(frozen=True)
@@ -103,3 +104,16 @@ def _changed_images(before: Predictions, after: Predictions) -> tuple[ChangedIma
         )
         for row in rows
     )
+
+
+def comparison_table(found: Sequence[Comparison]) -> list[str]:
+    """Lines of text, one a variant."""
+    width = max(len(one.variant) for one in found) + 2
+    numbers = f"{'images':>8}{'before':>9}{'after':>9}  {'change, points':<24}{'gained':>8}{'lost':>8}{'p':>9}"
+    lines = [f"{'variant':<{width}}{numbers}"]
+    for one in found:
+        change = one.difference
+        points = f"{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
+        shares = f"{one.n:>8,}{one.before:>9.1%}{one.after:>9.1%}"
+        lines.append(f"{one.variant:<{width}}{shares}  {points:<24}{one.gained:>8,}{one.lost:>8,}{one.p_value:>9.2g}")
+    return lines

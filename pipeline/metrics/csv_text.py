@@ -2,7 +2,9 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, fields
+from typing import Any
 
 DIGITS = 6  # after the point: finer than any test split can tell apart
 
@@ -14,3 +16,21 @@ def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     writer.writerow(header)
     writer.writerows([round(cell, DIGITS) if isinstance(cell, float) else cell for cell in row] for row in rows)
     return target.getvalue()
+
+
+def rows_csv(kind: type[Any], rows: Iterable[Any]) -> str:
+    """One column a field, one line a row."""
+    return to_csv([field.name for field in fields(kind)], map(astuple, rows))
+
+
+COLUMNS = ("epoch", "variant", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
+
+
+def curves_csv(curves: Sequence[Mapping[str, Any]]) -> str:
+    """The header alone where there are no epochs; empty cells where there is no validation set."""
+    text = io.StringIO()
+    columns = dict.fromkeys([*COLUMNS, *(name for row in curves for name in row)])  # DVC's plots want them all
+    writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(curves)
+    return text.getvalue()

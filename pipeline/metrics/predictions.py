@@ -71,20 +71,6 @@ class Predictions:
             raise RecordError("probabilities of a row do not sum to 1", expected="1", found=found)
 
 
-@dataclass(frozen=True)
-class FilePrediction:
-    """What is said of one file. classes, probabilities: the likeliest first; empty with a reason in `error`.
-
-    label: the class whose name one of its folders bears, the innermost one; empty where none does.
-    """
-
-    path: str
-    label: str
-    classes: tuple[str, ...]
-    probabilities: tuple[float, ...]
-    error: str = ""
-
-
 def to_npz(predictions: Predictions) -> bytes:
     """An .npz file's bytes, equal for equal predictions: no timestamps, no pickle, a CRC on every array."""
     meta = {

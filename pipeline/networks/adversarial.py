@@ -1,10 +1,11 @@
 """Adversarial examples: gradient ascent on the loss within a box around each image."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 
@@ -42,3 +43,13 @@ def perturb(
         (gradient,) = torch.autograd.grad(functional.cross_entropy(logits, labels), moved)
         moved = torch.minimum(torch.maximum(moved + attack.step * gradient.sign(), low), high)
     return moved.detach()
+
+
+def sharing_weights(network: nn.Module) -> nn.Module:
+    """A second network over the very same tensors, but for batch norms of its own."""
+    twin = copy.deepcopy(network)
+    for name, module in network.named_modules():
+        if not isinstance(module, nn.BatchNorm2d):
+            for key, tensor in module.named_parameters(recurse=False):
+                twin.get_submodule(name).register_parameter(key, tensor)
+    return twin

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from cache.errors import ParamsError
-from pipeline.config.networks import LibraryConfig, NetworkConfig
+from pipeline.config.shared.networks import LibraryConfig, NetworkConfig
 from pipeline.networks.attention_resnet import AttentionResNet
 from pipeline.networks.resnet50 import make_resnet50
 from pipeline.networks.resnetv2 import ResNetV2

@@ -6,7 +6,7 @@ from torch import nn
 from torchvision.models import resnet50
 from torchvision.models.resnet import Bottleneck
 
-from pipeline.config.networks import ResNet50Config
+from pipeline.config.shared.networks import ResNet50Config
 from pipeline.networks.blocks import ACTIVATIONS, NORMS, SpatialPyramid
 
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from pipeline.config.networks import ResNetV2Config
+from pipeline.config.shared.networks import ResNetV2Config
 from pipeline.networks.blocks import PreActivationBlock, initialise, make_stacks
 
 

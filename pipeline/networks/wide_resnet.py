@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from pipeline.config.networks import WideResNetConfig
+from pipeline.config.shared.networks import WideResNetConfig
 from pipeline.networks.blocks import PreActivationBlock, initialise, make_stacks
 
 STEM = 16

@@ -9,8 +9,7 @@ import numpy as np
 
 from cache.layout import Array
 from cache.records import UNAUGMENTED, ImageSet
-from pipeline.config.schedule import GAN
-from pipeline.evaluation.tables import variant_order
+from pipeline.config.shared.variants import GAN_PREFIX, variant_order
 
 SIDES = (128, 96, 64, 48, 32)  # pixels
 BUDGET_BYTES = 6_000_000  # of all pictures: noise compresses to nothing less, so count every byte
@@ -42,7 +41,7 @@ def make_gallery(sets: Mapping[str, ImageSet], count: int, side: int) -> Gallery
     source = sets[split]
     chosen = choose_rows(source, count)
     siblings = {name.removeprefix(f"{split}-"): images for name, images in sets.items() if name.startswith(f"{split}-")}
-    variants = {name: images for name, images in siblings.items() if not name.startswith(GAN)}
+    variants = {name: images for name, images in siblings.items() if not name.startswith(GAN_PREFIX)}
     rows = [
         GalleryRow(variant, pictures_of(images, source.ids[chosen], side))
         for variant, images in sorted(
@@ -94,7 +93,7 @@ def count_pictures(sets: Sequence[str], samples: int, mistakes: int) -> int:
 
 def make_samples(sets: Mapping[str, ImageSet], count: int, side: int) -> list[tuple[str, list[str]]]:
     """Each of at most `count` classes with as many pictures of what a GAN made of it; empty without samples."""
-    made = next((images for name, images in sets.items() if name.startswith(f"train-{GAN}")), None)
+    made = next((images for name, images in sets.items() if name.startswith(f"train-{GAN_PREFIX}")), None)
     if made is None:
         return []
     present = np.unique(made.labels)[:count]

@@ -39,7 +39,7 @@ Row = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Findings:
+class RunResults:
     """The outputs of all stages.
 
     images, features: by <split> or <split>-<variant>. texts: the files that `TEXTS` names, as far as they are there,

@@ -9,13 +9,12 @@ import numpy as np
 
 from cache.layout import canonical
 from cache.records import UNAUGMENTED, FeatureSet, ImageSet
-from pipeline.config.schedule import GAN
-from pipeline.evaluation.tables import variant_order
+from pipeline.config.shared.variants import GAN_PREFIX, variant_order
 from pipeline.report.charts import Chart, make_chart, number, phase_bands
 from pipeline.report.confusion import make_confusion
 from pipeline.report.gallery import choose_side, count_pictures, make_gallery, make_samples, pictures_of
 from pipeline.report.html import percent, render_page
-from pipeline.report.results import Findings, Row
+from pipeline.report.results import Row, RunResults
 
 STAGES = ("prepare", "augment", "gan", "featurize", "train_head", "train_model", "evaluate")
 SPLITS = ("train", "val", "test")
@@ -25,56 +24,56 @@ EXTREMES = 3  # classes that a variant helps or harms most
 PAIRS = 12  # near duplicates shown with their pictures
 
 
-def render_report(findings: Findings) -> str:
+def render_report(results: RunResults) -> str:
     """The page. Every value is escaped, and nothing is fetched from anywhere."""
-    mistakes, leaks = findings.table("evaluate/mistakes.csv"), _nearest(findings)
-    made = findings.report.samples**2 if any(GAN in name for name in findings.images) else 0
+    mistakes, leaks = results.table("evaluate/mistakes.csv"), _nearest(results)
+    made = results.report.samples**2 if any(GAN_PREFIX in name for name in results.images) else 0
     pictures = len(mistakes) + 2 * min(PAIRS, len(leaks)) + made
-    side = choose_side(count_pictures(list(findings.images), findings.report.samples, pictures))
+    side = choose_side(count_pictures(list(results.images), results.report.samples, pictures))
     values = {
-        "found": findings,
-        "random": findings.featurize.weights == "random" and not findings.model,
-        "headline": list(_headline(findings)),
-        "variants": _judged(findings.group("test")),
-        "worth": _worth(findings.table("evaluate/variants.csv")),
-        "attacked": _judged(findings.group("attacked")),
-        "corrupted": corruption_table(findings.group("corrupted")),
-        "bins": findings.table("evaluate/calibration.csv") if "ece" in findings.calibration else [],
-        "charts": _charts(findings.curves),
-        "bands": phase_bands(findings.curves),
-        "gallery": make_gallery(findings.images, findings.report.samples, side),
-        "samples": make_samples(findings.images, findings.report.samples, side),
-        "counts": _counts(findings.images),
-        "manifest": list(_flat({key: v for key, v in findings.manifest.items() if key not in SHOWN_ELSEWHERE})),
-        "per_class": _weakest_first(findings.table("evaluate/per_class.csv")),
-        "confusion": make_confusion([(r["actual"], r["predicted"]) for r in findings.table("evaluate/confusion.csv")]),
-        "mistakes": _mistakes(findings.images.get("test"), mistakes, side),
-        "leaks": _leaks(findings.images, leaks[:PAIRS], side),
+        "found": results,
+        "random": results.featurize.weights == "random" and not results.model,
+        "headline": list(_headline(results)),
+        "variants": _judged(results.group("test")),
+        "worth": _worth(results.table("evaluate/variants.csv")),
+        "attacked": _judged(results.group("attacked")),
+        "corrupted": corruption_table(results.group("corrupted")),
+        "bins": results.table("evaluate/calibration.csv") if "ece" in results.calibration else [],
+        "charts": _charts(results.curves),
+        "bands": phase_bands(results.curves),
+        "gallery": make_gallery(results.images, results.report.samples, side),
+        "samples": make_samples(results.images, results.report.samples, side),
+        "counts": _counts(results.images),
+        "manifest": list(_flat({key: v for key, v in results.manifest.items() if key not in SHOWN_ELSEWHERE})),
+        "per_class": _weakest_first(results.table("evaluate/per_class.csv")),
+        "confusion": make_confusion([(r["actual"], r["predicted"]) for r in results.table("evaluate/confusion.csv")]),
+        "mistakes": _mistakes(results.images.get("test"), mistakes, side),
+        "leaks": _leaks(results.images, leaks[:PAIRS], side),
         "leak_count": len(leaks),
-        "runs": _runs(findings.runs),
-        "recipes": _recipes(findings),
+        "runs": _runs(results.runs),
+        "recipes": _recipes(results),
     }
-    return render_page("report.html.jinja", findings.report.title, values)
+    return render_page("report.html.jinja", results.report.title, values)
 
 
-def _headline(findings: Findings) -> Iterator[tuple[str, str, str]]:
+def _headline(results: RunResults) -> Iterator[tuple[str, str, str]]:
     """Figure, what it is, and a remark."""
-    clean, level = findings.group("test").get(UNAUGMENTED), f"{100 * findings.evaluate.confidence:g} % interval"
+    clean, level = results.group("test").get(UNAUGMENTED), f"{100 * results.evaluate.confidence:g} % interval"
     if clean is not None:
         for name, shown in (("top1", "top-1 on test"), ("top5", "top-5 on test"), ("macro_f1", "macro F1 on test")):
             low, high = percent(clean.get(f"{name}_low")), percent(clean.get(f"{name}_high"))
             yield percent(clean.get(name)), shown, f"{level} {low} to {high}"
         if "ece" in clean:
-            without = percent(findings.calibration.get("ece_without"))
+            without = percent(results.calibration.get("ece_without"))
             yield percent(clean["ece"]), "calibration error", f"{without} without the temperature that val gave"
     best = max(
-        (value for row in findings.curves if (value := number(row.get("val_accuracy"))) is not None), default=None
+        (value for row in results.curves if (value := number(row.get("val_accuracy"))) is not None), default=None
     )
     if best is not None:
         yield percent(best), "top-1 on val", "the best epoch, chosen by it"
-    images = [findings.images[split] for split in SPLITS if split in findings.images]
+    images = [results.images[split] for split in SPLITS if split in results.images]
     if images:
-        parts = ", ".join(f"{len(findings.images[split]):,} {split}" for split in SPLITS if split in findings.images)
+        parts = ", ".join(f"{len(results.images[split]):,} {split}" for split in SPLITS if split in results.images)
         yield f"{sum(map(len, images)):,}", "images", parts
         yield f"{len(images[0].classes):,}", "classes", ""
 
@@ -171,9 +170,9 @@ def _mistakes(test: ImageSet | None, mistakes: Sequence[Row], side: int) -> list
     return list(zip(mistakes, pictures_of(test, ids, side), strict=True))
 
 
-def _nearest(findings: Findings) -> list[Row]:
+def _nearest(results: RunResults) -> list[Row]:
     """Near duplicates of all splits, the nearest first."""
-    return sorted(findings.table("evaluate/near_duplicates.csv"), key=lambda row: -(number(row.get("cosine")) or 0.0))
+    return sorted(results.table("evaluate/near_duplicates.csv"), key=lambda row: -(number(row.get("cosine")) or 0.0))
 
 
 def _leaks(sets: Mapping[str, ImageSet], leaks: Sequence[Row], side: int) -> list[tuple[Row, str, str]]:
@@ -204,10 +203,10 @@ def _runs(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def _recipes(findings: Findings) -> list[tuple[list[str], str]]:
+def _recipes(results: RunResults) -> list[tuple[list[str], str]]:
     """Each distinct recipe once, with what it made."""
     made: dict[bytes, list[str]] = {}
-    kinds: dict[str, Mapping[str, ImageSet | FeatureSet]] = {"images": findings.images, "features": findings.features}
+    kinds: dict[str, Mapping[str, ImageSet | FeatureSet]] = {"images": results.images, "features": results.features}
     for kind, sets in kinds.items():
         for one in sorted(sets.values(), key=lambda one: variant_order(one.variant)):
             names = made.setdefault(canonical(one.recipe), [])

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
+from cache.files import remove_stale
 from cache.layout import recipe_key
-from cache.parts import remove_stale, store_folder
+from cache.parts import store_folder
 from cache.sealed import read_sealed, write_sealed
 
 

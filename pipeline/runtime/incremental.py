@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cache.errors import RecordError
+from cache.files import check_space
 from cache.layout import Array
 from cache.parts import PartStore, StoreIndex
 from cache.reader import StoredRows
 from cache.records import ImageSet, Rows
-from cache.writer import check_space
 from pipeline.runtime.workers import Pool
 
 
@@ -29,7 +29,7 @@ class RowFunction(Protocol):
 
 
 @dataclass(frozen=True)
-class Derivation:
+class ComputePlan:
     """How missing rows are computed: where parts go, what makes a row, how many a part, by whom."""
 
     store: PartStore
@@ -68,10 +68,10 @@ class _Part:
             raise RecordError("worker differs", where=where, expected=expected, found=found, remedy=remedy)
 
 
-def derive(
+def compute_missing(
     images: ImageSet,
     keys: Array,
-    derivation: Derivation,
+    plan: ComputePlan,
     known: StoreIndex | None = None,
     advance: Callable[[int], object] = lambda count: None,
 ) -> tuple[Rows, int]:
@@ -79,23 +79,22 @@ def derive(
 
     known holds rows found elsewhere than in the store. advance is called with the count of rows as they are ready.
     """
-    index = _with_parts(derivation.store, known)
+    index = _with_parts(plan.store, known)
     missing = index.missing(keys)
     advance(len(keys) - len(missing))
-    step = derivation.rows_per_task
+    step = plan.rows_per_task
     chosen = [missing[start : start + step] for start in range(0, len(missing), step)]
     tasks = [
-        _Part(derivation.store, derivation.function, _rows_at(images.images, positions), keys[positions])
-        for positions in chosen
+        _Part(plan.store, plan.function, _rows_at(images.images, positions), keys[positions]) for positions in chosen
     ]
     done = 0
-    for count, size in derivation.pool.run(tasks):
+    for count, size in plan.pool.run(tasks):
         if not done:  # the first part tells how large all others will be
-            check_space(derivation.store.path, size * (len(missing) - count) // count)
+            check_space(plan.store.path, size * (len(missing) - count) // count)
         done += count
         advance(count)
     if len(missing):
-        index = _with_parts(derivation.store, known)
+        index = _with_parts(plan.store, known)
     return index.rows(keys), len(missing)
 
 

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from cache.errors import ParamsError
-from pipeline.config.section import Section, parse
+from pipeline.config.shared.section import Section, parse
 
 PACKAGES = (
     *("augcache", "torch", "torchvision", "timm", "efficientnet-pytorch", "imgaug", "opencv-python-headless"),

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from joblib import cpu_count
 
 from cache.errors import InputError, StorageError
-from pipeline.config.section import Workers
+from pipeline.config.shared.section import Workers
 
 R_co = TypeVar("R_co", covariant=True)
 

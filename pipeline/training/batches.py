@@ -14,7 +14,7 @@ BLOCK = 64  # neighbouring rows that a stream reads together
 SAMPLE = 4096  # images that mean and deviation are taken from
 
 
-class Pixels:
+class ImageBatches:
     """An ImageSet in batches: uint8 [k, h, w, 3] and int64 [k], on the device.
 
     memory: bytes that may be kept. A larger set is streamed, and `order` then shuffles within and across pieces.

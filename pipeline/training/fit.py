@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from cache.errors import InputError, ParamsError, RecordError
 from cache.records import UNAUGMENTED, ImageSet
 from pipeline.config.recipe import Recipe
-from pipeline.config.schedule import GAN
+from pipeline.config.shared.networks import MODEL_STAGE
+from pipeline.config.shared.variants import GAN_PREFIX
 from pipeline.config.train_model import TrainModelConfig
-from pipeline.inference.classifier import MODEL_STAGE, ModelClassifier, make_model_classifier
 from pipeline.metrics.calibration import fit_temperature
 from pipeline.networks.factory import count_parameters, make_network
 from pipeline.runtime.checkpoint import Checkpoint
 from pipeline.runtime.devices import choose_device, device_kind
 from pipeline.runtime.seeds import derived_seed
-from pipeline.training.batches import Pixels, channel_statistics
+from pipeline.training.batches import ImageBatches, channel_statistics
 from pipeline.training.trainer import Plan, Trainer, judged
 
 CODE_VERSION = 1
@@ -53,6 +53,19 @@ class ModelFit:
         """How many numbers training moved."""
         return count_parameters(self.network)
 
+    def describe(self, name: str, recipe: Recipe) -> dict[str, Any]:
+        """What the kept network needs to predict, and what it was trained by; plain values."""
+        return {
+            "stage": MODEL_STAGE,
+            "name": name,
+            "network": recipe.network.model_dump(mode="json"),
+            "training": recipe.model_dump(mode="json", exclude={"network"}),
+            "mean": [value / 255 for value in self.mean],
+            "std": [value / 255 for value in self.deviation],
+            "size": self.size,
+            "interpolation": "bicubic",
+        }
+
 
 def fit_model(
     train: Mapping[str, ImageSet],
@@ -74,8 +87,8 @@ def fit_model(
     held_out = {variant: images for variant, images in val.items() if variant in wanted | {UNAUGMENTED}}
     device = choose_device(config.device)
     memory = config.memory_gb * 1e9 / max(1, len(sets) + len(held_out))
-    pixels = {variant: Pixels(images, device, memory) for variant, images in sets.items()}
-    judges = {variant: Pixels(images, device, memory) for variant, images in held_out.items()}
+    pixels = {variant: ImageBatches(images, device, memory) for variant, images in sets.items()}
+    judges = {variant: ImageBatches(images, device, memory) for variant, images in held_out.items()}
     mean, deviation = channel_statistics(sets.get(UNAUGMENTED, next(iter(sets.values()))))
     first = next(iter(sets.values()))
     plan = Plan(
@@ -169,7 +182,7 @@ def _check_sets(train: Mapping[str, ImageSet], val: Mapping[str, ImageSet], reci
             raise InputError("too few images to train on", where=phase.variant, expected="two or more")
     wanted = {phase.variant for phase in recipe.schedule}
     used = [{name: one for name, one in split.items() if name in wanted | {UNAUGMENTED}} for split in (train, val)]
-    photos = [[one for name, one in split.items() if not name.startswith(GAN)] for split in used]
+    photos = [[one for name, one in split.items() if not name.startswith(GAN_PREFIX)] for split in used]
     for split in photos:
         for images in split[1:]:
             if not np.array_equal(images.ids, split[0].ids):
@@ -185,18 +198,3 @@ def _check_sets(train: Mapping[str, ImageSet], val: Mapping[str, ImageSet], reci
             raise RecordError(what, where=images.variant, expected=expected, found=found, remedy=remedy)
     if all(photos) and np.isin(photos[1][0].ids, photos[0][0].ids).any():
         raise RecordError("photos of train stand in val too", remedy="Run prepare and augment again.")
-
-
-def model_classifier(fit: ModelFit, classes: tuple[str, ...], name: str, recipe: Recipe) -> ModelClassifier:
-    """The kept network with all that it needs to predict, and what it was trained by."""
-    made_by = {
-        "stage": MODEL_STAGE,
-        "name": name,
-        "network": recipe.network.model_dump(mode="json"),
-        "training": recipe.model_dump(mode="json", exclude={"network"}),
-        "mean": [value / 255 for value in fit.mean],
-        "std": [value / 255 for value in fit.deviation],
-        "size": fit.size,
-        "interpolation": "bicubic",
-    }
-    return make_model_classifier(fit.network, classes, made_by, fit.temperature)

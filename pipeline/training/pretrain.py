@@ -20,9 +20,8 @@ from torch.nn import functional
 from cache.errors import InputError
 from cache.records import ImageSet
 from pipeline.config.pretrain import PretrainConfig
-from pipeline.features.backbone import CLASSIFIER, make_efficientnet
-from pipeline.networks.adversarial import Attack, perturb
-from pipeline.networks.auxiliary import sharing_weights
+from pipeline.networks.adversarial import Attack, perturb, sharing_weights
+from pipeline.networks.efficientnet import CLASSIFIER, make_efficientnet
 from pipeline.networks.resize import resized
 from pipeline.runtime.checkpoint import Checkpoint
 from pipeline.runtime.devices import choose_device, device_kind
@@ -47,7 +46,7 @@ class Pretrained:
 
 
 @dataclass(frozen=True)
-class Pixels:
+class ImageBatches:
     """A whole ImageSet on the device: uint8 [n, 3, h, w], channels last, and int64 [n]."""
 
     images: Tensor
@@ -205,7 +204,9 @@ def random_crops(images: Tensor, size: int, min_crop: float, generator: torch.Ge
     return crops.contiguous(memory_format=torch.channels_last)
 
 
-def _end_epoch(training: _Training, steps: int, size: int, held_out: Pixels | None, config: PretrainConfig) -> None:
+def _end_epoch(
+    training: _Training, steps: int, size: int, held_out: ImageBatches | None, config: PretrainConfig
+) -> None:
     """Write the epoch's curve and move to the next."""
     clean, attacked = (training.losses / steps).tolist()
     if not np.isfinite(clean + attacked):
@@ -221,7 +222,7 @@ def _end_epoch(training: _Training, steps: int, size: int, held_out: Pixels | No
     training.losses.zero_()
 
 
-def measure(network: nn.Module, rows: Pixels, size: int, attack: Attack | None = None) -> tuple[float, float]:
+def measure(network: nn.Module, rows: ImageBatches, size: int, attack: Attack | None = None) -> tuple[float, float]:
     """Mean cross entropy and accuracy over all images at `size`, clean or attacked through the network itself."""
     network.eval()
     predict = _runner(network, "eager")
@@ -238,9 +239,9 @@ def measure(network: nn.Module, rows: Pixels, size: int, attack: Attack | None =
     return total / len(rows.labels), right / len(rows.labels)
 
 
-def _on_device(images: ImageSet, device: torch.device) -> Pixels:
+def _on_device(images: ImageSet, device: torch.device) -> ImageBatches:
     pixels = torch.from_numpy(images.images[:]).permute(0, 3, 1, 2).to(device)
-    return Pixels(pixels, torch.from_numpy(np.asarray(images.labels, dtype=np.int64)).to(device))
+    return ImageBatches(pixels, torch.from_numpy(np.asarray(images.labels, dtype=np.int64)).to(device))
 
 
 def saved_network(network: nn.Module) -> bytes:

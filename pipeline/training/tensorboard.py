@@ -1,24 +1,10 @@
 """One row an epoch: as CSV for `dvc plots`, and for TensorBoard where it is wanted."""
 
-import csv
-import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from cache.errors import ParamsError
-
-COLUMNS = ("epoch", "variant", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
-
-
-def curves_csv(curves: Sequence[Mapping[str, Any]]) -> str:
-    """The header alone where there are no epochs; empty cells where there is no validation set."""
-    text = io.StringIO()
-    columns = dict.fromkeys([*COLUMNS, *(name for row in curves for name in row)])  # DVC's plots want them all
-    writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(curves)
-    return text.getvalue()
 
 
 @contextmanager

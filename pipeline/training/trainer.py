@@ -14,13 +14,12 @@ from torch.optim.swa_utils import SWALR, AveragedModel, get_ema_multi_avg_fn, up
 from cache.errors import InputError, ParamsError
 from cache.records import UNAUGMENTED
 from pipeline.config.recipe import Recipe
-from pipeline.config.schedule import epochs_of
-from pipeline.networks.adversarial import Attack, perturb
-from pipeline.networks.auxiliary import sharing_weights
+from pipeline.config.shared.schedule import epochs_of
+from pipeline.networks.adversarial import Attack, perturb, sharing_weights
 from pipeline.networks.resize import resized
 from pipeline.runtime.checkpoint import Checkpoint
 from pipeline.runtime.seeds import derived_seed, make_generator
-from pipeline.training.batches import Pixels
+from pipeline.training.batches import ImageBatches
 from pipeline.training.optim import make_optimizer, make_scheduler
 from pipeline.training.transforms import Augmenter, mix
 
@@ -95,8 +94,8 @@ class Trainer:
     """A training under way: its plan, its sets by variant, and what watches it."""
 
     plan: Plan
-    train: Mapping[str, Pixels]
-    val: Mapping[str, Pixels]
+    train: Mapping[str, ImageBatches]
+    val: Mapping[str, ImageBatches]
     checkpoint: Checkpoint
     checkpoint_seconds: float
     advance: Callable[[int], object]
@@ -155,11 +154,11 @@ class Trainer:
             training.average.update_parameters(training.network)
         self._end_epoch(training, curve)
 
-    def _steps(self, rows: Pixels) -> int:
+    def _steps(self, rows: ImageBatches) -> int:
         """Of an epoch, in batches of one size, the recipe's at most; fewer images than steps are left over."""
         return -(-len(rows) // self.plan.recipe.batch)
 
-    def _order(self, rows: Pixels, epoch: int) -> Any:
+    def _order(self, rows: ImageBatches, epoch: int) -> Any:
         generator = make_generator("train_model", self.plan.seed, epoch)
         return rows.order(generator, self.plan.recipe.sampling == "balanced")
 
@@ -255,11 +254,11 @@ class Trainer:
             training.best_epoch = training.epoch
         self.log(curve)
 
-    def measure(self, network: nn.Module, rows: Pixels) -> tuple[float, float]:
+    def measure(self, network: nn.Module, rows: ImageBatches) -> tuple[float, float]:
         """Mean cross entropy and accuracy over all images."""
         return judged(self.logits(network, rows), rows.labels)
 
-    def logits(self, network: nn.Module, rows: Pixels) -> Tensor:
+    def logits(self, network: nn.Module, rows: ImageBatches) -> Tensor:
         """[n, c] in evaluation mode, always eager and float32."""
         network.eval()
         found = []

@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cache.errors import DamagedFile, ForeignFile, StorageError
+from cache.files import remove_stale
 from cache.layout import recipe_key
-from cache.parts import PartStore, StoreIndex, remove_stale, store_folder
+from cache.parts import PartStore, StoreIndex, store_folder
 
 RECIPE = {"stage": "featurize", "size": 32}
 examples = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -18,7 +18,8 @@ from cache.errors import AugcacheError, DamagedFile, ForeignFile, NewerFile, Rec
 from cache.layout import COLUMNS, USER_BLOCK, canonical
 from cache.reader import read_features, read_file, read_images, read_kind
 from cache.records import FeatureSet, ImageSet
-from cache.writer import seal_of, write_features, write_file, write_images
+from cache.sealed import seal_of
+from cache.writer import write_features, write_file, write_images
 
 Make = Callable[..., Any]
 ARCHIVES = Path(__file__).parent / "archives"

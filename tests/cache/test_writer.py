@@ -21,9 +21,10 @@ import pytest
 
 import cache.writer as writer
 from cache.errors import RecordError, StorageError
+from cache.files import check_space, storage_error
 from cache.reader import read_features, read_images
 from cache.records import FeatureSet, ImageSet
-from cache.writer import SteadyFile, check_space, storage_error, write_features, write_file, write_images
+from cache.writer import SteadyFile, write_features, write_file, write_images
 
 Make = Callable[..., Any]
 KEYS = np.array([b"a", b"b"], dtype="S64")

@@ -25,7 +25,7 @@ from pipeline.config.augment import AugmentConfig
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.params import read_params
 from pipeline.features.featurizer import Featurizer
-from pipeline.runtime.incremental import Derivation, derive
+from pipeline.runtime.incremental import ComputePlan, compute_missing
 from pipeline.runtime.workers import Pool
 
 STEPS = ("read", "compute", "write")
@@ -125,7 +125,9 @@ def make(images: ImageSet, augmentation: Augmentation, featurizer: Featurizer, t
         augmented, count = augment(images, augmentation, Workshop(folder, rows_per_task, pool))
         assert count == len(images)
         store = PartStore(folder / "features", featurizer.recipe)
-        features, count = derive(augmented, augmented.keys(), Derivation(store, featurizer, rows_per_task, pool))
+        features, count = compute_missing(
+            augmented, augmented.keys(), ComputePlan(store, featurizer, rows_per_task, pool)
+        )
         assert count == len(images)
         return joined(augmented.images[:], features[:])
 
@@ -233,9 +235,9 @@ def test_a_scheduler_that_dies_is_one_line_and_the_repeat_goes_on(
 
 
 def test_no_scheduler_is_one_line(images: ImageSet, augmentation: Augmentation, tmp_path: Path) -> None:
-    work = Derivation(PartStore(tmp_path, augmentation.recipe), augmentation, 8, Pool(1, "tcp://127.0.0.1:9"))
+    work = ComputePlan(PartStore(tmp_path, augmentation.recipe), augmentation, 8, Pool(1, "tcp://127.0.0.1:9"))
     with pytest.raises(InputError, match=r"tcp://127\.0\.0\.1:9: no dask scheduler answers\. Start it"):
-        derive(images, images.ids, work)
+        compute_missing(images, images.ids, work)
 
 
 class Overlapping:
@@ -321,5 +323,5 @@ def test_a_worker_of_another_kind_is_refused_instead_of_filling_the_store_with_o
 ) -> None:
     store = PartStore(tmp_path / "parts", augmentation.recipe | {"libraries": {"numpy": "1.0"}})
     with pytest.raises(RecordError, match=r"libraries: worker differs; expected \{'numpy': '1\.0'\}, found \{'imgaug'"):
-        derive(images, images.ids, Derivation(store, augmentation, 8, Pool(1)))
+        compute_missing(images, images.ids, ComputePlan(store, augmentation, 8, Pool(1)))
     assert not store.path.exists()

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from pipeline.config.augment import AugmentConfig
 from pipeline.config.params import read_params
-from pipeline.estimate.plan import Past, estimate_all
+from pipeline.estimate.plan import PreviousRun, estimate_all
 from pipeline.estimate.timings import Estimate, pool_seconds, worth_of
 from pipeline.runtime.workers import STARTUP_SECONDS
 from stages import augment, featurize, prepare
@@ -88,7 +88,7 @@ def test_a_stage_that_would_be_skipped_is_not_tried(
 
     monkeypatch.setattr("pipeline.estimate.plan.estimate_augment", never)
     sections = read_params(ROOT / "params.yaml", [f"prepare.source={photos}", *SMALL])
-    found = {one.stage: one for one in estimate_all(sections, Past({}, {}), {"prepare", "train_head"})}
+    found = {one.stage: one for one in estimate_all(sections, PreviousRun({}, {}), {"prepare", "train_head"})}
     assert found["augment"] == Estimate("augment", 30, 30, 0.0, 0.0)
     assert found["prepare"].seconds > 0 and found["train_head"].seconds > 0
 

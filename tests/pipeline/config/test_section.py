@@ -7,7 +7,7 @@ import yaml
 
 from cache.errors import ParamsError
 from pipeline.config.params import SECTIONS, read_params
-from pipeline.config.schedule import Phase
+from pipeline.config.shared.schedule import Phase
 from pipeline.config.train_head import TrainHeadConfig
 
 ROOT = Path(__file__).resolve().parents[2]

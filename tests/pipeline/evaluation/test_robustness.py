@@ -14,7 +14,7 @@ from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.params import read_params
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.evaluation.robustness import CLEAN, Probe, make_probe, pixels_of
+from pipeline.evaluation.robustness import CLEAN, RobustnessSample, make_robustness_sample, pixels_of
 from pipeline.features.backbone import make_backbone
 from pipeline.features.featurizer import Featurizer
 from pipeline.heads.fit import fit_head
@@ -66,13 +66,13 @@ def trained() -> tuple[HeadClassifier, ImageSet, FeatureSet]:
 Trained = tuple[HeadClassifier, ImageSet, FeatureSet]
 
 
-def probe(trained: Trained, count: int = 60) -> Probe:
+def sample(trained: Trained, count: int = 60) -> RobustnessSample:
     classifier, images, features = trained
-    return make_probe(pixels_of(classifier, sections()["featurize"], images, features), images, count)
+    return make_robustness_sample(pixels_of(classifier, sections()["featurize"], images, features), images, count)
 
 
 def test_accuracy_falls_with_eps_steps_and_restarts_to_nothing(trained: Trained) -> None:
-    found = list(probe(trained).attacked(sections()["evaluate"].attacks))
+    found = list(sample(trained).attacked(sections()["evaluate"].attacks))
     names = [CLEAN, "fgsm_eps_1", "fgsm_eps_8", "pgd_10_eps_8", "pgd_10_eps_8_restarts_2", "pgd_60_eps_60"]
     assert [one.variant for one in found] == names and {len(one) for one in found} == {60}
     accuracy = {one.variant: one.correct.mean() for one in found}
@@ -84,7 +84,7 @@ def test_accuracy_falls_with_eps_steps_and_restarts_to_nothing(trained: Trained)
 
 def test_clean_predictions_are_those_of_the_cached_features(trained: Trained) -> None:
     classifier, images, features = trained
-    (clean,) = probe(trained).attacked([])
+    (clean,) = sample(trained).attacked([])
     rows = [images.ids.tolist().index(each) for each in clean.ids.tolist()]
     cached = classifier.predict(features.take(np.array(rows)))
     np.testing.assert_allclose(clean.probabilities, cached.probabilities, atol=0.01)
@@ -95,7 +95,7 @@ def test_twice_gives_the_same_bytes(trained: Trained) -> None:
     chosen = sections()["evaluate"]
 
     def run() -> list[Predictions]:
-        seen = probe(trained, 20)
+        seen = sample(trained, 20)
         return [*seen.attacked(chosen.attacks[:3]), *seen.corrupted(chosen.corruptions, [3])]
 
     for one, other in zip(run(), run(), strict=True):
@@ -106,13 +106,13 @@ def test_another_backbone_than_that_of_the_features_is_refused(trained: Trained)
     classifier, images, features = trained
     other = replace(features, features=features.features[:][:, ::-1].copy())
     with pytest.raises(RecordError, match=r"does not give the cached features.*Run featurize again"):
-        probe((classifier, images, other))
+        sample((classifier, images, other))
     with pytest.raises(RecordError, match="different rows"):
-        probe((classifier, images.take(np.arange(10)), features))
+        sample((classifier, images.take(np.arange(10)), features))
 
 
 def test_corruptions_are_named_by_severity_and_the_harsh_ones_cost_accuracy(trained: Trained) -> None:
-    found = list(probe(trained).corrupted(["contrast", "impulse_noise"], [1, 5]))
+    found = list(sample(trained).corrupted(["contrast", "impulse_noise"], [1, 5]))
     assert [one.variant for one in found] == [CLEAN, "contrast_1", "contrast_5", "impulse_noise_1", "impulse_noise_5"]
     accuracy = {one.variant: one.correct.mean() for one in found}
     assert accuracy["clean"] > 0.9 > accuracy["impulse_noise_5"]
@@ -120,15 +120,15 @@ def test_corruptions_are_named_by_severity_and_the_harsh_ones_cost_accuracy(trai
 
 def test_the_temperature_is_part_of_the_attacked_classifier(trained: Trained) -> None:
     classifier, *sets = trained
-    (warm,) = probe((replace(classifier, temperature=3.0), *sets)).attacked([])
-    (plain,) = probe(trained).attacked([])
+    (warm,) = sample((replace(classifier, temperature=3.0), *sets)).attacked([])
+    (plain,) = sample(trained).attacked([])
     assert np.array_equal(warm.predicted, plain.predicted)
     assert warm.probabilities.max(axis=1).mean() < plain.probabilities.max(axis=1).mean()
 
 
 def test_the_classifier_itself_stays_where_it_is(trained: Trained) -> None:
     """On a GPU the attacked network lies there, while cached features are predicted here."""
-    seen = probe(trained).predict
+    seen = sample(trained).predict
     mine, theirs = seen.network.get_submodule("1").state_dict(), trained[0].head.state_dict()
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
     assert all(mine[name].data_ptr() != theirs[name].data_ptr() for name in theirs)

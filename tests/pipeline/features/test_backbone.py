@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cache.errors import InputError, ParamsError
 from pipeline.config.featurize import FeaturizeConfig
-from pipeline.config.section import parse
+from pipeline.config.shared.section import parse
 from pipeline.features.backbone import make_backbone, read_weights
 
 MINI, B0, SIZE = "efficientnet-mini", "efficientnet-b0", 32

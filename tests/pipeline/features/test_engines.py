@@ -11,7 +11,7 @@ from cache.errors import InputError, ParamsError
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.params import read_params
 from pipeline.features import tune
-from pipeline.features.engines import CACHED_PIXELS, Place, make_engine
+from pipeline.features.engines import CACHED_PIXELS, Placement, make_engine
 from pipeline.features.featurizer import Featurizer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +47,7 @@ def test_onnx_gives_the_same_bits_in_blocks_of_any_size(monkeypatch: pytest.Monk
     found = []
     for block in (1, 3, 16):
         monkeypatch.setattr("pipeline.features.engines.CACHED_PIXELS", block * 64**2)
-        found.append(make_engine("onnx", network, Place(CPU, 64, False))(images))
+        found.append(make_engine("onnx", network, Placement(CPU, 64, False))(images))
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
     assert CACHED_PIXELS // 64**2 == 16
 
@@ -66,7 +66,7 @@ def test_onnx_refuses_what_it_cannot_do(other: str) -> None:
 
 def test_onnx_on_a_gpu_that_auto_found_is_refused_in_a_line() -> None:
     with pytest.raises(ParamsError, match=r"onnx computes on the CPU.*found cuda.*featurize\.device to cpu"):
-        make_engine("onnx", nn.Flatten(), Place(torch.device("cuda"), 8, False))
+        make_engine("onnx", nn.Flatten(), Placement(torch.device("cuda"), 8, False))
 
 
 class Fickle(nn.Module):
@@ -87,7 +87,7 @@ class Unheard(nn.Module):
 @pytest.mark.parametrize(("network", "what"), [(Fickle(), "changes in ONNX"), (Unheard(), "cannot be had")])
 def test_networks_that_cannot_be_traced_are_refused(network: nn.Module, what: str) -> None:
     with pytest.raises(InputError, match=rf"({what}).*Set featurize\.engine"):
-        make_engine("onnx", network, Place(CPU, 8, False))
+        make_engine("onnx", network, Placement(CPU, 8, False))
 
 
 def test_tuning_measures_every_engine_and_names_the_fastest(monkeypatch: pytest.MonkeyPatch) -> None:

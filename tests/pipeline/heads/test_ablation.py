@@ -10,7 +10,8 @@ import pytest
 from cache.records import FeatureSet
 from pipeline.config.params import read_params
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.heads.ablation import TOGETHER, Worth, spread, worth_csv, worth_of_variants
+from pipeline.heads.ablation import TOGETHER, VariantGain, ablate_schedule, variant_gains_csv
+from pipeline.metrics.intervals import spread
 
 CLASSES = ("ant", "bee", "cow")
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,8 +43,8 @@ TRAIN = {"unaugmented": clouds(60, "unaugmented", 0, 3.0), "color_1": clouds(60,
 VAL = {"unaugmented": clouds(300, "valunaugmented", 2, 3.0)}
 
 
-def found(train: dict[str, FeatureSet], *phases: str) -> dict[str, Worth]:
-    return {one.variant: one for one in worth_of_variants(train, VAL, config(*phases), 2)}
+def found(train: dict[str, FeatureSet], *phases: str) -> dict[str, VariantGain]:
+    return {one.variant: one for one in ablate_schedule(train, VAL, config(*phases), 2)}
 
 
 def test_wrong_labels_harm_and_more_rows_do_not() -> None:
@@ -75,9 +76,9 @@ def test_samples_of_a_gan_may_be_fewer_or_more_than_photos(samples: int) -> None
 def test_where_it_cannot_be_told_nothing_is_trained(
     train: dict[str, Any], val: dict[str, Any], phases: list[str], seeds: int
 ) -> None:
-    assert worth_of_variants(train, val, config(*phases), seeds) == []
+    assert ablate_schedule(train, val, config(*phases), seeds) == []
 
 
 def test_table_has_a_column_for_each_class() -> None:
-    text = worth_csv([Worth("color_1", spread([0.01, 0.03]), np.array([0.5, -0.25, 0.0]))], CLASSES)
+    text = variant_gains_csv([VariantGain("color_1", spread([0.01, 0.03]), np.array([0.5, -0.25, 0.0]))], CLASSES)
     assert text == "variant,gain,deviation,ant,bee,cow\ncolor_1,0.02,0.014142,0.5,-0.25,0.0\n"

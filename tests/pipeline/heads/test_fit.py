@@ -10,7 +10,7 @@ import torch
 from cache.errors import DamagedFile, InputError, RecordError, StorageError
 from cache.records import FeatureSet
 from pipeline.config.params import read_params
-from pipeline.config.schedule import Phase, epochs_of
+from pipeline.config.shared.schedule import Phase, epochs_of
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.fit import fit_head, in_memory, statistics_of
 from pipeline.inference.classifier import HeadClassifier, load_classifier, save_classifier

@@ -11,12 +11,14 @@ import torch
 from cache.errors import InputError
 from cache.records import FeatureSet
 from pipeline.config.params import read_params
-from pipeline.config.schedule import Phase
+from pipeline.config.shared.schedule import Phase
 from pipeline.config.sweep import SweepConfig
 from pipeline.config.train_head import TrainHeadConfig
+from pipeline.heads.ablation import repeated, subsets
 from pipeline.heads.fit import fit_head
-from pipeline.heads.halving import Arena, fold_numbers, grid, make_arena, repeated, run_pass, subsets, winner
-from pipeline.heads.stack import Spec
+from pipeline.heads.halving import SweepData, make_sweep_data, run_pass
+from pipeline.heads.search import fold_numbers, grid, winner
+from pipeline.heads.stack import HeadSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("ant", "bee", "cow")
@@ -48,26 +50,24 @@ def config(*overrides: str) -> TrainHeadConfig:
     return found
 
 
-def arena(folds: torch.Tensor | None = None) -> Arena:
-    return make_arena(TRAIN, VAL if folds is None else {}, config(), folds)
+def data(folds: torch.Tensor | None = None) -> SweepData:
+    return make_sweep_data(TRAIN, VAL if folds is None else {}, config(), folds)
 
 
-SPECS = [Spec(hidden, lr, 0.01, 0.0, 0.1) for hidden in ((), (24,)) for lr in (0.003, 0.02)]
+SPECS = [HeadSpec(hidden, lr, 0.01, 0.0, 0.1) for hidden in ((), (24,)) for lr in (0.003, 0.02)]
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize("lr_schedule", ["constant", "onecycle"])
 def test_a_pass_gives_the_heads_that_training_one_after_another_gives(optimizer: str, lr_schedule: str) -> None:
     chosen = config(f"optimizer={optimizer}", f"lr_schedule={lr_schedule}")
-    for spec, outcome in zip(SPECS, run_pass(SPECS, arena(), chosen), strict=True):
+    for spec, trial in zip(SPECS, run_pass(SPECS, data(), chosen), strict=True):
         own = {"hidden": list(spec.hidden), "lr": spec.lr, "weight_decay": spec.weight_decay}
         alone = fit_head(TRAIN, VAL, chosen.model_copy(update=own))
-        assert outcome.spec == spec and outcome.head is not None
-        assert outcome.best_epoch == alone.best_epoch
-        assert outcome.val_accuracy == pytest.approx(alone.curves[alone.best_epoch - 1]["val_accuracy"], abs=1e-6)
-        for (name, mine), theirs in zip(
-            outcome.head.state_dict().items(), alone.head.state_dict().values(), strict=True
-        ):
+        assert trial.spec == spec and trial.head is not None
+        assert trial.best_epoch == alone.best_epoch
+        assert trial.val_accuracy == pytest.approx(alone.curves[alone.best_epoch - 1]["val_accuracy"], abs=1e-6)
+        for (name, mine), theirs in zip(trial.head.state_dict().items(), alone.head.state_dict().values(), strict=True):
             torch.testing.assert_close(
                 mine, theirs, rtol=2e-3, atol=2e-4, msg=lambda text, name=name: f"{name}: {text}"
             )
@@ -76,20 +76,20 @@ def test_a_pass_gives_the_heads_that_training_one_after_another_gives(optimizer:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 def test_a_gpu_trains_heads_that_are_as_good() -> None:
     chosen = config("device=cuda")
-    place = make_arena(TRAIN, VAL, chosen)
+    place = make_sweep_data(TRAIN, VAL, chosen)
     specs = [replace(spec, dropout=0.1 * bool(spec.hidden), mixup=0.2) for spec in SPECS]
-    for spec, outcome in zip(SPECS, run_pass(SPECS, place, chosen), strict=True):
+    for spec, trial in zip(SPECS, run_pass(SPECS, place, chosen), strict=True):
         alone = fit_head(TRAIN, VAL, chosen.model_copy(update={"hidden": list(spec.hidden), "lr": spec.lr}))
-        assert outcome.head is not None and outcome.head.mean.device.type == alone.head.mean.device.type == "cpu"
-        assert outcome.val_accuracy == pytest.approx(alone.curves[alone.best_epoch - 1]["val_accuracy"], abs=0.05)
+        assert trial.head is not None and trial.head.mean.device.type == alone.head.mean.device.type == "cpu"
+        assert trial.val_accuracy == pytest.approx(alone.curves[alone.best_epoch - 1]["val_accuracy"], abs=0.05)
     assert [one.val_accuracy for one in run_pass(specs, place, chosen)] == [
         one.val_accuracy for one in run_pass(specs, place, chosen)
     ]
 
 
 def test_company_changes_nothing() -> None:
-    alone = [run_pass([spec], arena(), config())[0] for spec in SPECS]
-    together = run_pass(SPECS, arena(), config())
+    alone = [run_pass([spec], data(), config())[0] for spec in SPECS]
+    together = run_pass(SPECS, data(), config())
     for one, other in zip(alone, together, strict=True):
         assert one.val_accuracy == pytest.approx(other.val_accuracy, abs=0.006)
         assert one.val_loss == pytest.approx(other.val_loss, rel=1e-3)
@@ -97,30 +97,30 @@ def test_company_changes_nothing() -> None:
 
 def test_the_same_pass_twice_gives_the_same_bits() -> None:
     specs = [replace(spec, dropout=0.3, mixup=0.4) for spec in SPECS]
-    once, again = (run_pass(specs, arena(), config()) for _ in range(2))
+    once, again = (run_pass(specs, data(), config()) for _ in range(2))
     assert [one.val_loss for one in once] == [one.val_loss for one in again]
     assert len({one.val_loss for one in once}) == len(specs)
 
 
 def test_dropout_mixup_and_smoothing_make_heads_less_sure() -> None:
-    plain = Spec((24,), 0.01, 0.0, 0.0, 0.0)
+    plain = HeadSpec((24,), 0.01, 0.0, 0.0, 0.0)
     others = [replace(plain, dropout=0.6), replace(plain, mixup=1.0), replace(plain, label_smoothing=0.4)]
     rows = torch.from_numpy(np.asarray(VAL["unaugmented"].features[:])).float()
     confidence = []
-    for outcome in run_pass([plain, *others], arena(), config("schedule=[unaugmented x 8]")):
-        assert outcome.head is not None
-        confidence.append(float(torch.softmax(outcome.head(rows), dim=1).amax(dim=1).mean().detach()))
+    for trial in run_pass([plain, *others], data(), config("schedule=[unaugmented x 8]")):
+        assert trial.head is not None
+        confidence.append(float(torch.softmax(trial.head(rows), dim=1).amax(dim=1).mean().detach()))
     assert all(each < confidence[0] - 0.02 for each in confidence[1:])
 
 
 def test_halving_drops_the_worst_after_each_phase_and_finds_the_same_winner() -> None:
-    specs = [Spec(hidden, lr, 0.01, 0.0, 0.0) for hidden in ((), (24,)) for lr in (1e-6, 1e-5, 0.003, 0.02)]
+    specs = [HeadSpec(hidden, lr, 0.01, 0.0, 0.0) for hidden in ((), (24,)) for lr in (1e-6, 1e-5, 0.003, 0.02)]
     seen: list[int] = []
-    halved = run_pass(specs, arena(), config(), keep=0.5, advance=seen.append)
+    halved = run_pass(specs, data(), config(), keep=0.5, advance=seen.append)
     assert sorted(one.epochs for one in halved) == [2] * 4 + [4] * 2 + [5] * 2
     assert sum(seen) == 310 * (8 * 2 + 4 * 2 + 2 * 1)
     assert all((one.head is None) == (one.epochs < 5) for one in halved)
-    whole = winner(run_pass(specs, arena(), config()))
+    whole = winner(run_pass(specs, data(), config()))
     assert winner(halved).val_accuracy >= whole.val_accuracy - 0.02
 
 
@@ -128,9 +128,9 @@ def test_halving_drops_the_worst_after_each_phase_and_finds_the_same_winner() ->
 def test_what_halving_keeps_goes_on_as_if_nothing_had_been_dropped(optimizer: str) -> None:
     """The survivors' own moments go with them, though those of one learning rate and decay stand together anew."""
     rates = [(0.02, 0.1), (0.003, 0.1), (0.003, 0.1), (1e-5, 0.1), (0.003, 0.0), (1e-5, 0.0), (0.02, 0.0), (1e-5, 0.0)]
-    specs = [Spec((24,), lr, decay, 0.0, 0.1, seed=number) for number, (lr, decay) in enumerate(rates)]
+    specs = [HeadSpec((24,), lr, decay, 0.0, 0.1, seed=number) for number, (lr, decay) in enumerate(rates)]
     chosen = config(f"optimizer={optimizer}")
-    whole, halved = run_pass(specs, arena(), chosen), run_pass(specs, arena(), chosen, keep=0.5)
+    whole, halved = run_pass(specs, data(), chosen), run_pass(specs, data(), chosen, keep=0.5)
     kept = [(one, other) for one, other in zip(whole, halved, strict=True) if other.head is not None]
     assert len(kept) == 2
     for one, other in kept:
@@ -140,12 +140,12 @@ def test_what_halving_keeps_goes_on_as_if_nothing_had_been_dropped(optimizer: st
 
 
 def test_a_diverging_head_is_the_worst_and_disturbs_no_other() -> None:
-    sane = Spec((24,), 0.01, 0.0, 0.0, 0.0)
+    sane = HeadSpec((24,), 0.01, 0.0, 0.0, 0.0)
     wild = replace(sane, lr=1e30)
-    first, second = run_pass([wild, sane], arena(), config("optimizer=sgd"))
+    first, second = run_pass([wild, sane], data(), config("optimizer=sgd"))
     assert first.val_accuracy < second.val_accuracy and winner([first, second]).spec == sane
     with pytest.raises(InputError, match=r"every head diverged.*Lower sweep\.lr"):
-        winner(run_pass([wild], arena(), config("optimizer=sgd")))
+        winner(run_pass([wild], data(), config("optimizer=sgd")))
 
 
 def test_a_fold_is_never_trained_on() -> None:
@@ -155,8 +155,8 @@ def test_a_fold_is_never_trained_on() -> None:
     folds = fold_numbers(train, 3, seed=0)
     assert folds.bincount().tolist() == [100, 100, 100]
     chosen = config("schedule=[unaugmented x 40]", "lr=0.01")
-    place = make_arena({"unaugmented": train}, {}, chosen, folds)
-    specs = [Spec((64,), 0.01, 0.0, 0.0, 0.0, fold=fold) for fold in range(3)]
+    place = make_sweep_data({"unaugmented": train}, {}, chosen, folds)
+    specs = [HeadSpec((64,), 0.01, 0.0, 0.0, 0.0, fold=fold) for fold in range(3)]
     found = run_pass(specs, place, chosen)
     assert [one.spec.fold for one in found] == [0, 1, 2]
     assert max(one.val_accuracy for one in found) < 0.5
@@ -171,19 +171,19 @@ def test_folds_spread_classes_and_refuse_gan_variants() -> None:
     assert np.ptp(counts, axis=0).max() <= 1
     gan = {**TRAIN, "gan_1": features(310, "gan_1")}
     with pytest.raises(InputError, match="a GAN's variant cannot be cross-validated"):
-        make_arena(gan, {}, config().model_copy(update={"schedule": [Phase("gan_1", 1)]}), folds)
+        make_sweep_data(gan, {}, config().model_copy(update={"schedule": [Phase("gan_1", 1)]}), folds)
 
 
 def test_without_val_or_folds_there_is_nothing_to_choose_by() -> None:
     with pytest.raises(InputError, match=r"chooses on val.*Set prepare\.val, or sweep\.folds"):
-        make_arena(TRAIN, {}, config())
+        make_sweep_data(TRAIN, {}, config())
 
 
 def test_a_head_that_may_not_see_a_variant_trains_on_unaugmented_instead() -> None:
-    everything = Spec((), 0.01, 0.0, 0.0, 0.0)
+    everything = HeadSpec((), 0.01, 0.0, 0.0, 0.0)
     none, all_of = replace(everything, variants=frozenset()), replace(everything, variants=frozenset({"color_1"}))
-    found = run_pass([everything, none, all_of], arena(), config())
-    plain = run_pass([everything], arena(), config("schedule=[unaugmented x 5]"))[0]
+    found = run_pass([everything, none, all_of], data(), config())
+    plain = run_pass([everything], data(), config("schedule=[unaugmented x 5]"))[0]
     assert found[0].val_loss == pytest.approx(found[2].val_loss, rel=1e-4)
     assert found[1].val_loss == pytest.approx(plain.val_loss, rel=1e-3)
     assert abs(found[0].val_loss - found[1].val_loss) > 1e-3

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.heads.optim import Descent, paces
+from pipeline.heads.optim import FusedOptimizer, lr_factors
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,8 +36,8 @@ def test_steps_are_those_of_torch_s_own_classes(optimizer: str, schedule: str, s
     theirs = [tensor.clone().requires_grad_() for tensor in start]
     ours = [tensor.clone() for tensor in start]
     expected, scheduler = torch_s_own(optimizer, schedule, steps, theirs)
-    descent = Descent(ours, optimizer, 0.01)
-    for factor, momentum in paces(schedule, steps):
+    optimizer = FusedOptimizer(ours, optimizer, 0.01)
+    for factor, momentum in lr_factors(schedule, steps):
         group = expected.param_groups[0]
         assert 0.1 * factor == pytest.approx(group["lr"], rel=1e-6, abs=1e-9)
         assert momentum == pytest.approx(group.get("momentum") or group["betas"][0])
@@ -46,7 +46,7 @@ def test_steps_are_those_of_torch_s_own_classes(optimizer: str, schedule: str, s
             tensor.grad = gradient.clone()
         expected.step()
         scheduler.step()
-        descent.step(gradients, 0.1 * factor, momentum)
+        optimizer.step(gradients, 0.1 * factor, momentum)
     for own, other in zip(ours, theirs, strict=True):
         assert torch.allclose(own, other.detach(), rtol=1e-5, atol=1e-6)
 
@@ -55,8 +55,8 @@ def test_steps_are_those_of_torch_s_own_classes(optimizer: str, schedule: str, s
 def test_a_gradient_of_other_strides_is_taken_for_what_it_is(optimizer: str) -> None:
     gradient = torch.randn(4, 6, generator=torch.Generator().manual_seed(1))
     plain, turned = torch.ones(4, 6), torch.ones(4, 6)
-    Descent([plain], optimizer, 0.0).step([gradient], 0.1, 0.9)
-    Descent([turned], optimizer, 0.0).step([gradient.T.contiguous().T], 0.1, 0.9)
+    FusedOptimizer([plain], optimizer, 0.0).step([gradient], 0.1, 0.9)
+    FusedOptimizer([turned], optimizer, 0.0).step([gradient.T.contiguous().T], 0.1, 0.9)
     assert torch.equal(plain, turned)
 
 
@@ -79,6 +79,9 @@ print("torch._dynamo" in sys.modules, "sympy" in sys.modules)
 
 
 def test_judging_a_head_does_not_wait_for_torchvision_to_be_imported() -> None:
-    code = "import sys, pipeline.inference.bundle, pipeline.evaluation.evaluate, pipeline.evaluation.robustness; print('torchvision' in sys.modules)"
+    code = (
+        "import sys, pipeline.inference.bundle, pipeline.evaluation.evaluate, pipeline.evaluation.robustness\n"
+        "print('torchvision' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False"]

@@ -11,10 +11,11 @@ from scipy.linalg import sqrtm
 from cache.errors import InputError
 from cache.records import FeatureSet
 from pipeline.config.params import read_params
-from pipeline.config.schedule import Phase
+from pipeline.config.shared.schedule import Phase
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.fit import fit_head
-from pipeline.heads.sample_filter import frechet, judge_samples, keep_convincing
+from pipeline.heads.sample_filter import keep_convincing
+from pipeline.metrics.sample_quality import frechet, judge_samples
 
 ROOT = Path(__file__).resolve().parents[2]
 

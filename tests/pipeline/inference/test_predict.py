@@ -8,10 +8,9 @@ import pytest
 from bundles import CLASSES, tiny_bundle
 
 from cache.errors import InputError
-from pipeline.evaluation.tables import predictions_csv, submission_csv
 from pipeline.inference import predict
 from pipeline.inference.bundle import Bundle
-from pipeline.inference.predict import images_of, label_of, predict_files
+from pipeline.inference.predict import images_of, label_of, predict_files, predictions_csv, submission_csv
 
 
 @pytest.fixture(scope="module")

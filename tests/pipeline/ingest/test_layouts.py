@@ -1,7 +1,7 @@
 import pytest
 
 from cache.errors import InputError
-from pipeline.ingest.layouts import arrange, read_annotations
+from pipeline.ingest.layouts import match_layout, read_annotations
 
 TINY = [
     *(f"tiny/train/{wnid}/images/{wnid}_{n}.JPEG" for wnid in ("n01", "n02") for n in range(2)),
@@ -12,10 +12,10 @@ NOTES = {"tiny/val/val_annotations.txt": "val_0.JPEG\tn02\t0\t0\t9\t9\nval_1.JPE
 
 
 def by_name(names: list[str], wanted: set[str], notes: dict[str, str] | None = None) -> dict[str, tuple[str, int]]:
-    places = arrange(names, notes or {}, wanted)
+    layout = match_layout(names, notes or {}, wanted)
     return {
-        name: (places.classes[label], int(held))
-        for name, label, held in zip(places.names, places.labels, places.held, strict=True)
+        name: (layout.classes[label], int(held))
+        for name, label, held in zip(layout.names, layout.labels, layout.held, strict=True)
     }
 
 
@@ -39,20 +39,20 @@ def test_train_and_test_folders_are_official_splits() -> None:
 
 
 def test_tiny_imagenet_validation_images_are_the_official_test() -> None:
-    places = arrange(TINY, NOTES, {"train", "test"})
+    layout = match_layout(TINY, NOTES, {"train", "test"})
     assert by_name(TINY, {"train", "test"}, NOTES)["val/images/val_0.JPEG"] == ("n02", 2)
-    assert places.unplaced == {"val/images/val_2.JPEG": "lies in no class folder"}
-    assert places.left_out == {"unlabelled": 1}
+    assert layout.unplaced == {"val/images/val_2.JPEG": "lies in no class folder"}
+    assert layout.left_out == {"unlabelled": 1}
 
 
 def test_official_splits_that_are_not_asked_for_are_left_out_and_counted() -> None:
-    places = arrange(TINY, NOTES, {"train"})
-    assert (len(places.names), places.left_out) == (4, {"test": 3, "unlabelled": 1})
+    layout = match_layout(TINY, NOTES, {"train"})
+    assert (len(layout.names), layout.left_out) == (4, {"test": 3, "unlabelled": 1})
 
 
 def test_images_outside_class_folders_are_named() -> None:
-    assert arrange(["a/1.png", "b/1.png", "c.png"], {}, {"train"}).unplaced == {"c.png": "lies in no class folder"}
-    beside = arrange(["train/a/1.png", "train/b/1.png", "train/2.png", "more/a/3.png"], {}, {"train"})
+    assert match_layout(["a/1.png", "b/1.png", "c.png"], {}, {"train"}).unplaced == {"c.png": "lies in no class folder"}
+    beside = match_layout(["train/a/1.png", "train/b/1.png", "train/2.png", "more/a/3.png"], {}, {"train"})
     assert set(beside.unplaced) == {"train/2.png", "more/a/3.png"}
 
 
@@ -72,7 +72,7 @@ def test_images_outside_class_folders_are_named() -> None:
 def test_what_fits_no_layout_is_refused(names: list[str], wanted: set[str], line: str) -> None:
     notes = NOTES if names is TINY else {}
     with pytest.raises(InputError, match=line):
-        arrange(names, notes, wanted)
+        match_layout(names, notes, wanted)
 
 
 def test_an_annotation_without_a_class_is_refused() -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from cache.errors import InputError, StorageError
-from pipeline.ingest.source import Gathered, ingest, list_source, publish, write_unreadable
+from pipeline.ingest.source import Source, ingest, list_source, publish, write_unreadable
 from pipeline.ingest.source import source as module
 
 
@@ -25,7 +25,7 @@ def scratch(tmp_path: Path) -> Path:
     return folder
 
 
-def read(source: Path, scratch: Path, wanted: tuple[str, ...] = ("train",)) -> Gathered:
+def read(source: Path, scratch: Path, wanted: tuple[str, ...] = ("train",)) -> Source:
     return ingest(str(source), 16, wanted, scratch, no_progress)
 
 

@@ -7,18 +7,17 @@ import numpy as np
 import pytest
 
 from cache.errors import RecordError
-from pipeline.evaluation.tables import error_tables, metrics_json, per_class_csv, variant_order
+from pipeline.config.shared.variants import variant_order
+from pipeline.evaluation.tables import error_tables, metrics_json, per_class_csv
 from pipeline.metrics.csv_text import to_csv
+from pipeline.metrics.intervals import Interval, accuracy_interval, paired_interval
 from pipeline.metrics.predictions import Predictions
 from pipeline.metrics.scores import (
     ConfusedPair,
-    Interval,
     Mistake,
-    accuracy_interval,
     confident_mistakes,
     confused_pairs,
     evaluate,
-    paired_interval,
     size_correlation,
 )
 
@@ -40,26 +39,26 @@ SIX_OF_TEN = predict([0, 0, 0, 0, 1, 1, 1, 2, 2, 2], [0, 0, 0, 1, 1, 1, 0, 2, 0,
 
 
 def test_accuracies_and_their_wilson_intervals() -> None:
-    report = evaluate(SIX_OF_TEN, 0.95)
-    assert (report.n, report.variant) == (10, "unaugmented")
+    scores = evaluate(SIX_OF_TEN, 0.95)
+    assert (scores.n, scores.variant) == (10, "unaugmented")
     # Wilson at z = 1.959964: (p + z^2/2n +- z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n)
-    assert report.top1.value == 0.6
-    assert report.top1.low == pytest.approx(0.312674, abs=1e-6)
-    assert report.top1.high == pytest.approx(0.831820, abs=1e-6)
-    assert report.top5.value == 1.0
+    assert scores.top1.value == 0.6
+    assert scores.top1.low == pytest.approx(0.312674, abs=1e-6)
+    assert scores.top1.high == pytest.approx(0.831820, abs=1e-6)
+    assert scores.top5.value == 1.0
 
 
 def test_scores_per_class() -> None:
-    a, b, c = evaluate(SIX_OF_TEN, 0.95).classes
+    a, b, c = evaluate(SIX_OF_TEN, 0.95).per_class
     assert (a.name, a.support, a.precision, a.recall, a.f1) == ("a", 4, 3 / 6, 3 / 4, 0.6)
     assert (b.name, b.support, b.precision, b.recall, b.f1) == ("b", 3, 2 / 3, 2 / 3, 2 / 3)
     assert (c.name, c.support, c.precision, c.recall, c.f1) == ("c", 3, 1.0, 1 / 3, 0.5)
 
 
 def test_macro_f1_is_the_mean_over_classes_that_have_images() -> None:
-    report = evaluate(SIX_OF_TEN, 0.95)
-    assert report.macro_f1.value == pytest.approx((0.6 + 2 / 3 + 0.5) / 3)
-    assert report.macro_f1.low < report.macro_f1.value < report.macro_f1.high
+    scores = evaluate(SIX_OF_TEN, 0.95)
+    assert scores.macro_f1.value == pytest.approx((0.6 + 2 / 3 + 0.5) / 3)
+    assert scores.macro_f1.low < scores.macro_f1.value < scores.macro_f1.high
     without_c = evaluate(predict([0, 0, 1, 1], [0, 0, 1, 2]), 0.95)
     assert without_c.macro_f1.value == pytest.approx((1 + 2 / 3) / 2)
 
@@ -68,8 +67,8 @@ def test_top5_counts_the_five_likeliest() -> None:
     classes = tuple("abcdefg")
     ladder = np.array([[0.22, 0.2, 0.18, 0.16, 0.12, 0.08, 0.04]] * 7, dtype=np.float32)
     seven = Predictions(ladder, np.arange(7), np.array([b"x"] * 7, dtype="S64"), classes, "unaugmented")
-    report = evaluate(seven, 0.95)
-    assert (report.top1.value, report.top5.value) == (1 / 7, 5 / 7)
+    scores = evaluate(seven, 0.95)
+    assert (scores.top1.value, scores.top5.value) == (1 / 7, 5 / 7)
 
 
 def test_a_perfect_and_a_hopeless_classifier_stay_within_0_and_1() -> None:
@@ -121,10 +120,10 @@ def test_interval_reads_as_a_percentage() -> None:
 
 
 def test_confusion_is_actual_by_predicted_and_its_worst_pairs_come_first() -> None:
-    report = evaluate(SIX_OF_TEN, 0.95)
-    assert report.confusion.tolist() == [[3, 1, 0], [1, 2, 0], [2, 0, 1]]
-    assert confused_pairs(report, 2) == [ConfusedPair("c", "a", 2, 2 / 3), ConfusedPair("a", "b", 1, 1 / 4)]
-    assert [(pair.actual, pair.predicted) for pair in confused_pairs(report, 99)] == [
+    scores = evaluate(SIX_OF_TEN, 0.95)
+    assert scores.confusion.tolist() == [[3, 1, 0], [1, 2, 0], [2, 0, 1]]
+    assert confused_pairs(scores, 2) == [ConfusedPair("c", "a", 2, 2 / 3), ConfusedPair("a", "b", 1, 1 / 4)]
+    assert [(pair.actual, pair.predicted) for pair in confused_pairs(scores, 99)] == [
         ("c", "a"),
         ("a", "b"),
         ("b", "a"),
@@ -181,8 +180,8 @@ def test_pairing_different_images_is_refused() -> None:
 
 
 def test_metrics_have_flat_fixed_names() -> None:
-    report = evaluate(SIX_OF_TEN, 0.95)
-    metrics = json.loads(metrics_json({"test": [report], "attacked": []}, {"calibration": {"temperature": 1.5}}))
+    scores = evaluate(SIX_OF_TEN, 0.95)
+    metrics = json.loads(metrics_json({"test": [scores], "attacked": []}, {"calibration": {"temperature": 1.5}}))
     assert metrics["attacked"] == {} and metrics["calibration"] == {"temperature": 1.5}
     figures = metrics["test"]["unaugmented"]
     assert (figures["top1"], figures["n"], figures["ece"]) == (0.6, 10, 0.2)
@@ -190,25 +189,25 @@ def test_metrics_have_flat_fixed_names() -> None:
 
 
 def test_csv_tables_have_one_row_a_class_and_an_image() -> None:
-    report = evaluate(SIX_OF_TEN, 0.95)
-    assert per_class_csv([report], [7, 8, 9])["per_class.csv"].splitlines() == [
+    scores = evaluate(SIX_OF_TEN, 0.95)
+    assert per_class_csv([scores], [7, 8, 9])["per_class.csv"].splitlines() == [
         "variant,class,support,precision,recall,f1,taken_for,share,train",
         "unaugmented,a,4,0.5,0.75,0.6,b,0.25,7",
         "unaugmented,b,3,0.666667,0.666667,0.666667,a,0.333333,8",
         "unaugmented,c,3,1.0,0.333333,0.5,a,0.666667,9",
     ]
-    assert per_class_csv([report], [])["per_class.csv"].splitlines()[1].endswith(",")
+    assert per_class_csv([scores], [])["per_class.csv"].splitlines()[1].endswith(",")
 
 
 def test_f1_is_correlated_with_the_size_of_classes() -> None:
-    report = evaluate(SIX_OF_TEN, 0.95)  # F1 0.6, 0.667, 0.5
-    assert size_correlation(report, np.array([600, 667, 500])) == pytest.approx(1, abs=1e-4)
-    assert size_correlation(report, np.array([5, 5, 5])) is None
+    scores = evaluate(SIX_OF_TEN, 0.95)  # F1 0.6, 0.667, 0.5
+    assert size_correlation(scores, np.array([600, 667, 500])) == pytest.approx(1, abs=1e-4)
+    assert size_correlation(scores, np.array([5, 5, 5])) is None
 
 
 def test_error_tables_have_one_row_an_image_and_the_worst_pairs() -> None:
-    report = evaluate(SIX_OF_TEN, 0.95)
-    tables = error_tables([report], [SIX_OF_TEN], 1)
+    scores = evaluate(SIX_OF_TEN, 0.95)
+    tables = error_tables([scores], [SIX_OF_TEN], 1)
     assert tables["confusion.csv"].splitlines()[:5] == ["actual,predicted", "a,a", "a,a", "a,a", "a,b"]
     assert tables["confused.csv"] == "actual,predicted,count,share\nc,a,2,0.666667\n"
     assert tables["mistakes.csv"].splitlines()[1] == f"3,{3:064x},a,b,0.8"

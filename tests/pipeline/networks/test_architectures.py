@@ -14,8 +14,8 @@ from torch.nn import functional
 from torchvision import models
 
 from cache.errors import ParamsError
-from pipeline.config.networks import NetworkConfig, network_of
 from pipeline.config.recipe import read_recipe
+from pipeline.config.shared.networks import NetworkConfig, network_of
 from pipeline.networks.blocks import ACTIVATIONS, ATTENTION, NORMS, Cbam, PreActivationBlock, SpatialPyramid, Swish
 from pipeline.networks.factory import count_parameters, make_network
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pages import CLASSES, EVIL, findings
+from pages import CLASSES, EVIL, results
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from pipeline.report.run_report import render_report
@@ -25,7 +25,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "index.html"
-    path.write_text(render_report(findings()), encoding="utf-8")
+    path.write_text(render_report(results()), encoding="utf-8")
     return path
 
 

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from pages import EVIL, findings, images
+from pages import EVIL, images, results
 from PIL import Image
 
 from cache.errors import DamagedFile
@@ -53,14 +53,14 @@ class Page(HTMLParser):
 
 
 def test_page_shows_what_each_variant_is_worth() -> None:
-    page = Page(render_report(findings()))
+    page = Page(render_report(results()))
     assert "color_1 +1.2 0.4 <script>alert('x')</script> (+12.5) cat (−25.0)" in page.text
-    without = {name: text for name, text in findings().texts.items() if name != "evaluate/variants.csv"}
-    assert "What each cached variant bought" not in render_report(findings(texts=without))
+    without = {name: text for name, text in results().texts.items() if name != "evaluate/variants.csv"}
+    assert "What each cached variant bought" not in render_report(results(texts=without))
 
 
 def test_page_shows_the_figures_with_their_intervals() -> None:
-    text = Page(render_report(findings())).text
+    text = Page(render_report(results())).text
     assert "75.0 % top-1 on test 95 % interval 65.0 % to 85.0 %" in text
     assert "75.0 % top-1 on val" in text
     assert "18 images 6 train, 6 val, 6 test" in text
@@ -68,15 +68,15 @@ def test_page_shows_the_figures_with_their_intervals() -> None:
 
 
 def test_page_says_when_the_weights_are_random() -> None:
-    random, given = (findings().featurize.model_copy(update={"weights": name}) for name in ("random", "b0.safetensors"))
-    assert "weights are random" in Page(render_report(findings(featurize=random))).text
-    trained = Page(render_report(findings(featurize=given))).text
+    random, given = (results().featurize.model_copy(update={"weights": name}) for name in ("random", "b0.safetensors"))
+    assert "weights are random" in Page(render_report(results(featurize=random))).text
+    trained = Page(render_report(results(featurize=given))).text
     assert "weights are random" not in trained
     assert "weights b0.safetensors" in trained
 
 
 def test_class_names_and_file_names_cannot_run_as_script() -> None:
-    page = render_report(findings())
+    page = render_report(results())
     assert EVIL not in page
     parsed = Page(page)
     assert [attributes for tag, attributes in parsed.tags if tag == "script"] == [{}]  # our own, named by its hash
@@ -85,7 +85,7 @@ def test_class_names_and_file_names_cannot_run_as_script() -> None:
 
 
 def test_page_fetches_nothing() -> None:
-    page = render_report(findings())
+    page = render_report(results())
     assert not re.search(r"https?://|url\(|@import|=\"//", page)
     for tag, attributes in Page(page).tags:
         for name in ("src", "href", "srcset", "action", "data", "poster"):
@@ -100,7 +100,7 @@ def test_page_fetches_nothing() -> None:
 
 
 def test_corruptions_calibration_confusion_and_near_duplicates_are_told() -> None:
-    text = Page(render_report(findings())).text
+    text = Page(render_report(results())).text
     assert "75.0 % as they are, 37.5 % on average" in text and "jpeg 37.5 % 50.0 % 25.0 %" in text
     assert "12.5 % , without the temperature of 1.25 that val gave 25.0 %" in text.replace("%,", "% ,")
     assert "85.0 % sure 33.3 % right, 3 images" in text
@@ -110,7 +110,7 @@ def test_corruptions_calibration_confusion_and_near_duplicates_are_told() -> Non
 
 
 def test_equal_findings_give_equal_pages() -> None:
-    assert render_report(findings()) == render_report(findings())
+    assert render_report(results()) == render_report(results())
 
 
 def test_gallery_shows_siblings_under_their_source_by_id() -> None:
@@ -152,8 +152,8 @@ def test_the_page_stays_under_ten_megabytes_however_noisy_its_pictures() -> None
     noise = generator.integers(0, 256, size=(24, 128, 128, 3), dtype=np.uint8)
     one = replace(images(rows=24), images=noise)
     many = {"val": one, **{f"val-spatial_{draw}": replace(one, variant=f"spatial_{draw}") for draw in range(1, 10)}}
-    report = findings().report.model_copy(update={"samples": 24})
-    page = render_report(findings(images=many, report=report))
+    report = results().report.model_copy(update={"samples": 24})
+    page = render_report(results(images=many, report=report))
     assert page.count("<img") == 240
     assert 3e6 < len(page) < 1e7
     assert [choose_side(count) for count in (1, 91, 92, 10_000)] == [128, 128, 96, 32]
@@ -161,7 +161,7 @@ def test_the_page_stays_under_ten_megabytes_however_noisy_its_pictures() -> None
 
 @pytest.mark.parametrize("missing", ["everything", "val", "test", "curves"])
 def test_page_stands_without(missing: str) -> None:
-    whole = findings()
+    whole = results()
     kept = {
         "everything": replace(whole, images={}, texts={}),
         "val": replace(whole, images={"train": images(), "train-color_1": images("color_1"), "test": images()}),
@@ -179,28 +179,28 @@ def test_page_stands_without(missing: str) -> None:
 
 
 def test_time_and_cache_hits_are_listed_in_the_pipelines_order_without_the_page_itself() -> None:
-    text = Page(render_report(findings())).text
+    text = Page(render_report(results())).text
     assert "prepare 2.0 s 10 5 – done featurize 4.0 s 20 5 75.0 % 2.5 MB <b>" in text
     assert "the last page" not in text
 
 
 def test_weakest_class_comes_first_and_only_unaugmented_counts() -> None:
-    text = Page(render_report(findings())).text
+    text = Page(render_report(results())).text
     assert f"trained on {EVIL} 4 50.0 % 25.0 % 33.3 % cat 75.0 % 3 cat 2 100.0 % 100.0 % 100.0 % 0.0 % 3" in text
     assert "F1 with the number of training images is 0.16" in text
 
 
 def test_recipes_that_are_equal_are_shown_once() -> None:
-    text = Page(render_report(findings())).text
+    text = Page(render_report(results())).text
     assert text.count('{ "made": "unaugmented" }') == 1
     assert "unaugmented images" in text
 
 
 def test_a_damaged_json_is_refused_by_name() -> None:
     with pytest.raises(DamagedFile, match=r"evaluate/metrics\.json: not JSON"):
-        render_report(findings(texts={"evaluate/metrics.json": "{"}))
+        render_report(results(texts={"evaluate/metrics.json": "{"}))
     with pytest.raises(DamagedFile, match=r"prepare/manifest\.json: not a JSON object"):
-        render_report(findings(texts={"prepare/manifest.json": "[]"}))
+        render_report(results(texts={"prepare/manifest.json": "[]"}))
 
 
 def test_ticks_are_round_and_hold_the_range() -> None:

@@ -15,9 +15,9 @@ from cache.reader import read_images
 from cache.records import ImageSet
 from cache.writer import write_images
 from pipeline.config.recipe import Recipe, read_recipe, recipe_names
-from pipeline.inference.classifier import ModelClassifier, load_classifier, save_classifier
+from pipeline.inference.classifier import ModelClassifier, load_classifier, make_model_classifier, save_classifier
 from pipeline.training import trainer as module
-from pipeline.training.fit import ModelFit, fit_model, model_classifier
+from pipeline.training.fit import ModelFit, fit_model
 
 SETS = {"train": coloured(48, 1), "val": coloured(30, 2)}
 
@@ -161,7 +161,7 @@ def test_adversarial_training_with_norms_of_its_own_leaves_one_network() -> None
 
 def test_inputs_are_brought_to_the_recipes_size() -> None:
     found = fit(recipe(size=8))
-    assert found.size == 8 and model_classifier(found, SETS["train"].classes, "x", recipe(size=8)).pixels.size == 8
+    assert found.size == 8 and found.describe("x", recipe(size=8))["size"] == 8
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,9 @@ def test_a_network_beyond_its_limit_is_refused() -> None:
 
 def test_a_saved_model_predicts_the_same(tmp_path: Path) -> None:
     chosen = recipe()
-    classifier = model_classifier(fit(chosen), SETS["train"].classes, "plain", chosen)
+    fitted = fit(chosen)
+    made_by = fitted.describe("plain", chosen)
+    classifier = make_model_classifier(fitted.network, SETS["train"].classes, made_by, fitted.temperature)
     save_classifier(tmp_path, classifier)
     found, expected = load_classifier(tmp_path), classifier.predict(SETS["val"])
     assert isinstance(found, ModelClassifier) and found.recipe == classifier.recipe

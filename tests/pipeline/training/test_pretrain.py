@@ -11,11 +11,11 @@ from cache.errors import InputError, ParamsError
 from cache.records import ImageSet
 from pipeline.config.params import read_params
 from pipeline.config.pretrain import PretrainConfig
-from pipeline.features.backbone import make_backbone, make_efficientnet
-from pipeline.networks.adversarial import Attack
-from pipeline.networks.auxiliary import sharing_weights
+from pipeline.features.backbone import make_backbone
+from pipeline.networks.adversarial import Attack, sharing_weights
+from pipeline.networks.efficientnet import make_efficientnet
 from pipeline.training import pretrain as module
-from pipeline.training.pretrain import Pixels, measure, pretrain, random_crops, saved_backbone, saved_network
+from pipeline.training.pretrain import ImageBatches, measure, pretrain, random_crops, saved_backbone, saved_network
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = "efficientnet:0.25x0.2/1"
@@ -145,7 +145,7 @@ def test_half_of_the_crops_are_mirrored() -> None:
 def test_an_attack_lowers_accuracy_to_nothing_as_it_grows() -> None:
     images = coloured(60, 1)
     trained = pretrain(images, None, make_config("epochs=12"))
-    rows = Pixels(torch.from_numpy(images.images[:]).permute(0, 3, 1, 2), torch.from_numpy(images.labels))
+    rows = ImageBatches(torch.from_numpy(images.images[:]).permute(0, 3, 1, 2), torch.from_numpy(images.labels))
     accuracies = [measure(trained.network, rows, 24, Attack(eps, eps / 4, 10))[1] for eps in (0, 20, 120)]
     assert accuracies == sorted(accuracies, reverse=True)
     assert accuracies[0] > 0.9 and accuracies[2] < 0.1

@@ -9,8 +9,8 @@ import yaml
 
 from cache.errors import ParamsError
 from pipeline.config import recipe as module
-from pipeline.config.networks import ResNetV2Config, WideResNetConfig
 from pipeline.config.recipe import FOLDER, AugmentationConfig, Recipe, read_recipe, recipe_names
+from pipeline.config.shared.networks import ResNetV2Config, WideResNetConfig
 from pipeline.networks.factory import count_parameters, make_network
 
 NAMES = recipe_names()

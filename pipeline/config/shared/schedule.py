@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer
 
-GAN = "gan_"  # variants that a GAN made: rows of their own, none of which is a photo
 PHASE = re.compile(r"(?P<variant>[a-z][a-z0-9_]*) x (?P<epochs>[1-9][0-9]*)")
 
 

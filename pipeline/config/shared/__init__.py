@@ -1,0 +1,1 @@
+"""What several sections speak of: sections as such, variants, schedules and networks."""

@@ -1,0 +1,111 @@
+"""Intervals: Wilson for accuracies, bootstrap over images for differences and macro F1, spread over seeds or folds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cache.errors import RecordError
+from cache.layout import Array
+from pipeline.metrics.predictions import Predictions
+
+RESAMPLES = 1000  # a percentile of macro F1 costs a confusion matrix each
+PAIRED_RESAMPLES = 20_000  # those of a difference cost next to nothing
+BOOTSTRAP_SEED = 0  # one seed for all, so equal predictions always get equal intervals
+CHUNK_CELLS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure and the interval that holds it at the chosen confidence."""
+
+    value: float
+    low: float
+    high: float
+
+    def percent(self) -> str:
+        """Such as `71.9 % [70.6, 73.1]`."""
+        return f"{100 * self.value:.1f} % [{100 * self.low:.1f}, {100 * self.high:.1f}]"
+
+
+def accuracy_interval(right: int, n: int, confidence: float) -> Interval:
+    """The share right / n with Wilson's interval. Raises RecordError unless 0 <= right <= n and n > 0."""
+    from scipy.stats import binomtest
+
+    if not 0 <= right <= n or n == 0:
+        raise RecordError("not a share", expected="0 <= right <= n and n > 0", found=f"{right} of {n}")
+    bounds = binomtest(right, n).proportion_ci(confidence, method="wilson")
+    return Interval(right / n, float(bounds.low), float(bounds.high))
+
+
+def macro_f1_interval(confusion: Array, confidence: float) -> Interval:
+    """Macro F1 over the classes that have images, and its bootstrap interval.
+
+    Drawing n images anew is drawing the confusion matrix's cells from a multinomial, so no image is touched.
+    """
+    from scipy.sparse import csr_array
+
+    n, c = int(confusion.sum()), len(confusion)
+    actual, predicted = np.nonzero(confusion)
+    cells = confusion[actual, predicted]  # [k], k <= n
+    ones, numbers = np.ones(len(cells), dtype=np.int64), np.arange(len(cells))
+    by_actual = csr_array((ones, (numbers, actual)), shape=(len(cells), c))
+    by_predicted = csr_array((ones, (numbers, predicted)), shape=(len(cells), c))
+    on_diagonal = csr_array(((actual == predicted).astype(np.int64), (numbers, actual)), shape=(len(cells), c))
+
+    def macro_f1(counts: Array) -> Array:  # [b, k] -> [b]
+        support, right = counts @ by_actual, counts @ on_diagonal  # [b, c]
+        f1 = 2 * right / np.maximum(support + counts @ by_predicted, 1)
+        return np.asarray((f1 * (support > 0)).sum(axis=1) / (support > 0).sum(axis=1))
+
+    generator = np.random.default_rng(BOOTSTRAP_SEED)
+    step = max(1, CHUNK_CELLS // max(len(cells), c))
+    sizes = [min(step, RESAMPLES - start) for start in range(0, RESAMPLES, step)]
+    drawn = np.concatenate([macro_f1(generator.multinomial(n, cells / n, size=size)) for size in sizes])
+    value = float(macro_f1(cells[None])[0])
+    # F1 is biased in small samples, and more so in samples of samples: reflecting the percentiles takes that out.
+    low, high = np.clip(2 * value - _bounds(drawn, confidence)[::-1], 0, 1)
+    return Interval(value, float(low), float(high))
+
+
+def _bounds(drawn: Array, confidence: float) -> Array:
+    return np.asarray(np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2]))
+
+
+def paired_interval(a: Sequence[Predictions], b: Sequence[Predictions], confidence: float) -> Interval:
+    """By how much a's accuracy exceeds b's on the same images, each averaged over its seeds.
+
+    One Predictions a seed. The interval is a bootstrap over images, each drawn with all its predictions: it says what
+    other images would change, not what other seeds would. Raises RecordError where rows differ.
+    """
+    if not a or not b or len(a[0]) == 0:
+        raise RecordError("nothing to compare", expected="predictions of at least one image on each side")
+    for other in [*a, *b]:
+        if not np.array_equal(other.ids, a[0].ids) or not np.array_equal(other.labels, a[0].labels):
+            raise RecordError("predictions are of different rows", expected="the same ids and labels in the same order")
+    # Images that count alike are drawn as one: [n] differences have few distinct values.
+    right_a, right_b = (np.sum([one.correct for one in side], axis=0) for side in (a, b))
+    gains, counts = np.unique(right_a * len(b) - right_b * len(a), return_counts=True)  # in units of 1 / |a| |b|
+    n, unit = len(a[0]), 1 / (len(a) * len(b))
+    generator = np.random.default_rng(BOOTSTRAP_SEED)
+    drawn = generator.multinomial(n, counts / n, size=PAIRED_RESAMPLES) @ gains * unit / n
+    low, high = _bounds(drawn, confidence)
+    return Interval(float(counts @ gains) * unit / n, float(low), float(high))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation over seeds or folds; how many."""
+
+    mean: float
+    deviation: float
+    count: int
+
+    def percent(self) -> str:
+        """Such as `71.9 ± 0.2 %`."""
+        return f"{100 * self.mean:.1f} ± {100 * self.deviation:.1f} %"
+
+
+def spread(values: Sequence[float] | Array) -> Spread:
+    """Of some figures; the deviation of a single one is 0."""
+    return Spread(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0, len(values))
