@@ -19,8 +19,6 @@ from stage_runs import machine, run_stages, write_json
 
 from cache.records import UNAUGMENTED
 from pipeline.config.evaluate import AttackConfig
-from pipeline.config.featurize import FeaturizeConfig
-from pipeline.config.train_head import TrainHeadConfig
 from pipeline.evaluation.robustness import make_robustness_sample, pixels_of
 from pipeline.heads.fit import fit_head
 from pipeline.inference.classifier import HeadClassifier
@@ -73,13 +71,13 @@ def run(data: Path, overrides: list[str]) -> dict[str, float]:
     run_stages(data, overrides, ["prepare", "augment"])
     job = run_stages(data, overrides, ["featurize"])
     train, val, test = (job.features(split) for split in ("train", "val", "test"))
-    fit = fit_head(train, val, job.section(TrainHeadConfig))
+    fit = fit_head(train, val, job.params.train_head)
     plain = test[UNAUGMENTED]
     classifier = HeadClassifier(fit.head, plain.classes, plain.recipe, fit.temperature)
     right = {variant: float(classifier.predict(rows).correct.mean()) for variant, rows in test.items()}
     augmented = float(np.mean([value for variant, value in right.items() if variant != UNAUGMENTED]))
     images = job.images("test")[UNAUGMENTED]
-    sample = make_robustness_sample(pixels_of(classifier, job.section(FeaturizeConfig), images, plain), images, PROBED)
+    sample = make_robustness_sample(pixels_of(classifier, job.params.featurize, images, plain), images, PROBED)
     _, *attacked = (float(one.correct.mean()) for one in sample.attacked(ATTACKS))
     named = {f"PGD eps {attack.eps:g}": value for attack, value in zip(ATTACKS, attacked, strict=True)}
     return {"clean": right[UNAUGMENTED], "augmented": augmented, **named}

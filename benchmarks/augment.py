@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("data/benchmarks/augment.json"))
     given = parser.parse_args()
     images = smooth_images(given.images, given.size)
-    config = read_params(ROOT / "params.yaml", [f"augment.size={given.size}"])["augment"]
+    config = read_params(ROOT / "params.yaml", [f"augment.size={given.size}"]).augment
     assert isinstance(config, AugmentConfig)
     found = {}
     print(f"{given.images} images of {given.size} px, median of {given.repeats}; {machine()}")

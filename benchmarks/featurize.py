@@ -170,7 +170,7 @@ def bare_rate(name: str, size: int, more: list[str]) -> float:
         with torch.no_grad():
             peer(images)
             return BATCH / median_seconds(lambda: peer(images), 15)
-    config = read_params(ROOT / "params.yaml", choices(size, more))["featurize"]
+    config = read_params(ROOT / "params.yaml", choices(size, more)).featurize
     assert isinstance(config, FeaturizeConfig)
     device, featurizer = torch.device("cpu"), Featurizer(config)
     engine = make_engine(featurizer.engine, featurizer.backbone.network, Placement(device, size, False))

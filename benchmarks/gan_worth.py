@@ -76,7 +76,7 @@ def of_kind(data: Path, kind: str, given: argparse.Namespace) -> dict[str, Any]:
         for seed in range(given.seeds):
             share = given.filter if "filtered" in name else 0
             own = {"schedule": schedule.split(", "), "seed": seed, "gan_filter": share}
-            config = TrainHeadConfig.model_validate(job.section(TrainHeadConfig).model_dump(mode="json") | own)
+            config = TrainHeadConfig.model_validate(job.params.train_head.model_dump(mode="json") | own)
             used, dropped = keep_convincing(train, val, config)
             head = fit_head(used, val, config).head
             for split, features in (("val", val), ("test", test)):

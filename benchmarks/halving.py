@@ -16,8 +16,6 @@ from stage_runs import ROOT, machine, median_seconds, write_json
 
 from cache.records import FeatureSet
 from pipeline.config.params import read_params
-from pipeline.config.sweep import SweepConfig
-from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.ablation import repeated
 from pipeline.heads.fit import fit_head
 from pipeline.heads.halving import make_sweep_data, run_pass
@@ -34,7 +32,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("data/benchmarks/halving.json"))
     given = parser.parse_args()
     job = Job("sweep", read_params(ROOT / "params.yaml", given.set), given.data, given.data / "sweep", quiet=True)
-    config, sweep = job.section(TrainHeadConfig), job.section(SweepConfig)
+    config, sweep = job.params.train_head, job.params.sweep
     train = {name: in_memory(one) for name, one in job.features("train").items()}
     val = {"unaugmented": in_memory(job.features("val")["unaugmented"])}
     specs = grid(sweep, config.seed)

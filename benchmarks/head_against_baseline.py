@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=None, help="write the figures as JSON too")
     arguments = parser.parse_args()
-    config = read_params(arguments.params, arguments.set)["train_head"]
+    config = read_params(arguments.params, arguments.set).train_head
     assert isinstance(config, TrainHeadConfig)
     train, val, test = (find(arguments.data, split) for split in ("train", "val", "test"))
     heads = fit_heads(train, val, config, arguments.seeds)

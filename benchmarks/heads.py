@@ -55,7 +55,7 @@ def measure(train: FeatureSet, val: FeatureSet, overrides: list[str], given: arg
     heads, third = given.heads, max(1, given.epochs // 3)
     lengths = (third, third, max(1, given.epochs - 2 * third))
     phases = f"train_head.schedule=[{', '.join(f'unaugmented x {length}' for length in lengths)}]"
-    config = read_params(ROOT / "params.yaml", [*overrides, phases, "train_head.dropout=0"])["train_head"]
+    config = read_params(ROOT / "params.yaml", [*overrides, phases, "train_head.dropout=0"]).train_head
     assert isinstance(config, TrainHeadConfig)
     specs = [HeadSpec(tuple(config.hidden), 0.001 * (1 + number), 0.01, 0.0, 0.1) for number in range(heads)]
     sets = {"unaugmented": train}, {"unaugmented": val}

@@ -24,10 +24,8 @@ from torch.nn import functional
 from cache.layout import Array
 from cache.records import UNAUGMENTED
 from pipeline.augmentation.policy import make_augmentation, make_sequence
-from pipeline.config.augment import AugmentConfig
-from pipeline.config.featurize import FeaturizeConfig
+from pipeline.config.params import Params
 from pipeline.config.shared.schedule import Phase, epochs_of
-from pipeline.config.train_head import TrainHeadConfig
 from pipeline.features.backbone import make_backbone
 from pipeline.heads.fit import fit_head
 from pipeline.networks.head import Head
@@ -53,7 +51,7 @@ def main() -> None:
         data = Path(folder) / "data"
         images = run_stages(data, chosen, ["prepare"]).images("train")[UNAUGMENTED]
         job = run_stages(data, chosen, ["prepare"])
-        head = job.section(TrainHeadConfig)
+        head = job.params.train_head
         phase = head.model_copy(update={"schedule": [Phase(UNAUGMENTED, 1)]})
         fit_head(
             {UNAUGMENTED: synthetic_features(64, 10, 0)}, {}, phase
@@ -62,9 +60,7 @@ def main() -> None:
         train = job.features("train")
         second = seconds(lambda: fit_head(train, {}, head))
         epochs = list(epochs_of(head.schedule))
-        kinds = {
-            variant: online_epoch(images.images[:], images.labels, variant, job.sections) for variant in set(epochs)
-        }
+        kinds = {variant: online_epoch(images.images[:], images.labels, variant, job.params) for variant in set(epochs)}
     online = sum(kinds[variant] for variant in epochs)
     rows = {"first head": (first + second, online), "second head": (second, online)}
     rows["100 heads"] = (first + 100 * second, 100 * online)
@@ -75,11 +71,9 @@ def main() -> None:
     write_json(given.out, {"machine": machine(), "images": given.images, "backbone": given.backbone, "rows": rows})
 
 
-def online_epoch(images: Array, labels: Array, variant: str, sections: dict[str, object]) -> float:
+def online_epoch(images: Array, labels: Array, variant: str, params: Params) -> float:
     """Seconds of one epoch that augments, featurizes and trains."""
-    augment, featurize, head = (sections[name] for name in ("augment", "featurize", "train_head"))
-    assert isinstance(augment, AugmentConfig) and isinstance(featurize, FeaturizeConfig)
-    assert isinstance(head, TrainHeadConfig)
+    augment, featurize, head = params.augment, params.featurize, params.train_head
     backbone = make_backbone(*featurize.backbone_arguments)
     sequence = None
     if variant != UNAUGMENTED:

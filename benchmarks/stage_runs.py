@@ -149,8 +149,8 @@ def synthetic_features(rows: int, classes: int, seed: int) -> FeatureSet:
 
 def run_stages(data: Path, overrides: list[str], stages: list[str]) -> Job:
     """Run those stages, in this process, whose outputs are not there yet; the last one's job."""
-    sections = read_params(ROOT / "params.yaml", overrides)
-    jobs = {stage: Job(stage, sections, data, data / stage, quiet=True) for stage in stages}
+    params = read_params(ROOT / "params.yaml", overrides)
+    jobs = {stage: Job(stage, params, data, data / stage, quiet=True) for stage in stages}
     for stage, job in jobs.items():
         if not job.has_made(stage):
             importlib.import_module(f"stages.{stage}").run(job)

@@ -97,7 +97,7 @@ def fit(train: FeatureSet, given: argparse.Namespace) -> None:
         "lr_schedule=constant",
     ]
     phases = f"schedule=[unaugmented x {EPOCHS}]"
-    config = read_params(ROOT / "params.yaml", [f"train_head.{each}" for each in (*chosen, phases)])["train_head"]
+    config = read_params(ROOT / "params.yaml", [f"train_head.{each}" for each in (*chosen, phases)]).train_head
     assert isinstance(config, TrainHeadConfig)
     fit_head({"unaugmented": train}, {}, config)
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 from filelock import FileLock, Timeout
@@ -18,12 +18,10 @@ from tqdm import tqdm
 
 from cache.errors import AugcacheError, StorageError
 from cache.records import UNAUGMENTED, FeatureSet, ImageSet
-from pipeline.config.params import SECTIONS, read_params
-from pipeline.config.shared.section import Section
-from pipeline.config.train_model import OFF, TrainModelConfig
+from pipeline.config.params import SECTIONS, Params, read_params
+from pipeline.config.train_model import OFF
 from pipeline.runtime.malloc import keep_freed_memory
 
-S = TypeVar("S", bound=Section)
 DATA, PARAMS = Path("data"), Path("params.yaml")
 LOCK_SECONDS = 1.0
 
@@ -33,15 +31,11 @@ class Job:
     """One run of one stage: its configuration, where it reads and writes, and what it has to say."""
 
     stage: str
-    sections: dict[str, Section]
+    params: Params
     data: Path
     out: Path
     quiet: bool
     facts: dict[str, Any] = field(default_factory=dict)
-
-    def section(self, kind: type[S]) -> S:
-        """The section of this kind."""
-        return next(section for section in self.sections.values() if isinstance(section, kind))
 
     def has_made(self, stage: str) -> bool:
         """Whether an earlier stage has written any set."""
@@ -81,7 +75,7 @@ class Job:
     @property
     def classifier_folder(self) -> Path:
         """Where the classifier lies that is judged and used: the full model where a recipe is named, else the head."""
-        return self.data / ("train_head" if self.section(TrainModelConfig).recipe == OFF else "train_model")
+        return self.data / ("train_head" if self.params.train_model.recipe == OFF else "train_model")
 
     @contextmanager
     def progress(self, total: int, unit: str, label: str = "") -> Iterator[Callable[[int], object]]:
@@ -91,7 +85,7 @@ class Job:
             yield bar.update
 
 
-Params = Annotated[Path, typer.Option(help="file of values")]
+Values = Annotated[Path, typer.Option(help="file of values")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", "-S", help="section.key=value, repeatable")]
 Data = Annotated[Path, typer.Option(help="folder that holds one folder a stage")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="no progress bar")]
@@ -110,7 +104,7 @@ def run_stage(
     measure = typer.Option("--tune", help="write nothing; measure what is fastest here, and print what to set")
 
     def command(  # noqa: PLR0913, PLR0917 - a flag each
-        params: Params = PARAMS,
+        params: Values = PARAMS,
         override: Overrides = None,
         data: Data = DATA,
         out: Annotated[Path | None, typer.Option(help=f"where to write, instead of data/{stage}")] = None,

@@ -13,14 +13,13 @@ from cache.reader import read_images
 from cache.writer import write_images
 from pipeline.augmentation.augment import Workshop, augment, is_current
 from pipeline.augmentation.policy import make_augmentation
-from pipeline.config.augment import AugmentConfig
 from pipeline.runtime.workers import Pool
 from stages._cli import Job, run_stage
 
 
 def run(job: Job) -> str:
     """Build every (split, variant) file; return the summary."""
-    config = job.section(AugmentConfig)
+    config = job.params.augment
     augmentations = [make_augmentation(config, variant) for variant in config.variants]
     splits = {split: read_images(path) for split, path in job.inputs("prepare").items()}
     outputs = {

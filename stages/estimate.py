@@ -13,8 +13,7 @@ from pathlib import Path
 import typer
 
 from pipeline.config.params import read_params
-from pipeline.config.prepare import PrepareConfig
-from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Params, Quiet, description, make_app, one_line_errors
+from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Quiet, Values, description, make_app, one_line_errors
 from stages._due import stages_to_run
 
 app = make_app()
@@ -22,38 +21,36 @@ app = make_app()
 
 @app.command(help=description())
 def main(
-    params: Params = PARAMS, override: Overrides = None, data: Data = DATA, quiet: Quiet = False, debug: Debug = False
+    params: Values = PARAMS,
+    override: Overrides = None,
+    data: Data = DATA,
+    quiet: Quiet = False,
+    debug: Debug = False,
 ) -> None:
     """Survey, calibrate, print a line a stage."""
     with one_line_errors("estimate", debug):
-        from pipeline.estimate.plan import PreviousRun, estimate_all
+        from pipeline.estimate.plan import PreviousRun, estimate_all, span
         from pipeline.ingest.manifest import describes
 
-        sections, plain = read_params(params, override or []), read_params(params, [])
-        job = Job("estimate", sections, data.absolute(), data.absolute(), quiet)
-        changed = [name for name, section in sections.items() if section != plain[name]]
-        due = stages_to_run(Path(), changed) if data == DATA else set(sections)
+        values = read_params(params, override or [])
+        unchanged = read_params(params).sections
+        job = Job("estimate", values, data.absolute(), data.absolute(), quiet)
+        changed = [name for name, section in values.sections.items() if section != unchanged[name]]
+        due = stages_to_run(Path(), changed) if data == DATA else set(values.sections)
         if not due:
             typer.echo("estimate: nothing to do, DVC would skip every stage")
             return
-        manifest, config = job.data / "prepare" / "manifest.json", job.section(PrepareConfig)
+        manifest, config = job.data / "prepare" / "manifest.json", job.params.prepare
         alike = manifest.exists() and describes(manifest.read_text(encoding="utf-8"), config)
         prepared = job.sets("prepare") if alike else {}
         past = PreviousRun(prepared, job.sets("augment") if prepared else {})
         typer.echo(f"{'stage':<13}{'rows':>12}{'in the cache':>14}{'time':>12}{'disk':>12}{'memory':>12}")
         seconds, disk = 0.0, 0.0
-        for one in estimate_all(sections, past, due):
+        for one in estimate_all(values, past, due):
             seconds, disk = seconds + one.seconds, disk + one.disk
             cells = f"{span(one.seconds):>12}{one.disk / 1e6:>9,.0f} MB{one.memory / 1e6:>9,.0f} MB"
             typer.echo(f"{one.stage:<13}{one.rows:>12,}{one.cached:>14,}{cells}")
         typer.echo(f"{'all':<13}{'':>26}{span(seconds):>12}{disk / 1e6:>9,.0f} MB")
-
-
-def span(seconds: float) -> str:
-    """Such as `45 s`, `12 min` or `3.5 h`."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 if __name__ == "__main__":

@@ -19,9 +19,6 @@ from typing import Any
 
 from cache.files import remove_others, write_bytes
 from cache.records import UNAUGMENTED
-from pipeline.config.evaluate import EvaluateConfig
-from pipeline.config.featurize import FeaturizeConfig
-from pipeline.config.train_head import TrainHeadConfig
 from pipeline.evaluation.tables import summary
 from stages._cli import Job, run_stage
 
@@ -33,7 +30,7 @@ def run(job: Job) -> str:
     from pipeline.heads.ablation import ablate_schedule
     from pipeline.inference.classifier import ModelClassifier, load_classifier
 
-    config, head = job.section(EvaluateConfig), job.section(TrainHeadConfig)
+    config, head = job.params.evaluate, job.params.train_head
     classifier = load_classifier(job.classifier_folder)
     splits = ("train", "val", "test")
     full, known = isinstance(classifier, ModelClassifier), job.has_made("featurize")
@@ -42,7 +39,7 @@ def run(job: Job) -> str:
     sample = None
     if sets["test"] and (config.attacks or config.corruptions):
         images = job.images("test")[UNAUGMENTED]
-        pixels = pixels_of(classifier, job.section(FeaturizeConfig), images, features.get("test", {}).get(UNAUGMENTED))
+        pixels = pixels_of(classifier, job.params.featurize, images, features.get("test", {}).get(UNAUGMENTED))
         sample = make_robustness_sample(pixels, images, config.probe_images)
     worth = [] if full else ablate_schedule(features["train"], features["val"], head, config.worth_seeds)
     inputs = EvaluationInputs(classifier, sets, features, sample, worth)

@@ -14,11 +14,9 @@ import numpy as np
 import typer
 
 from cache.reader import read_images
-from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.params import read_params
-from pipeline.config.prepare import PrepareConfig
 from pipeline.runtime.provenance import git_revision, package_versions, plain_values
-from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Params, description, make_app, one_line_errors
+from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Values, description, make_app, one_line_errors
 
 app = make_app()
 CHECKED = 64  # images on which ONNX and PyTorch are compared
@@ -27,7 +25,7 @@ CHECKED = 64  # images on which ONNX and PyTorch are compared
 @app.command(help=description())
 def main(
     out: Annotated[Path, typer.Option(help="folder to write")] = Path("bundle"),
-    params: Params = PARAMS,
+    params: Values = PARAMS,
     override: Overrides = None,
     data: Data = DATA,
     debug: Debug = False,
@@ -38,14 +36,14 @@ def main(
         from pipeline.inference.onnx_export import largest_difference, to_onnx
 
         job = Job("export", read_params(params, override or []), data, out, quiet=True)
-        size, config = job.section(PrepareConfig).size, job.section(FeaturizeConfig)
+        size, config = job.params.prepare.size, job.params.featurize
         bundle = compose_bundle(size, config, job.classifier_folder)
         onnx = to_onnx(bundle)
         path = next(iter(sorted((data / "prepare").glob("*.h5"))), None)
         images = read_images(path).images[:CHECKED] if path else np.empty((0, bundle.size, bundle.size, 3), np.uint8)
         difference = largest_difference(bundle, onnx, images)
         made_by = {"revision": git_revision(), "versions": dict(package_versions())}
-        save_bundle(out, bundle, onnx, {**made_by, "params": plain_values(job.sections)})
+        save_bundle(out, bundle, onnx, {**made_by, "params": plain_values(job.params.sections)})
         checked = f"ONNX and PyTorch differ by at most {difference:.1e} on {len(images)} images"
         megabytes = sum(file.stat().st_size for file in out.iterdir()) / 1e6
         typer.echo(f"export: {len(bundle.classes)} classes, {megabytes:.1f} MB in {out}; {checked}")

@@ -13,7 +13,7 @@ from cache.files import remove_others
 from cache.reader import read_images
 from cache.records import UNAUGMENTED
 from cache.writer import write_features
-from pipeline.config.featurize import OFFICIAL, FeaturizeConfig
+from pipeline.config.featurize import OFFICIAL
 from stages._cli import Job, run_stage
 
 
@@ -23,7 +23,7 @@ def run(job: Job) -> str:
     from pipeline.features.weights import fetch_weights
     from pipeline.runtime.workers import Pool
 
-    config = job.section(FeaturizeConfig)
+    config = job.params.featurize
     if config.weights in OFFICIAL:  # here, where progress can be shown
         fetch_weights(config.backbone, config.weights, config.weights_folder, job.progress)
     featurizer = Featurizer(config)
@@ -53,7 +53,7 @@ def tune(job: Job) -> Iterator[str]:
     """Time every engine on this machine; say which is fastest."""
     from pipeline.features.tune import tune_lines
 
-    return tune_lines(job.section(FeaturizeConfig))
+    return tune_lines(job.params.featurize)
 
 
 if __name__ == "__main__":

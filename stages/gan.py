@@ -17,7 +17,7 @@ import json
 from cache.files import remove_others, write_bytes, write_text
 from cache.reader import read_images
 from cache.writer import write_images
-from pipeline.config.gan import OFF, GanConfig
+from pipeline.config.gan import OFF
 from pipeline.config.shared.variants import GAN_VARIANT
 from pipeline.metrics.csv_text import to_csv
 from stages._cli import Job, run_stage
@@ -25,7 +25,7 @@ from stages._cli import Job, run_stage
 
 def run(job: Job) -> str:
     """Train, sample, write; return the summary."""
-    config = job.section(GanConfig)
+    config = job.params.gan
     if config.kind == OFF:
         remove_others(job.out, set(), "*.*")
         write_text(job.out / "gan.json", "{}\n")

@@ -16,10 +16,8 @@ from typing import Annotated
 import typer
 
 from cache.files import write_text
-from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.params import read_params
-from pipeline.config.prepare import PrepareConfig
-from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Params, Quiet, description, make_app, one_line_errors
+from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Quiet, Values, description, make_app, one_line_errors
 
 app = make_app()
 
@@ -32,7 +30,7 @@ def main(  # noqa: PLR0913, PLR0917 - a flag each
     top: Annotated[int, typer.Option(min=1, help="how many of the likeliest classes are listed")] = 5,
     tta: Annotated[str, typer.Option(help="views to average over: flip,crops,jitter,affine")] = "",
     submission: Annotated[bool, typer.Option("--submission", help="write `id,label` alone: file name, class")] = False,
-    params: Params = PARAMS,
+    params: Values = PARAMS,
     override: Overrides = None,
     data: Data = DATA,
     quiet: Quiet = False,
@@ -44,7 +42,7 @@ def main(  # noqa: PLR0913, PLR0917 - a flag each
         from pipeline.inference.predict import predict_files, predictions_csv, submission_csv, summary_of
 
         job = Job("predict", read_params(params, override or []), data, out, quiet)
-        size, config = job.section(PrepareConfig).size, job.section(FeaturizeConfig)
+        size, config = job.params.prepare.size, job.params.featurize
         chosen = load_bundle(bundle) if bundle else compose_bundle(size, config, job.classifier_folder)
         views = [name.strip() for name in tta.split(",") if name.strip()]
         with job.progress(0, "image") as advance:

@@ -26,7 +26,7 @@ def run(job: Job) -> str:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
-        return _prepare(job, job.section(PrepareConfig), scratch)
+        return _prepare(job, job.params.prepare, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

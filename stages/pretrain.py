@@ -11,7 +11,6 @@ import json
 
 from cache.files import write_bytes, write_text
 from cache.reader import read_images
-from pipeline.config.pretrain import PretrainConfig
 from pipeline.metrics.csv_text import curves_csv
 from stages._cli import Job, run_stage
 
@@ -20,7 +19,7 @@ def run(job: Job) -> str:
     """Train, save, write curves; return the summary."""
     from pipeline.training.pretrain import pretrain, saved_backbone, saved_network
 
-    config = job.section(PretrainConfig)
+    config = job.params.pretrain
     sets = {split: read_images(path) for split, path in job.inputs("prepare").items()}
     train, val = sets["train"], sets.get("val")
     with job.progress(config.epochs * len(train), "image") as advance:

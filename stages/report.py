@@ -11,9 +11,6 @@ import yaml
 
 from cache.files import write_bytes
 from cache.reader import read_features
-from pipeline.config.evaluate import EvaluateConfig
-from pipeline.config.featurize import FeaturizeConfig
-from pipeline.config.report import ReportConfig
 from pipeline.report.results import TEXTS, RunResults
 from pipeline.report.run_report import render_report
 from pipeline.runtime.provenance import git, git_revision, make_provenance, plain_values, plain_values_like
@@ -25,12 +22,13 @@ def run(job: Job) -> str:
     images = {name: one for stage in ("prepare", "augment", "gan") for name, one in job.sets(stage).items()}
     features = sorted((job.data / "featurize").glob("*.h5"))
     texts = [path for pattern in TEXTS for path in sorted(job.data.glob(pattern))]
-    used, committed = plain_values(job.sections), plain_values_like(job.sections, _committed())
+    used = plain_values(job.params.sections)
+    committed = plain_values_like(job.params.sections, _committed())
     params = yaml.safe_dump(used, sort_keys=False, allow_unicode=True)
     results = RunResults(
-        report=job.section(ReportConfig),
-        evaluate=job.section(EvaluateConfig),
-        featurize=job.section(FeaturizeConfig),
+        report=job.params.report,
+        evaluate=job.params.evaluate,
+        featurize=job.params.featurize,
         images=images,
         features={path.stem: read_features(path) for path in features},
         texts={path.relative_to(job.data).as_posix(): path.read_text(encoding="utf-8") for path in texts},

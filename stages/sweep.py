@@ -14,8 +14,6 @@ Heads share batches; losers are dropped between phases (`sweep.keep`). All but t
 
 from cache.files import write_bytes, write_text
 from cache.records import UNAUGMENTED
-from pipeline.config.sweep import SweepConfig
-from pipeline.config.train_head import TrainHeadConfig
 from stages._cli import Job, run_stage
 
 
@@ -26,7 +24,7 @@ def run(job: Job) -> str:
     from pipeline.heads.tables import draw, heads_csv, sweep_metrics
     from pipeline.inference.classifier import HeadClassifier, save_classifier
 
-    config, head = job.section(SweepConfig), job.section(TrainHeadConfig)
+    config, head = job.params.sweep, job.params.train_head
     train, val, test = (job.features(split) for split in ("train", "val", "test"))
     with job.progress(0, "row") as advance:
         found = search(train, val, test.get(UNAUGMENTED), config, head, advance)

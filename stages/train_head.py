@@ -9,7 +9,6 @@ phases, such as `spatial_1 x 2`. Nothing is featurized here, so another head cos
 import json
 
 from cache.files import write_text
-from pipeline.config.train_head import TrainHeadConfig
 from pipeline.metrics.csv_text import curves_csv
 from stages._cli import Job, run_stage
 
@@ -20,7 +19,7 @@ def run(job: Job) -> str:
     from pipeline.heads.sample_filter import keep_convincing
     from pipeline.inference.classifier import HeadClassifier, save_classifier
 
-    config = job.section(TrainHeadConfig)
+    config = job.params.train_head
     train, val = (job.features(split) for split in ("train", "val"))
     train, dropped = keep_convincing(train, val, config)
     rows = sum(phase.epochs * len(train.get(phase.variant, ())) for phase in config.schedule)

@@ -19,7 +19,7 @@ from statistics import mean, stdev
 
 from cache.files import write_bytes, write_text
 from pipeline.config.recipe import read_recipe
-from pipeline.config.train_model import OFF, TrainModelConfig
+from pipeline.config.train_model import OFF
 from pipeline.metrics.csv_text import curves_csv
 from pipeline.training.tensorboard import tensorboard
 from stages._cli import Job, run_stage
@@ -27,7 +27,7 @@ from stages._cli import Job, run_stage
 
 def run(job: Job) -> str:
     """Train, save, write curves; return the summary."""
-    config = job.section(TrainModelConfig)
+    config = job.params.train_model
     if config.recipe == OFF:
         write_text(job.out / "metrics.json", "{}\n")
         write_text(job.out / "curves.csv", curves_csv([]))

@@ -1,7 +1,6 @@
 """A small whole classifier for tests of bundles, predictions and exports."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,8 +18,8 @@ CLASSES = ("ant", "bee", "cow")
 def tiny_bundle(size: int = 32, *overrides: str) -> Bundle:
     """A seeded network of random weights; its answers differ from image to image."""
     tiny = ["featurize.backbone=efficientnet:0.25x0.2/2", "featurize.weights=random", "featurize.size=32"]
-    sections: dict[str, Any] = dict(read_params(ROOT / "params.yaml", [*tiny, "featurize.batch=16", *overrides]))
-    featurizer = Featurizer(sections["featurize"])
+    params = read_params(ROOT / "params.yaml", [*tiny, "featurize.batch=16", *overrides])
+    featurizer = Featurizer(params.featurize)
     seen = torch.from_numpy(featurizer(noise(16, size), np.empty(16, dtype="S64"))).float()
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -31,7 +31,7 @@ def figures(top1: float) -> dict[str, float]:
 
 
 def results(**change: Any) -> RunResults:
-    sections = read_params(Path(__file__).parents[1] / "params.yaml", ["report.samples=3"])
+    params = read_params(Path(__file__).parents[1] / "params.yaml", ["report.samples=3"])
     texts = {
         "prepare/manifest.json": json.dumps({"source": "digits", "unreadable": {f"{EVIL}.png": "truncated"}}),
         "train_head/metrics.json": '{"best_epoch": 2}',
@@ -69,7 +69,7 @@ def results(**change: Any) -> RunResults:
         "runs/report.json": '{"stage": "report", "seconds": 9.9, "summary": "the last page"}',
     }
     values: dict[str, Any] = {
-        **{name: sections[name] for name in ("report", "evaluate", "featurize")},
+        **{name: getattr(params, name) for name in ("report", "evaluate", "featurize")},
         "images": {"train": images(), "val": images(), "val-color_1": images("color_1", 5, 7), "test": images()},
         "features": {},
         "texts": texts,

@@ -1,8 +1,9 @@
 """The whole of params.yaml: every section, and what they say of each other. Only command lines import this."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, get_type_hints
 
 import yaml
 
@@ -22,21 +23,33 @@ from pipeline.config.sweep import SweepConfig
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.config.train_model import OFF, TrainModelConfig
 
-STAGES: dict[str, type[Section]] = {
-    "prepare": PrepareConfig,
-    "augment": AugmentConfig,
-    "gan": GanConfig,
-    "featurize": FeaturizeConfig,
-    "train_head": TrainHeadConfig,
-    "train_model": TrainModelConfig,
-    "evaluate": EvaluateConfig,
-    "report": ReportConfig,
-}
-COMMANDS: dict[str, type[Section]] = {"pretrain": PretrainConfig, "sweep": SweepConfig}  # no stages of dvc.yaml
-SECTIONS = {**STAGES, **COMMANDS}
+
+@dataclass(frozen=True)
+class Params:
+    """The sections of params.yaml: those of dvc.yaml's stages in their order, then those of other commands."""
+
+    prepare: PrepareConfig
+    augment: AugmentConfig
+    gan: GanConfig
+    featurize: FeaturizeConfig
+    train_head: TrainHeadConfig
+    train_model: TrainModelConfig
+    evaluate: EvaluateConfig
+    report: ReportConfig
+    pretrain: PretrainConfig
+    sweep: SweepConfig
+
+    @property
+    def sections(self) -> dict[str, Section]:
+        """Every section by name, in order."""
+        return dict(vars(self))
 
 
-def read_params(path: Path, overrides: list[str]) -> dict[str, Section]:
+SECTIONS: dict[str, type[Section]] = get_type_hints(Params)
+STAGES = tuple(name for name in SECTIONS if name not in ("pretrain", "sweep"))  # those of dvc.yaml
+
+
+def read_params(path: Path, overrides: Sequence[str] = ()) -> Params:
     """Every section by name, with overrides `section.key=value` put in. Raises ParamsError before any work."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -51,9 +64,10 @@ def read_params(path: Path, overrides: list[str]) -> dict[str, Section]:
     for name in values:
         if name not in SECTIONS:
             raise unknown_name(str(path), str(name), list(SECTIONS))
-    sections = {name: parse(kind, values.get(name), name) for name, kind in SECTIONS.items()}
-    _check_references(sections)
-    return sections
+    sections: dict[str, Any] = {name: parse(kind, values.get(name), name) for name, kind in SECTIONS.items()}
+    params = Params(**sections)
+    _check_references(params)
+    return params
 
 
 def _put_in(values: dict[str, Any], override: str) -> None:
@@ -77,15 +91,15 @@ def _put_in(values: dict[str, Any], override: str) -> None:
     target[keys[-1]] = value
 
 
-def _check_references(sections: dict[str, Section]) -> None:
-    augment, head = cast(AugmentConfig, sections["augment"]), cast(TrainHeadConfig, sections["train_head"])
-    model = cast(TrainModelConfig, sections["train_model"])
-    gan = cast(GanConfig, sections["gan"])
-    made = [] if gan.kind == OFF else [GAN_VARIANT]
-    built, schedules = [UNAUGMENTED, *augment.variants, *made], {"params.yaml train_head.schedule": head.schedule}
+def _check_references(params: Params) -> None:
+    """Refuse a schedule that names a variant which nothing makes."""
+    samples = [] if params.gan.kind == OFF else [GAN_VARIANT]
+    variants = [UNAUGMENTED, *params.augment.variants, *samples]
+    schedules = {"params.yaml train_head.schedule": params.train_head.schedule}
+    model = params.train_model
     if model.recipe != OFF:
         schedules[f"schedule of the recipe {model.recipe}"] = read_recipe(model.recipe, model.override).schedule
     for where, schedule in schedules.items():
         for phase in schedule:
-            if phase.variant not in built:
-                raise unknown_name(where, phase.variant, built)
+            if phase.variant not in variants:
+                raise unknown_name(where, phase.variant, variants)

@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
 
 from joblib import cpu_count
 
 from cache.parts import STORE_VARIABLE
 from cache.records import ImageSet
 from pipeline.config.gan import OFF as NO_GAN
+from pipeline.config.params import Params
 from pipeline.config.recipe import read_recipe
 from pipeline.config.train_model import OFF as NO_MODEL
 from pipeline.estimate.cached import kept_features, kept_images, sets_of
@@ -50,10 +50,10 @@ class PreviousRun:
     made: Mapping[str, ImageSet]
 
 
-def estimate_all(sections: Mapping[str, Any], past: PreviousRun, due: Collection[str]) -> Iterator[Estimate]:
+def estimate_all(params: Params, past: PreviousRun, due: Collection[str]) -> Iterator[Estimate]:
     """A stage each, in order. due: the stages that would run; the others take nothing, and are not tried."""
-    known = _survey_of(past.prepared) if past.prepared and "prepare" not in due else survey(sections["prepare"])
-    for stage, rows, estimate in _stages(sections, past, known):
+    known = _survey_of(past.prepared) if past.prepared and "prepare" not in due else survey(params.prepare)
+    for stage, rows, estimate in _stages(params, past, known):
         if stage in due:
             one = estimate()
             seconds, memory = start_of(LIGHT if stage in ("prepare", "augment", "report") else TORCH)
@@ -62,13 +62,13 @@ def estimate_all(sections: Mapping[str, Any], past: PreviousRun, due: Collection
             yield Estimate(stage, rows, rows, 0.0, 0.0)
 
 
-def _stages(
-    sections: Mapping[str, Any], past: PreviousRun, known: Survey
-) -> Iterator[tuple[str, int, Callable[[], Estimate]]]:
+def _stages(params: Params, past: PreviousRun, known: Survey) -> Iterator[tuple[str, int, Callable[[], Estimate]]]:
     """Each stage's name, the rows that it makes or looks at, and what estimates it."""
-    augment, gan, featurize, head, model = (
-        sections[name] for name in ("augment", "gan", "featurize", "train_head", "train_model")
-    )
+    augment = params.augment
+    gan = params.gan
+    featurize = params.featurize
+    head = params.train_head
+    model = params.train_model
     images, variants = sum(known.rows.values()), len(augment.variants) + 1
     kept = cache(lambda: kept_images(augment, past.prepared, past.made))
     featurizer = cache(lambda: Featurizer(featurize))
@@ -81,11 +81,9 @@ def _stages(
         return estimate_featurize(featurizer(), rows, min(there, rows), known.images)
 
     def of_judging() -> Estimate:
-        return estimate_evaluate(
-            EvaluationCosts(sections["evaluate"], head, featurize, known.images, variants), heads()
-        )
+        return estimate_evaluate(EvaluationCosts(params.evaluate, head, featurize, known.images, variants), heads())
 
-    yield "prepare", images, lambda: estimate_prepare(known, sections["prepare"].size, cpu_count())
+    yield "prepare", images, lambda: estimate_prepare(known, params.prepare.size, cpu_count())
     yield "augment", images * (variants - 1), lambda: estimate_augment(augment, known, kept())
     if samples:
         yield "gan", samples, lambda: _apart(lambda: estimate_gan(gan, known))
@@ -125,3 +123,10 @@ def _apart(estimate: Callable[[], Estimate]) -> Estimate:
         finally:
             os.environ.pop(STORE_VARIABLE)
             os.environ.update({} if before is None else {STORE_VARIABLE: before})
+
+
+def span(seconds: float) -> str:
+    """Such as `45 s`, `12 min` or `3.5 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -29,13 +29,13 @@ REMAKE = "If that is meant, raise CODE_VERSION and run make_golden of this file.
 
 
 def feature_key(*more: str) -> str:
-    config = read_params(PARAMS, [*BASE, *more])["featurize"]
+    config = read_params(PARAMS, [*BASE, *more]).featurize
     assert isinstance(config, FeaturizeConfig)
     return recipe_key(Featurizer(config).recipe)
 
 
 def augment_key(variant: str = "color_1", *more: str) -> str:
-    config = read_params(PARAMS, list(more))["augment"]
+    config = read_params(PARAMS, list(more)).augment
     assert isinstance(config, AugmentConfig)
     return recipe_key(make_augmentation(config, variant).recipe)
 
@@ -60,7 +60,7 @@ def test_each_setting_of_featurize_misses(change: str) -> None:
 
 
 def test_weights_miss_by_their_bytes_and_hit_under_another_name(tmp_path: Path) -> None:
-    config = read_params(PARAMS, list(BASE))["featurize"]
+    config = read_params(PARAMS, list(BASE)).featurize
     assert isinstance(config, FeaturizeConfig)
     network: Any = Featurizer(config).backbone.network
     tensors = {name: value.clone() for name, value in network.network.state_dict().items()}
@@ -152,14 +152,14 @@ def fixed_images() -> np.ndarray:
 
 
 def fixed_features() -> np.ndarray:
-    config = read_params(PARAMS, [*BASE, "featurize.dtype=float32"])["featurize"]
+    config = read_params(PARAMS, [*BASE, "featurize.dtype=float32"]).featurize
     assert isinstance(config, FeaturizeConfig)
     return Featurizer(config)(fixed_images(), np.empty(4, "S64"))
 
 
 def fixed_augmented() -> np.ndarray:
     """Two images of every policy: uint8 [2 * policies, 32, 32, 3]."""
-    config = read_params(PARAMS, ["augment.size=32"])["augment"]
+    config = read_params(PARAMS, ["augment.size=32"]).augment
     assert isinstance(config, AugmentConfig)
     ids = np.array([b"0" * 64, b"1" * 64])
     return np.concatenate([make_augmentation(config, variant)(fixed_images()[:2], ids) for variant in POLICIES])

@@ -92,14 +92,14 @@ def images(reference: Any) -> ImageSet:
 
 @pytest.fixture(scope="module")
 def augmentation() -> Augmentation:
-    config = read_params(PARAMS, ["augment.size=32"])["augment"]
+    config = read_params(PARAMS, ["augment.size=32"]).augment
     assert isinstance(config, AugmentConfig)
     return make_augmentation(config, "spatial_1")
 
 
 @pytest.fixture(scope="module")
 def featurizer() -> Featurizer:
-    config = read_params(PARAMS, ["featurize.size=32", "featurize.batch=16", "featurize.device=cpu"])["featurize"]
+    config = read_params(PARAMS, ["featurize.size=32", "featurize.batch=16", "featurize.device=cpu"]).featurize
     assert isinstance(config, FeaturizeConfig)
     return Featurizer(config)
 

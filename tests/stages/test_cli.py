@@ -9,9 +9,11 @@ import pytest
 from filelock import FileLock
 
 from cache.errors import StorageError
+from pipeline.config.params import read_params
 from stages._cli import Job, _run_locked
 
 ROOT = Path(__file__).resolve().parents[2]
+PARAMS = read_params(ROOT / "params.yaml")
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -41,16 +43,16 @@ def test_a_run_is_recorded_and_an_experiment_beside_it_is_not(tmp_path: Path) ->
         return "three rows"
 
     data = tmp_path / "data"
-    _run_locked(Job("report", {}, data, tmp_path / "elsewhere", quiet=True), run)
+    _run_locked(Job("report", PARAMS, data, tmp_path / "elsewhere", quiet=True), run)
     assert not (data / "runs").exists()
-    _run_locked(Job("report", {}, data, data / "report", quiet=True), run)
+    _run_locked(Job("report", PARAMS, data, data / "report", quiet=True), run)
     record = json.loads((data / "runs" / "report.json").read_text(encoding="utf-8"))
     assert record["summary"] == "three rows" and record["rows"] == 3
 
 
 def test_two_runs_of_one_output_wait_for_each_other(tmp_path: Path, store: Path) -> None:
     """DVC's orphaned stage and its rerun: the second starts when the first is done."""
-    job = Job("report", {}, tmp_path / "data", tmp_path / "data" / "report", quiet=True)
+    job = Job("report", PARAMS, tmp_path / "data", tmp_path / "data" / "report", quiet=True)
 
     def run(inner: Job) -> str:
         held = next((store / "locks").iterdir())
@@ -66,7 +68,7 @@ def test_the_operating_system_s_errors_are_one_line(tmp_path: Path) -> None:
         raise PermissionError(13, "Permission denied", "/somewhere/file")
 
     with pytest.raises(StorageError, match="/somewhere/file: cannot write: Permission denied"):
-        _run_locked(Job("report", {}, tmp_path, tmp_path / "report", quiet=True), run)
+        _run_locked(Job("report", PARAMS, tmp_path, tmp_path / "report", quiet=True), run)
 
 
 def test_a_flag_of_one_stage_is_no_flag_of_another() -> None:

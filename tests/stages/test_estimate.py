@@ -12,12 +12,12 @@ from typer.testing import CliRunner
 
 from pipeline.config.augment import AugmentConfig
 from pipeline.config.params import read_params
-from pipeline.estimate.plan import PreviousRun, estimate_all
+from pipeline.estimate.plan import PreviousRun, estimate_all, span
 from pipeline.estimate.timings import Estimate, pool_seconds, worth_of
 from pipeline.runtime.workers import STARTUP_SECONDS
 from stages import augment, featurize, prepare
 from stages._due import stages_to_run
-from stages.estimate import app, span
+from stages.estimate import app
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
@@ -68,7 +68,7 @@ def test_a_source_that_is_not_there_is_one_line(tmp_path: Path) -> None:
 
 def test_other_processes_share_what_is_left_once_they_pay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.estimate.timings.worth_of", {4: 2.5}.__getitem__)
-    config = read_params(ROOT / "params.yaml", ["augment.workers=4"])["augment"]
+    config = read_params(ROOT / "params.yaml", ["augment.workers=4"]).augment
     assert isinstance(config, AugmentConfig)
     assert pool_seconds(1.0, config) == 1.0
     assert pool_seconds(100.0, config) == pytest.approx(2 * STARTUP_SECONDS + (100 - STARTUP_SECONDS) / 2.5)
@@ -87,8 +87,8 @@ def test_a_stage_that_would_be_skipped_is_not_tried(
         raise AssertionError("augment was tried")
 
     monkeypatch.setattr("pipeline.estimate.plan.estimate_augment", never)
-    sections = read_params(ROOT / "params.yaml", [f"prepare.source={photos}", *SMALL])
-    found = {one.stage: one for one in estimate_all(sections, PreviousRun({}, {}), {"prepare", "train_head"})}
+    params = read_params(ROOT / "params.yaml", [f"prepare.source={photos}", *SMALL])
+    found = {one.stage: one for one in estimate_all(params, PreviousRun({}, {}), {"prepare", "train_head"})}
     assert found["augment"] == Estimate("augment", 30, 30, 0.0, 0.0)
     assert found["prepare"].seconds > 0 and found["train_head"].seconds > 0
 

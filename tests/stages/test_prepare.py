@@ -22,8 +22,8 @@ CLONE = Path(__file__).parents[2]
 
 
 def prepare(data: Path, source: object, *overrides: str) -> str:
-    sections = read_params(CLONE / "params.yaml", [f"prepare.source={source}", "prepare.size=16", *overrides])
-    return run(Job("prepare", sections, data, data / "prepare", quiet=True))
+    params = read_params(CLONE / "params.yaml", [f"prepare.source={source}", "prepare.size=16", *overrides])
+    return run(Job("prepare", params, data, data / "prepare", quiet=True))
 
 
 def command(data: Path, *flags: str) -> subprocess.CompletedProcess[str]:

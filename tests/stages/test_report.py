@@ -63,7 +63,7 @@ def test_the_same_findings_give_the_same_bytes(job: Job) -> None:
 
 
 def test_page_shows_the_parameters_as_used(job: Job) -> None:
-    job.sections |= read_params(ROOT / "params.yaml", ["train_head.lr=0.0625"])
+    job.params = read_params(ROOT / "params.yaml", ["train_head.lr=0.0625"])
     run(job)
     assert "lr: 0.0625" in (job.out / "index.html").read_text(encoding="utf-8")
 
@@ -74,7 +74,7 @@ def test_page_names_the_commit_and_the_command_that_repeats_the_run(job: Job, tm
     identity = ("-c", "user.name=a", "-c", "user.email=a@b")
     for words in (("init", "-q"), ("add", "params.yaml"), (*identity, "commit", "-q", "-m", "one")):
         subprocess.run(["git", *words], cwd=tmp_path, check=True)
-    job.sections |= read_params(ROOT / "params.yaml", ["train_head.lr=0.0625"])
+    job.params = read_params(ROOT / "params.yaml", ["train_head.lr=0.0625"])
     run(job)
     page = (job.out / "index.html").read_text(encoding="utf-8")
     assert re.search(r"git checkout [0-9a-f]{40}\ndvc exp run -S train_head.lr=0.0625\n", page)

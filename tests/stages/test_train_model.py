@@ -86,7 +86,7 @@ def test_the_model_is_judged_reported_and_packed_like_a_head(data: Path, make_jo
     assert done.returncode == 0, done.stderr
     job = make_job("evaluate", data, *TINY)
     images = coloured(9, 7).images[:]
-    expected = compose_bundle(12, job.sections["featurize"], data / "train_model").predict(images)  # type: ignore[arg-type]
+    expected = compose_bundle(12, job.params.featurize, data / "train_model").predict(images)  # type: ignore[arg-type]
     np.testing.assert_array_equal(load_bundle(bundle_folder).predict(images), expected)
 
 

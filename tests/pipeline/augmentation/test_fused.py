@@ -18,13 +18,13 @@ from pipeline.augmentation.policy import make_augmentation
 from pipeline.config.augment import AugmentConfig
 from pipeline.config.params import read_params
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 IMAGES, SIDE, LEVEL = 400, 64, 0.01
 
 
 @pytest.fixture(scope="module")
 def config() -> AugmentConfig:
-    found = read_params(ROOT / "params.yaml", [f"augment.size={SIDE}"])["augment"]
+    found = read_params(ROOT / "params.yaml", [f"augment.size={SIDE}"]).augment
     assert isinstance(found, AugmentConfig)
     return found
 
@@ -181,7 +181,7 @@ def test_a_picture_is_not_written_to(config: AugmentConfig, images: Array) -> No
 @pytest.mark.parametrize(("source", "stored"), [(256, 64), (128, 128)], ids=lambda side: f"{side} px")
 @pytest.mark.parametrize("policy", ["spatial", "color"])
 def test_sizes_do_not_matter(images: Array, policy: str, source: int, stored: int) -> None:
-    chosen = read_params(ROOT / "params.yaml", [f"augment.size={stored}"])["augment"]
+    chosen = read_params(ROOT / "params.yaml", [f"augment.size={stored}"]).augment
     assert isinstance(chosen, AugmentConfig)
     larger = np.stack([cv2.resize(one, (source, source), interpolation=cv2.INTER_CUBIC) for one in images[:150]])
     own, fused = (augmented(chosen, f"{name}_1", larger) for name in (policy, f"fused_{policy}"))

@@ -13,13 +13,13 @@ from pipeline.augmentation.policy import _imgaug, augmenter_names, make_augmenta
 from pipeline.config.augment import AugmentConfig
 from pipeline.config.params import read_params
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 VARIANTS = ("spatial_1", "color_1", "fused_spatial_1", "fused_color_1", "auto_1", "rand_1")
 
 
 @pytest.fixture
 def config() -> AugmentConfig:
-    found = read_params(ROOT / "params.yaml", ["augment.size=32"])["augment"]
+    found = read_params(ROOT / "params.yaml", ["augment.size=32"]).augment
     assert isinstance(found, AugmentConfig)
     return found
 
@@ -66,7 +66,7 @@ def test_another_process_gives_the_same_bytes(config: AugmentConfig, images: np.
     code = (
         "import sys, numpy as np; from pathlib import Path\n"
         "from pipeline.config.params import read_params; from pipeline.augmentation.policy import make_augmentation\n"
-        "config = read_params(Path('params.yaml'), ['augment.size=32'])['augment']\n"
+        "config = read_params(Path('params.yaml'), ['augment.size=32']).augment\n"
         "images = np.load(sys.argv[1]); ids = np.array([b'%064x' % number for number in range(9)])\n"
         "np.save(sys.argv[2], make_augmentation(config, 'spatial_1')(images[::-1], ids[::-1])[::-1])\n"
     )

@@ -10,23 +10,23 @@ from pipeline.config.params import SECTIONS, read_params
 from pipeline.config.shared.schedule import Phase
 from pipeline.config.train_head import TrainHeadConfig
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PARAMS = ROOT / "params.yaml"
 
 
 def test_the_project_s_own_values_are_valid() -> None:
-    assert list(read_params(PARAMS, [])) == list(SECTIONS)
+    assert list(read_params(PARAMS).sections) == list(SECTIONS)
 
 
 def test_the_default_schedule_is_the_report_s() -> None:
-    config = read_params(PARAMS, [])["train_head"]
+    config = read_params(PARAMS, []).train_head
     assert isinstance(config, TrainHeadConfig)
     variants = ["unaugmented", "spatial_1", "spatial_2", "color_1", "spatial_3", "unaugmented"]
     assert config.schedule == [Phase(variant, 2) for variant in variants]
 
 
 def test_overrides_replace_values_as_on_dvc_s_command_line() -> None:
-    config = read_params(PARAMS, ["train_head.lr=0.5", "train_head.schedule=[unaugmented x 3]"])["train_head"]
+    config = read_params(PARAMS, ["train_head.lr=0.5", "train_head.schedule=[unaugmented x 3]"]).train_head
     assert isinstance(config, TrainHeadConfig)
     assert config.lr == 0.5 and config.schedule == [Phase("unaugmented", 3)]
 

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from cache.errors import ParamsError, RecordError
 from cache.records import FeatureSet, ImageSet
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.featurize import FeaturizeConfig
-from pipeline.config.params import read_params
+from pipeline.config.params import Params, read_params
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.evaluation.robustness import CLEAN, RobustnessSample, make_robustness_sample, pixels_of
 from pipeline.features.backbone import make_backbone
@@ -22,7 +21,7 @@ from pipeline.inference.classifier import HeadClassifier
 from pipeline.inference.compose import compose
 from pipeline.metrics.predictions import Predictions
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 COLOURS = np.array([[190, 80, 80], [80, 190, 80], [80, 80, 190]])
 ATTACKS = [
     "{eps: 1, steps: 1, restarts: 1}",
@@ -33,10 +32,10 @@ ATTACKS = [
 ]
 
 
-def sections(*overrides: str) -> dict[str, Any]:
+def params(*overrides: str) -> Params:
     base = ["featurize.backbone=efficientnet:0.25x0.2/2", "featurize.weights=random", "featurize.size=32"]
     chosen = [*base, "featurize.device=cpu", "featurize.batch=16", f"evaluate.attacks=[{', '.join(ATTACKS)}]"]
-    return dict(read_params(ROOT / "params.yaml", [*chosen, *overrides]))
+    return read_params(ROOT / "params.yaml", [*chosen, *overrides])
 
 
 def coloured(count: int, seed: int) -> ImageSet:
@@ -55,8 +54,8 @@ def featurized(images: ImageSet, config: FeaturizeConfig) -> FeatureSet:
 
 @pytest.fixture(scope="module")
 def trained() -> tuple[HeadClassifier, ImageSet, FeatureSet]:
-    chosen = sections("train_head.schedule=[unaugmented x 30]", "train_head.hidden=[]", "train_head.lr=0.002")
-    featurize, head = chosen["featurize"], chosen["train_head"]
+    chosen = params("train_head.schedule=[unaugmented x 30]", "train_head.hidden=[]", "train_head.lr=0.002")
+    featurize, head = chosen.featurize, chosen.train_head
     assert isinstance(head, TrainHeadConfig)
     train, test = (featurized(coloured(count, seed), featurize) for count, seed in ((240, 1), (90, 2)))
     fit = fit_head({"unaugmented": train}, {}, head)
@@ -68,11 +67,11 @@ Trained = tuple[HeadClassifier, ImageSet, FeatureSet]
 
 def sample(trained: Trained, count: int = 60) -> RobustnessSample:
     classifier, images, features = trained
-    return make_robustness_sample(pixels_of(classifier, sections()["featurize"], images, features), images, count)
+    return make_robustness_sample(pixels_of(classifier, params().featurize, images, features), images, count)
 
 
 def test_accuracy_falls_with_eps_steps_and_restarts_to_nothing(trained: Trained) -> None:
-    found = list(sample(trained).attacked(sections()["evaluate"].attacks))
+    found = list(sample(trained).attacked(params().evaluate.attacks))
     names = [CLEAN, "fgsm_eps_1", "fgsm_eps_8", "pgd_10_eps_8", "pgd_10_eps_8_restarts_2", "pgd_60_eps_60"]
     assert [one.variant for one in found] == names and {len(one) for one in found} == {60}
     accuracy = {one.variant: one.correct.mean() for one in found}
@@ -92,7 +91,7 @@ def test_clean_predictions_are_those_of_the_cached_features(trained: Trained) ->
 
 
 def test_twice_gives_the_same_bytes(trained: Trained) -> None:
-    chosen = sections()["evaluate"]
+    chosen = params().evaluate
 
     def run() -> list[Predictions]:
         seen = sample(trained, 20)
@@ -135,7 +134,7 @@ def test_the_classifier_itself_stays_where_it_is(trained: Trained) -> None:
 
 
 def test_gradients_reach_the_pixels(trained: Trained) -> None:
-    featurize = sections()["featurize"]
+    featurize = params().featurize
     predict = compose(make_backbone(*featurize.backbone_arguments), featurize, trained[0])
     pixels = (torch.rand(2, 3, 20, 20) * 255).requires_grad_()
     predict(pixels).sum().backward()
@@ -155,15 +154,15 @@ def test_gradients_reach_the_pixels(trained: Trained) -> None:
 )
 def test_bad_attacks_are_refused(value: str, reason: str) -> None:
     with pytest.raises(ParamsError, match=reason):
-        sections(f"evaluate.attacks={value}")
+        params(f"evaluate.attacks={value}")
 
 
 def test_an_unknown_corruption_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ParamsError, match=r"evaluate\.corruptions.*gaussian_noise.*found 'snow'"):
-        sections("evaluate.corruptions=[snow]")
+        params("evaluate.corruptions=[snow]")
 
 
 def test_names_say_what_an_attack_does() -> None:
-    config = sections("evaluate.attacks=[{eps: 0.5, steps: 20, restarts: 3}]")["evaluate"]
+    config = params("evaluate.attacks=[{eps: 0.5, steps: 20, restarts: 3}]").evaluate
     assert isinstance(config, EvaluateConfig)
     assert config.attacks[0].name == "pgd_20_eps_0_5_restarts_3"

@@ -102,7 +102,7 @@ def test_params_are_refused_before_any_work(default: dict[str, Any]) -> None:
 def default() -> dict[str, Any]:
     import yaml
 
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     section: dict[str, Any] = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))["featurize"]
     return section
 

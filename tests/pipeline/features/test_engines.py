@@ -14,12 +14,12 @@ from pipeline.features import tune
 from pipeline.features.engines import CACHED_PIXELS, Placement, make_engine
 from pipeline.features.featurizer import Featurizer
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CPU = torch.device("cpu")
 
 
 def make_config(*overrides: str) -> FeaturizeConfig:
-    config = read_params(ROOT / "params.yaml", [f"featurize.{each}" for each in overrides])["featurize"]
+    config = read_params(ROOT / "params.yaml", [f"featurize.{each}" for each in overrides]).featurize
     assert isinstance(config, FeaturizeConfig)
     return config
 

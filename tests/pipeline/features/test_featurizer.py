@@ -12,14 +12,14 @@ from pipeline.config.params import read_params
 from pipeline.features.featurizer import Featurizer, choose_device
 from pipeline.networks.resize import resized
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 IMAGES = np.random.default_rng(3).integers(0, 256, (50, 40, 40, 3), dtype=np.uint8)
 KEYS = np.array([b""] * len(IMAGES))
 
 
 def make_config(*overrides: str) -> FeaturizeConfig:
     chosen = ["size=48", "batch=16", "dtype=float32", "device=cpu", *overrides]
-    config = read_params(ROOT / "params.yaml", [f"featurize.{each}" for each in chosen])["featurize"]
+    config = read_params(ROOT / "params.yaml", [f"featurize.{each}" for each in chosen]).featurize
     assert isinstance(config, FeaturizeConfig)
     return config
 

@@ -16,10 +16,10 @@ from torch.nn import functional
 from cache.errors import InputError
 from cache.records import ImageSet
 from pipeline.config.gan import GanConfig
+from pipeline.gan import fit as module
 from pipeline.gan.conv_gan import ConvCritic, ConvGenerator
 from pipeline.gan.diff_augment import augment_alike
 from pipeline.gan.fit import ClassRun, image_set, train_gan
-from pipeline.gan.fit import fit as module
 from pipeline.gan.grid import grid_png
 from pipeline.gan.wgan import ParallelCritic, ParallelGenerator, ParallelLinear, ParallelNorm
 from pipeline.runtime.seeds import make_generator

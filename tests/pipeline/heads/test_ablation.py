@@ -14,7 +14,7 @@ from pipeline.heads.ablation import TOGETHER, VariantGain, ablate_schedule, vari
 from pipeline.metrics.intervals import spread
 
 CLASSES = ("ant", "bee", "cow")
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def clouds(n: int, variant: str, seed: int, noise: float, turn: int = 0) -> FeatureSet:
@@ -34,7 +34,7 @@ def config(*phases: str) -> TrainHeadConfig:
         "train_head.batch=16",
         "gan.kind=wgan",
     ]
-    found = read_params(ROOT / "params.yaml", chosen)["train_head"]
+    found = read_params(ROOT / "params.yaml", chosen).train_head
     assert isinstance(found, TrainHeadConfig)
     return found
 

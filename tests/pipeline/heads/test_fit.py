@@ -15,7 +15,7 @@ from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.fit import fit_head, in_memory, statistics_of
 from pipeline.inference.classifier import HeadClassifier, load_classifier, save_classifier
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CLASSES = ("ant", "bee", "cow")
 RECIPE = {"backbone": "mini", "weights": "ab", "mean": [0.5], "std": [0.5], "size": 32, "interpolation": "bicubic"}
 
@@ -33,7 +33,7 @@ def make_features(n: int, variant: str = "unaugmented", noise: float = 1.0, seed
 @pytest.fixture
 def config() -> TrainHeadConfig:
     overrides = ["device=cpu", "hidden=[32]", "schedule=[unaugmented x 3, spatial_1 x 2]", "batch=32", "lr=0.01"]
-    found = read_params(ROOT / "params.yaml", [f"train_head.{each}" for each in overrides])["train_head"]
+    found = read_params(ROOT / "params.yaml", [f"train_head.{each}" for each in overrides]).train_head
     assert isinstance(found, TrainHeadConfig)
     return found
 

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import torch
 
 from cache.errors import InputError
 from cache.records import FeatureSet
-from pipeline.config.params import read_params
+from pipeline.config.params import Params, read_params
 from pipeline.config.shared.schedule import Phase
 from pipeline.config.sweep import SweepConfig
 from pipeline.config.train_head import TrainHeadConfig
@@ -20,7 +19,7 @@ from pipeline.heads.halving import SweepData, make_sweep_data, run_pass
 from pipeline.heads.search import fold_numbers, grid, winner
 from pipeline.heads.stack import HeadSpec
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CLASSES = ("ant", "bee", "cow")
 
 
@@ -38,14 +37,14 @@ TRAIN = {"unaugmented": features(310), "color_1": features(310, "color_1", 4.0)}
 VAL = {"unaugmented": features(200, seed=1)}
 
 
-def sections(*overrides: str) -> dict[str, Any]:
+def params(*overrides: str) -> Params:
     base = ["train_head.schedule=[unaugmented x 2, color_1 x 2, unaugmented x 1]", "train_head.batch=32"]
     base.append("train_head.device=cpu")
-    return dict(read_params(ROOT / "params.yaml", [*base, "train_head.dropout=0", *overrides]))
+    return read_params(ROOT / "params.yaml", [*base, "train_head.dropout=0", *overrides])
 
 
 def config(*overrides: str) -> TrainHeadConfig:
-    found = sections(*(f"train_head.{each}" for each in overrides))["train_head"]
+    found = params(*(f"train_head.{each}" for each in overrides)).train_head
     assert isinstance(found, TrainHeadConfig)
     return found
 
@@ -202,14 +201,14 @@ def test_subsets_are_all_or_all_but_one() -> None:
 
 
 def test_the_grid_is_every_combination_once() -> None:
-    found = sections(
+    found = params(
         "sweep.hidden=[[], [8]]",
         "sweep.lr=[0.1, 0.2]",
         "sweep.dropout=[0.1, 0.5]",
         "sweep.weight_decay=[0]",
         "sweep.label_smoothing=[0]",
         "sweep.mixup=[0, 0.2]",
-    )["sweep"]
+    ).sweep
     assert isinstance(found, SweepConfig)
     specs = grid(found, 7)
     assert len(specs) == len(set(specs)) == 2 * 2 + 2 * 2 * 2  # dropout means nothing to a linear head

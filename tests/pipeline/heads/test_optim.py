@@ -10,7 +10,7 @@ import torch
 
 from pipeline.heads.optim import FusedOptimizer, lr_factors
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def torch_s_own(optimizer: str, schedule: str, steps: int, tensors: list[torch.Tensor]) -> tuple[Any, Any]:
@@ -69,7 +69,7 @@ from pipeline.heads.fit import fit_head
 features = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float16)
 ids = np.array([b"%064x" % number for number in range(8)])
 chosen = ["train_head.schedule=[unaugmented x 1]", "train_head.device=cpu"]
-config = read_params(pathlib.Path("params.yaml"), chosen)["train_head"]
+config = read_params(pathlib.Path("params.yaml"), chosen).train_head
 rows = FeatureSet(features, np.arange(8) % 2, ids, ("a", "b"), "unaugmented", backbone="none", recipe={})
 fit_head({"unaugmented": rows}, {}, config)
 print("torch._dynamo" in sys.modules, "sympy" in sys.modules)

@@ -17,7 +17,7 @@ from pipeline.heads.fit import fit_head
 from pipeline.heads.sample_filter import keep_convincing
 from pipeline.metrics.sample_quality import frechet, judge_samples
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def features(count: int, seed: int, variant: str = "unaugmented", noise: float = 1.0) -> FeatureSet:
@@ -28,7 +28,7 @@ def features(count: int, seed: int, variant: str = "unaugmented", noise: float =
 
 
 def config(**changes: Any) -> TrainHeadConfig:
-    section = read_params(ROOT / "params.yaml", ["train_head.schedule=[unaugmented x 5]"])["train_head"]
+    section = read_params(ROOT / "params.yaml", ["train_head.schedule=[unaugmented x 5]"]).train_head
     assert isinstance(section, TrainHeadConfig)
     return section.model_copy(update=changes)
 

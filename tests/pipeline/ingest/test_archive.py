@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from cache.errors import InputError
+from pipeline.ingest import archive
+from pipeline.ingest import tar_stream as tarstream
 from pipeline.ingest.archive import Unreadable, is_hidden, printable, walk
-from pipeline.ingest.source import archive
-from pipeline.ingest.source import tar_stream as tarstream
 
 FILES = {"top/a/one.png": b"1" * 700, "top/a/two.png": b"", "top/b/three.png": b"3" * 512, "top/notes.txt": b"words"}
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.ingest import decode as module
 from pipeline.ingest.archive import Unreadable
 from pipeline.ingest.decode import decode
-from pipeline.ingest.source import decode as module
 
 
 def packed(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:

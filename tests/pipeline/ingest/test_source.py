@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from cache.errors import InputError, StorageError
+from pipeline.ingest import source as module
 from pipeline.ingest.source import Source, ingest, list_source, publish, write_unreadable
-from pipeline.ingest.source import source as module
 
 
 @contextmanager

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from pipeline.scores.comparison_report import render_comparison
 
 from cache.errors import RecordError
 from pipeline.metrics.compare import ChangedImage, ClassChange, compare, comparison_table
 from pipeline.metrics.predictions import Predictions
+from pipeline.report.comparison_report import render_comparison
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 1])
 

@@ -80,7 +80,7 @@ def test_a_perfect_and_a_hopeless_classifier_stay_within_0_and_1() -> None:
 
 
 def test_macro_f1_interval_holds_the_truth_as_often_as_it_claims(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.metrics.scores.RESAMPLES", 300)
+    monkeypatch.setattr("pipeline.metrics.intervals.RESAMPLES", 300)
     generator = np.random.default_rng(3)
     # Of class a 90 % are right, of b 60 %, of c 50 %; errors go to the next class.
     right = np.array([0.9, 0.6, 0.5])

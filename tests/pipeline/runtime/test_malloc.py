@@ -30,6 +30,6 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 def test_what_is_freed_is_not_faulted_in_again() -> None:
     def faults(how: str) -> int:
         command = [sys.executable, "-c", CODE, how]
-        return int(subprocess.check_output(command, cwd=Path(__file__).parents[2], text=True))
+        return int(subprocess.check_output(command, cwd=Path(__file__).parents[3], text=True))
 
     assert faults("keep") < faults("as it is") / 10

@@ -17,14 +17,14 @@ from pipeline.networks.efficientnet import make_efficientnet
 from pipeline.training import pretrain as module
 from pipeline.training.pretrain import ImageBatches, measure, pretrain, random_crops, saved_backbone, saved_network
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TINY = "efficientnet:0.25x0.2/1"
 COLOURS = np.array([[200, 60, 60], [60, 200, 60], [60, 60, 200]])
 
 
 def make_config(*overrides: str) -> PretrainConfig:
     chosen = [f"backbone={TINY}", "sizes=[16, 24]", "epochs=2", "batch=8", "lr=0.01", "device=cpu", *overrides]
-    config = read_params(ROOT / "params.yaml", [f"pretrain.{each}" for each in chosen])["pretrain"]
+    config = read_params(ROOT / "params.yaml", [f"pretrain.{each}" for each in chosen]).pretrain
     assert isinstance(config, PretrainConfig)
     return config
 
