@@ -26,7 +26,7 @@ from cache.records import ImageSet
 from pipeline.config.recipe import Recipe, read_recipe
 from pipeline.config.train_model import TrainModelConfig
 from pipeline.networks.factory import make_network
-from pipeline.training.fit import fit_model
+from pipeline.training.fit import Watch, fit_model
 from pipeline.training.optim import make_optimizer
 
 SIDE, CLASSES = 32, 10
@@ -58,7 +58,11 @@ def ours(images: ImageSet, recipe: Recipe, device: str) -> float:
         os.environ["AUGCACHE_STORE"] = store
         next(
             fit_model(
-                {"unaugmented": images}, {}, recipe, settings, log=lambda curve: marks.append(time.perf_counter())
+                {"unaugmented": images},
+                {},
+                recipe,
+                settings,
+                Watch(log=lambda curve: marks.append(time.perf_counter())),
             )
         )
     return marks[1] - marks[0]
@@ -76,7 +80,7 @@ def plain(folder: Path, recipe: Recipe, device: str) -> float:
 def bare(count: int, recipe: Recipe, device: str) -> float:
     """Seconds of as many steps on one batch that is there already."""
     network = make_network(recipe.network, CLASSES).to(device).to(memory_format=torch.channels_last)
-    optimizer = make_optimizer(network.parameters(), recipe)
+    optimizer = make_optimizer(network, recipe, None)
     images = torch.randn(recipe.batch, 3, SIDE, SIDE, device=device).to(memory_format=torch.channels_last)
     labels = torch.arange(recipe.batch, device=device) % CLASSES
 

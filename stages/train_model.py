@@ -1,17 +1,16 @@
 """Train a full model over cached images by a named recipe, on a staged schedule; `none` trains nothing.
 
 \b
-  python -m stages.train_model --recipe 002-v2-20-standard
+  python -m stages.train_model --recipe finetune
   python -m stages.train_model --recipe 003-cbam --set 'train_model.override={schedule: [unaugmented x 9], batch: 64}'
-  python -m stages.train_model --set train_model.recipe=004-final --set train_model.seeds=5
-Recipes are pipeline/recipes/<name>.yaml; each says whose it is, the figure reported, and what we chose.
+
+`finetune` starts from featurize's backbone and the trained head. Checkpoints lie in the store, so a killed run resumes
+where it stopped, and ends with the same bytes.
 
 \b
-Reads   data/prepare, augment, gan  images of train and val, by variant
+Reads   data/prepare, augment, gan  images of train and val, by variant; data/train_head for `finetune`
 Writes  data/train_model/           model.safetensors and classifier.json (the weights that are kept), last.safetensors,
                                     curves.csv, and metrics.json with mean and spread over seeds
-
-Checkpoints lie in the store, so a killed run goes on where it was, and ends with the same bytes.
 """
 
 import json
@@ -19,6 +18,7 @@ from statistics import mean, stdev
 
 from cache.files import write_bytes, write_text
 from pipeline.config.recipe import read_recipe
+from pipeline.config.shared.networks import BACKBONE
 from pipeline.config.train_model import OFF
 from pipeline.metrics.csv_text import curves_csv
 from pipeline.training.tensorboard import tensorboard
@@ -32,14 +32,17 @@ def run(job: Job) -> str:
         write_text(job.out / "metrics.json", "{}\n")
         write_text(job.out / "curves.csv", curves_csv([]))
         return "off (train_model.recipe is none)"
-    from pipeline.inference.classifier import make_model_classifier, save_classifier, weights_of
-    from pipeline.training.fit import fit_model
+    from pipeline.inference.classifier import load_head, make_model_classifier, save_classifier, weights_of
+    from pipeline.training.fit import Watch, fit_model
+    from pipeline.training.start import start_from_head
 
     recipe = read_recipe(config.recipe, config.override)
-    train, val = job.images("train"), job.images("val")
-    rows = config.seeds * sum(phase.epochs * len(train.get(phase.variant, ())) for phase in recipe.schedule)
+    train, val = (job.images(split) for split in ("train", "val"))
+    head = load_head(job.data / "train_head").head if recipe.network.name == BACKBONE else None
+    start = start_from_head(head, job.params.featurize) if head else None
+    rows = config.seeds * sum(phase.epochs * len(train.get(phase.variants[0], ())) for phase in recipe.schedule)
     with tensorboard(config.tensorboard) as log, job.progress(rows, "image") as advance:
-        fits = fit_model(train, val, recipe, config, advance, log)
+        fits = fit_model(train, val, recipe, config, Watch(advance, log), start)
         first = next(fits)
         kept = [first.kept, *(fit.kept for fit in fits)]  # the other networks are let go
     classes, made_by = next(iter(train.values())).classes, first.describe(config.recipe, recipe)

@@ -17,6 +17,7 @@ from pipeline.config.prepare import PrepareConfig
 from pipeline.config.pretrain import PretrainConfig
 from pipeline.config.recipe import read_recipe
 from pipeline.config.report import ReportConfig
+from pipeline.config.shared.schedule import ALL, variants_of
 from pipeline.config.shared.section import Section, parse, unknown_name
 from pipeline.config.shared.variants import GAN_VARIANT
 from pipeline.config.sweep import SweepConfig
@@ -100,6 +101,5 @@ def _check_references(params: Params) -> None:
     if model.recipe != OFF:
         schedules[f"schedule of the recipe {model.recipe}"] = read_recipe(model.recipe, model.override).schedule
     for where, schedule in schedules.items():
-        for phase in schedule:
-            if phase.variant not in variants:
-                raise unknown_name(where, phase.variant, variants)
+        for variant in sorted(variants_of(schedule) - {ALL, *variants}):
+            raise unknown_name(where, variant, [*variants, ALL])

@@ -1,8 +1,8 @@
 """Section `pretrain` of params.yaml."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, model_validator
 
 from pipeline.config.featurize import shape_of
 from pipeline.config.shared.section import Section
@@ -12,8 +12,10 @@ class PretrainConfig(Section):
     """A backbone of one's own, trained by AdvProp on a prepared ImageSet."""
 
     backbone: str = Field(
-        description="`efficientnet-mini`, `efficientnet-b0` … `b8`, or `efficientnet:<width>x<depth>/<stem stride>`"
+        description="`efficientnet-mini`, `efficientnet-b0` … `b8`, or `efficientnet:<width>x<depth>/<stem stride>`; "
+        "with `init` any backbone of `featurize`"
     )
+    init: str | None = Field(description="weights to start from, as in `featurize.weights`; null: random ones")
     sizes: list[Annotated[int, Field(ge=16, le=1024)]] = Field(
         min_length=1, max_length=4, description="sides of the training images in pixels, for equal shares of the epochs"
     )
@@ -32,9 +34,15 @@ class PretrainConfig(Section):
     checkpoint_seconds: float = Field(ge=0, description="how often the state is kept; a killed run loses at most that")
     seed: int = Field(ge=0, description="seed of initialisation, order, crops and attacks")
 
-    @field_validator("backbone")
-    @classmethod
-    def _is_efficientnet(cls, name: str) -> str:
-        if shape_of(name) is None:
-            raise ValueError("only efficientnet-pytorch's architecture is pretrained here")
-        return name
+    memory_gb: float = Field(gt=0, description="larger sets of images are streamed from disk instead of kept in memory")
+
+    @property
+    def seeds(self) -> int:
+        """How many networks are trained."""
+        return 1
+
+    @model_validator(mode="after")
+    def _is_efficientnet(self) -> Self:
+        if self.init is None and shape_of(self.backbone) is None:
+            raise ValueError("only efficientnet-pytorch's architecture is pretrained from random weights")
+        return self

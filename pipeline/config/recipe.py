@@ -12,6 +12,7 @@ from pipeline.config.shared.schedule import Schedule
 from pipeline.config.shared.section import Section, parse, unknown_name
 
 FOLDER = Path(__file__).resolve().parent.parent / "recipes"
+Side = Annotated[int, Field(ge=8, le=1024)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0)]
 
@@ -44,6 +45,9 @@ class AugmentationConfig(Section):
 
     autoaugment: Literal["imagenet", "cifar10", "svhn"] | None = Field(description="policy of Cubuk et al., CVPR 2019")
     randaugment: RandAugmentConfig | None
+    crop_area: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="smallest share of the area that a random crop keeps, of aspect ratio 3/4 to 4/3; 1: no such crop"
+    )
     crop_padding: int = Field(ge=0, description="pixels of zeros around the image, before a random crop to its size")
     flip: Probability = Field(description="probability of mirroring left to right")
     rotation: Annotated[float, Field(ge=0, le=180)] = Field(description="degrees, both ways")
@@ -80,14 +84,22 @@ class Recipe(Section):
     chosen: str = Field(description="what the source does not state, and how we chose")
     network: NetworkConfig
     parameter_limit: int | None = Field(ge=1, description="more parameters than this are refused")
-    size: int | None = Field(ge=8, le=1024, description="side of the network's input; null: the stored size")
+    size: Side | Annotated[list[Side], Field(min_length=1)] | None = Field(
+        description="side of the network's input in pixels, or several, for equal shares of the epochs; null: as stored"
+    )
+    norms: Literal["trained", "frozen"] = Field(description="`frozen`: batch norms keep the statistics they have")
     schedule: Schedule = Field(description="phases in order, `<variant> x <epochs>`")
     batch: int = Field(ge=2, description="images a step")
     optimizer: Literal["sgd", "adam", "adamw"]
     lr: float = Field(gt=0, description="peak learning rate")
+    head_lr: float = Field(gt=0, description="factor of it for the head, when a backbone is fine-tuned")
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="factor of it from each block to the one before; 1: the same for all"
+    )
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(description="of SGD; onecycle cycles it")
     nesterov: bool
     weight_decay: Amount
+    decayed: Literal["all", "matrices"] = Field(description="`matrices`: biases and norms are not decayed")
     adam_eps: float = Field(gt=0)
     lr_schedule: Literal["constant", "steps", "cosine", "onecycle"]
     milestones: list[Annotated[float, Field(gt=0, lt=1)]] = Field(description="of `steps`: shares of the training")

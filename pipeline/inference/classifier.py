@@ -16,7 +16,7 @@ from cache.errors import DamagedFile, ParamsError, RecordError, StorageError
 from cache.files import write_bytes
 from cache.layout import Array, canonical
 from cache.records import FeatureSet, ImageSet
-from pipeline.config.shared.networks import MODEL_STAGE, network_of
+from pipeline.config.shared.networks import BACKBONE, MODEL_STAGE, network_of
 from pipeline.inference.pixel_classifier import PixelClassifier, on_device
 from pipeline.metrics.predictions import Predictions
 from pipeline.networks.head import Head, predict_logits
@@ -147,6 +147,14 @@ def load_classifier(folder: Path) -> HeadClassifier | ModelClassifier:
         raise DamagedFile("classifier cannot be read", where=folder, found=reason, remedy=remedy) from error
 
 
+def load_head(folder: Path) -> HeadClassifier:
+    """A head over features. Raises what `load_classifier` raises, and RecordError for a full model."""
+    classifier = load_classifier(folder)
+    if not isinstance(classifier, HeadClassifier):
+        raise RecordError("not a head over features", where=folder, remedy=REMEDY)
+    return classifier
+
+
 def _load_head(folder: Path) -> Head:
     tensors = load_file(folder / WEIGHTS)
     layers = [tensors[name] for name in sorted(tensors, key=_layer) if name.endswith(".weight")]
@@ -158,7 +166,12 @@ def _load_head(folder: Path) -> Head:
 def _load_model(folder: Path, classes: tuple[str, ...], recipe: dict[str, Any], temperature: float) -> ModelClassifier:
     from pipeline.networks.factory import make_network
 
-    network = make_network(network_of(recipe["network"]), len(classes))
+    if recipe["network"]["name"] == BACKBONE:
+        from pipeline.training.start import untrained
+
+        network: nn.Module = untrained(recipe["network"])
+    else:
+        network = make_network(network_of(recipe["network"]), len(classes))
     network.load_state_dict(load_file(folder / MODEL_WEIGHTS))
     return make_model_classifier(network, classes, recipe, temperature)
 

@@ -23,6 +23,7 @@ class Head(nn.Module):
             layers += [nn.ReLU(), nn.Dropout(dropout)] if depth else []
             layers.append(nn.Linear(inputs, outputs))
         self.layers = nn.Sequential(*layers)
+        self.widths = widths
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits [n, c] of float32 features [n, d]."""

@@ -1,6 +1,6 @@
 """Images where training wants them: the whole set on the device, or streamed from disk piece by piece."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,29 +9,45 @@ from torch import Tensor
 
 from cache.layout import Array
 from cache.records import ImageSet
+from pipeline.runtime.seeds import make_generator
 
 BLOCK = 64  # neighbouring rows that a stream reads together
 SAMPLE = 4096  # images that mean and deviation are taken from
 
 
 class ImageBatches:
-    """An ImageSet in batches: uint8 [k, h, w, 3] and int64 [k], on the device.
+    """Variants of the same photos in batches: uint8 [k, h, w, 3] and int64 [k], on the device.
 
-    memory: bytes that may be kept. A larger set is streamed, and `order` then shuffles within and across pieces.
+    variants: one ImageSet, or several of n rows each, of which an epoch takes every row from one. A row of theirs is
+    numbered as if they lay end to end. memory: bytes that may be kept; larger sets are streamed, and `order` then
+    shuffles within and across pieces.
     """
 
-    def __init__(self, images: ImageSet, device: torch.device, memory: float) -> None:
-        self.images, self.device = images, device
-        self.labels = torch.from_numpy(np.asarray(images.labels, dtype=np.int64)).to(device)
-        row = int(np.prod(images.images.shape[1:]))
-        self.resident = self._load(np.arange(len(images))) if len(images) * row <= memory else None
+    def __init__(self, variants: Sequence[ImageSet], device: torch.device, memory: float) -> None:
+        self.variants = list(variants)
+        self.images = self.variants[0]
+        self.device = device
+        self.labels = torch.from_numpy(np.asarray(self.images.labels, dtype=np.int64)).to(device)
+        row = int(np.prod(self.images.images.shape[1:]))
+        rows = len(self.images) * len(self.variants)
+        self.resident = self._load(np.arange(rows)) if rows * row <= memory else None
         self.piece = max(BLOCK, int(memory / 2 / row))  # one is read while another is used
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def order(self, generator: np.random.Generator, balanced: bool) -> Array:
-        """Row numbers int [n] of one epoch; balanced: drawn with replacement, every class equally often."""
+    def order(self, generator: np.random.Generator, balanced: bool, epoch: int = 0) -> Array:
+        """Row numbers int [n] of one epoch; balanced: drawn with replacement, every class equally often.
+
+        Of several variants, a photo shows another one in every epoch, and all of them in as many epochs as there are.
+        """
+        rows = self._shuffled(generator, balanced)
+        if len(self.variants) == 1:
+            return rows
+        firsts = make_generator("mixed variants", len(self)).integers(len(self.variants), size=len(self))
+        return np.asarray((firsts[rows] + epoch) % len(self.variants) * len(self) + rows)
+
+    def _shuffled(self, generator: np.random.Generator, balanced: bool) -> Array:
         n = len(self)
         if balanced:
             weight = 1 / np.bincount(self.images.labels, minlength=len(self.images.classes)).clip(1)
@@ -49,30 +65,36 @@ class ImageBatches:
         chosen = order[start * batch :]
         if self.resident is not None:
             for index in torch.from_numpy(chosen).to(self.device).split(batch):
-                yield self.resident[index], self.labels[index]
+                yield self.resident[index], self.labels[index % len(self)]
             return
         step = max(1, self.piece // batch) * batch
         pieces = [chosen[at : at + step] for at in range(0, len(chosen), step)]
         with ThreadPoolExecutor(1) as reader:
-            ahead = reader.submit(self._load, pieces[0]) if pieces else None
+            ahead = [reader.submit(self._load, piece) for piece in pieces[:1]]
             for number, piece in enumerate(pieces):
-                assert ahead is not None  # noqa: S101 - for the type checker
-                rows = ahead.result()
-                ahead = reader.submit(self._load, pieces[number + 1]) if number + 1 < len(pieces) else None
-                labels = self.labels[torch.from_numpy(piece).to(self.device)]
+                rows = ahead.pop().result()
+                ahead = [reader.submit(self._load, following) for following in pieces[number + 1 : number + 2]]
+                labels = self.labels[torch.from_numpy(piece % len(self)).to(self.device)]
                 yield from zip(rows.split(batch), labels.split(batch), strict=True)
 
     def _load(self, index: Array) -> Tensor:
-        """Rows on the device; read in the order of the file, each once."""
-        found, place = np.unique(index, return_inverse=True)
-        rows = torch.from_numpy(self.images.images[found]).to(self.device)
-        return rows if np.array_equal(found, index) else rows[torch.from_numpy(place).to(self.device)]
+        """Rows on the device; read in the order of the files, each once."""
+        wanted, position = np.unique(index, return_inverse=True)
+        blocks = []
+        for number, images in enumerate(self.variants):
+            own = wanted[wanted // len(self) == number]
+            if len(own):
+                blocks.append(images.images[own % len(self)])
+        rows = torch.from_numpy(np.concatenate(blocks) if len(blocks) > 1 else blocks[0]).to(self.device)
+        return rows if np.array_equal(wanted, index) else rows[torch.from_numpy(position).to(self.device)]
 
 
 def channel_statistics(images: ImageSet) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of each channel in 0..255, over evenly spread images, as report 002 normalises."""
     index = np.unique(np.linspace(0, len(images) - 1, min(SAMPLE, len(images))).astype(np.int64))
-    count, sums, squares = 0, np.zeros(3), np.zeros(3)
+    sums = np.zeros(3)
+    squares = np.zeros(3)
+    count = 0
     for start in range(0, len(index), BLOCK):  # as float64, all at once would take eight times their memory
         rows = images.images[index[start : start + BLOCK]].reshape(-1, 3)
         count += len(rows)

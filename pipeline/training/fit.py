@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,18 +14,46 @@ from torch import Tensor, nn
 from cache.errors import InputError, ParamsError, RecordError
 from cache.records import UNAUGMENTED, ImageSet
 from pipeline.config.recipe import Recipe
-from pipeline.config.shared.networks import MODEL_STAGE
+from pipeline.config.shared.networks import BACKBONE, MODEL_STAGE
+from pipeline.config.shared.schedule import Phase, variants_of, with_all_named
 from pipeline.config.shared.variants import GAN_PREFIX
-from pipeline.config.train_model import TrainModelConfig
+from pipeline.features.backbone import weights_digest
 from pipeline.metrics.calibration import fit_temperature
 from pipeline.networks.factory import count_parameters, make_network
 from pipeline.runtime.checkpoint import Checkpoint
 from pipeline.runtime.devices import choose_device, device_kind
 from pipeline.runtime.seeds import derived_seed
 from pipeline.training.batches import ImageBatches, channel_statistics
-from pipeline.training.trainer import Plan, Trainer, judged
+from pipeline.training.start import Start
+from pipeline.training.state import Plan
+from pipeline.training.trainer import Trainer, loss_and_accuracy
 
-CODE_VERSION = 1
+CODE_VERSION = 2
+
+
+class RunSettings(Protocol):
+    """How trainings run, whatever they train: a section of params.yaml."""
+
+    @property
+    def seeds(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def engine(self) -> str: ...
+    @property
+    def memory_gb(self) -> float: ...
+    @property
+    def checkpoint_seconds(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told of progress: `advance` of images seen, `log` of each row of the first seed's curves."""
+
+    advance: Callable[[int], object] = lambda count: None
+    log: Callable[[Mapping[str, Any]], object] = lambda curve: None
 
 
 @dataclass(frozen=True)
@@ -34,7 +62,7 @@ class ModelFit:
 
     Kept are SWA's average where the recipe has one, else the weights of the best epoch by val-unaugmented (the last one
     without val). mean, deviation: of the training images' channels in 0..255. last: weights after the last step.
-    curves: one row an epoch: epoch, variant, lr, train_loss, train_accuracy and, with val, val_loss, val_accuracy.
+    curves: one row per epoch: epoch, variant, lr, train_loss, train_accuracy and, with val, val_loss, val_accuracy.
     kept: the val figures of the kept weights. temperature: fitted on val-unaugmented, 1 without it.
     """
 
@@ -46,6 +74,7 @@ class ModelFit:
     curves: list[dict[str, Any]]
     best_epoch: int
     kept: dict[str, float]
+    start: dict[str, Any]
     temperature: float = 1.0
 
     @property
@@ -58,7 +87,7 @@ class ModelFit:
         return {
             "stage": MODEL_STAGE,
             "name": name,
-            "network": recipe.network.model_dump(mode="json"),
+            "network": recipe.network.model_dump(mode="json") | self.start,
             "training": recipe.model_dump(mode="json", exclude={"network"}),
             "mean": [value / 255 for value in self.mean],
             "std": [value / 255 for value in self.deviation],
@@ -71,81 +100,125 @@ def fit_model(
     train: Mapping[str, ImageSet],
     val: Mapping[str, ImageSet],
     recipe: Recipe,
-    config: TrainModelConfig,
-    advance: Callable[[int], object] = lambda count: None,
-    log: Callable[[Mapping[str, Any]], object] = lambda curve: None,
+    config: RunSettings,
+    watch: Watch | None = None,
+    start: Start | None = None,
 ) -> Iterator[ModelFit]:
-    """Train once a seed, or go on from checkpoints in the store. log: is given each row of the first seed's curves.
+    """Train once per seed, or resume from checkpoints in the store.
 
-    Deterministic on one machine with one number of threads. Raises InputError where the schedule names a variant that
-    is not there or the loss is not finite, RecordError for sets that do not belong together, ParamsError for a network
-    beyond its limit.
+    start: what a recipe of the network `backbone` goes on from. Deterministic on one machine with one number of
+    threads. Raises InputError if the schedule names a variant that is not there or the loss is not finite, RecordError
+    for sets that do not belong together, ParamsError for a network beyond its limit.
     """
-    _check_sets(train, val, recipe)
-    wanted = {phase.variant for phase in recipe.schedule}
-    sets = {variant: train[variant] for variant in sorted(wanted)}
-    held_out = {variant: images for variant, images in val.items() if variant in wanted | {UNAUGMENTED}}
+    watch = watch or Watch()
+    recipe = recipe.model_copy(update={"schedule": with_all_named(recipe.schedule, train)})
+    if (start is None) == (recipe.network.name == BACKBONE):
+        raise ParamsError("only the network `backbone` starts from another one", where="recipe network")
+    check_image_sets(train, val, recipe.schedule, any_size=recipe.size is not None or start is not None)
+    pixels, held_out = _on_device(train, val, recipe, config)
+    plan = _make_plan(train, recipe, config, start)
+    fields = {
+        "images": _digest([images for rows in (*pixels.values(), *held_out.values()) for images in rows.variants]),
+        "device": device_kind(config.device),
+        "pieces": {phase: None if rows.resident is not None else rows.piece for phase, rows in pixels.items()},
+        "start": None if start is None else weights_digest(start.network),
+    }
+    for seed in range(config.seed, config.seed + config.seeds):
+        of_seed = replace(plan, seed=seed)
+        checkpoint = Checkpoint("training", fields | _fields_of(of_seed))
+        log = watch.log if seed == config.seed else Watch.log
+        trainer = Trainer(of_seed, pixels, held_out, checkpoint, config.checkpoint_seconds, watch.advance, log)
+        yield _fit_once(trainer, start)
+
+
+def _on_device(
+    train: Mapping[str, ImageSet], val: Mapping[str, ImageSet], recipe: Recipe, config: RunSettings
+) -> tuple[dict[str, ImageBatches], dict[str, ImageBatches]]:
+    """The images of each kind of phase, and those of val that are looked at after every epoch, as far as memory goes.
+
+    Of val these are the unaugmented ones, and the variants that have a phase of their own.
+    """
     device = choose_device(config.device)
-    memory = config.memory_gb * 1e9 / max(1, len(sets) + len(held_out))
-    pixels = {variant: ImageBatches(images, device, memory) for variant, images in sets.items()}
-    judges = {variant: ImageBatches(images, device, memory) for variant, images in held_out.items()}
-    mean, deviation = channel_statistics(sets.get(UNAUGMENTED, next(iter(sets.values()))))
-    first = next(iter(sets.values()))
-    plan = Plan(
+    phases = {phase.variant: phase.variants for phase in sorted(recipe.schedule, key=lambda phase: phase.variant)}
+    watched = [variant for variant in val if variant in {*phases, UNAUGMENTED}]
+    memory = config.memory_gb * 1e9 / max(1, sum(map(len, phases.values())) + len(watched))
+    rows = {
+        name: ImageBatches([train[variant] for variant in variants], device, memory * len(variants))
+        for name, variants in phases.items()
+    }
+    return rows, {variant: ImageBatches([val[variant]], device, memory) for variant in watched}
+
+
+def _make_plan(train: Mapping[str, ImageSet], recipe: Recipe, config: RunSettings, start: Start | None) -> Plan:
+    """What decides the training. A network that starts anew is normalised by the training images."""
+    device = choose_device(config.device)
+    wanted = sorted(variants_of(recipe.schedule))
+    images = train[UNAUGMENTED if UNAUGMENTED in wanted else wanted[0]]
+    if start is None:
+        mean, deviation = channel_statistics(images)
+    else:
+        mean = [255 * value for value in start.mean]
+        deviation = [255 * value for value in start.std]
+    stored = int(images.images.shape[1])
+    sizes = recipe.size if isinstance(recipe.size, list) else [recipe.size or (start.size if start else stored)]
+    return Plan(
         recipe=recipe,
         seed=config.seed,
-        classes=len(first.classes),
+        classes=len(images.classes),
         mean=torch.tensor(mean, device=device),
         deviation=torch.tensor(deviation, device=device),
-        size=recipe.size or int(first.images.shape[1]),
+        sizes=tuple(sizes),
+        epochs=sum(phase.epochs for phase in recipe.schedule),
         engine=config.engine,
     )
-    decided: dict[str, Any] = {
-        "images": _digest([*sets.values(), *held_out.values()]),
-        "device": device_kind(config.device),
-    }
-    decided["pieces"] = {variant: None if rows.resident is not None else rows.piece for variant, rows in pixels.items()}
-    for seed in range(config.seed, config.seed + config.seeds):
-        own, told = replace(plan, seed=seed), log if seed == config.seed else lambda curve: None
-        checkpoint = Checkpoint("train_model", decided | _decided_by(own))
-        trainer = Trainer(own, pixels, judges, checkpoint, config.checkpoint_seconds, advance, told)
-        yield _fit_once(trainer, mean, deviation)
 
 
-def _fit_once(trainer: Trainer, mean: list[float], deviation: list[float]) -> ModelFit:
-    plan, device = trainer.plan, trainer.plan.mean.device
+def _fit_once(trainer: Trainer, start: Start | None) -> ModelFit:
+    plan = trainer.plan
+    device = plan.mean.device
     index = [device.index or 0] if device.type == "cuda" else []
     deterministic = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
     with torch.random.fork_rng(devices=index), deterministic:
         torch.manual_seed(derived_seed("train_model", plan.seed) % 2**63)
-        network = make_network(plan.recipe.network, plan.classes, plan.recipe.parameter_limit)
+        if start is None:
+            network = make_network(plan.recipe.network, plan.classes, plan.recipe.parameter_limit)
+        else:
+            network = deepcopy(start.network)
         _check_network(network, plan)
         training = trainer.run(network.to(device).to(memory_format=torch.channels_last))
     last = {name: tensor.detach().cpu().clone() for name, tensor in training.network.state_dict().items()}
-    swa = training.average is not None and plan.recipe.swa is not None
-    training.network.load_state_dict(training.average.module.state_dict() if swa else training.best)  # type: ignore[union-attr]
+    swa = training.average if plan.recipe.swa is not None else None
+    training.network.load_state_dict(training.best if swa is None else swa.module.state_dict())
     network = training.network.eval()
-    best_epoch = training.epoch if swa else training.best_epoch
-    fit = ModelFit(network, mean, deviation, plan.size, last, training.curves, best_epoch, {})
-    judge = trainer.val.get(UNAUGMENTED)
-    if judge is None:
+    fit = ModelFit(
+        network=network,
+        mean=plan.mean.tolist(),
+        deviation=plan.deviation.tolist(),
+        size=plan.sizes[-1],
+        last=last,
+        curves=training.curves,
+        best_epoch=training.best_epoch if swa is None else training.epoch,
+        kept={},
+        start={} if start is None else start.description,
+    )
+    val = trainer.val.get(UNAUGMENTED)
+    if val is None:
         return fit
-    logits = trainer.logits(network, judge)
-    loss, accuracy = judged(logits, judge.labels)
-    temperature = fit_temperature(logits.cpu().numpy(), judge.labels.cpu().numpy())
+    logits = trainer.logits(network, val, plan.epochs - 1)
+    loss, accuracy = loss_and_accuracy(logits, val.labels)
+    temperature = fit_temperature(logits.cpu().numpy(), val.labels.cpu().numpy())
     return replace(fit, kept={"val_accuracy": accuracy, "val_loss": loss}, temperature=temperature)
 
 
-def _decided_by(plan: Plan) -> dict[str, Any]:
+def _fields_of(plan: Plan) -> dict[str, Any]:
     """What decides a training besides images, pieces and device; two that are alike in all share their checkpoints."""
     return {
-        "stage": "train_model",
         "code": CODE_VERSION,
         "recipe": plan.recipe.model_dump(mode="json", exclude={"source", "reported", "chosen"}),
         "seed": plan.seed,
         "engine": plan.engine,
         "threads": torch.get_num_threads(),
-        "libraries": {name: version(name) for name in ("torch", "torchvision", "timm")},
+        "libraries": {name: version(name) for name in ("torch", "torchvision", "timm", "efficientnet-pytorch")},
     }
 
 
@@ -162,39 +235,51 @@ def _check_network(network: nn.Module, plan: Plan) -> None:
     """Refuse a network that cannot take the images, or does not give logits, before any work."""
     try:
         with torch.no_grad():
-            found = deepcopy(network).train()(torch.zeros(2, 3, plan.size, plan.size))
+            logits = deepcopy(network).train()(torch.zeros(2, 3, plan.size(0), plan.size(0)))
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ParamsError(f"network cannot take images of {plan.size} px: {reason}", where="recipe network") from error
-    if not isinstance(found, Tensor) or found.shape != (2, plan.classes):
+        raise ParamsError(
+            f"network cannot take images of {plan.size(0)} px: {reason}", where="recipe network"
+        ) from error
+    if not isinstance(logits, Tensor) or logits.shape != (2, plan.classes):
         raise ParamsError("network does not give logits in training", where="recipe network")
 
 
-def _check_sets(train: Mapping[str, ImageSet], val: Mapping[str, ImageSet], recipe: Recipe) -> None:
-    """Refuse sets that the schedule lacks, that differ in classes, size or photos, or photos of train in val."""
-    for phase in recipe.schedule:
-        if phase.variant not in train:
+def check_image_sets(
+    train: Mapping[str, ImageSet], val: Mapping[str, ImageSet], schedule: list[Phase], any_size: bool
+) -> None:
+    """Refuse sets that the schedule lacks, that differ in classes, size or photos, or photos of train in val.
+
+    any_size: the network's input has a size of its own, so stored sizes may differ.
+    """
+    wanted = variants_of(schedule)
+    for variant in sorted(wanted):
+        if variant not in train:
             known = ", ".join(sorted(train)) or "none"
             remedy = "Run augment, or change the recipe's schedule."
             what = "schedule names a variant that is not there"
-            raise InputError(what, where="train_model", expected=known, found=phase.variant, remedy=remedy)
-        if len(train[phase.variant]) < 2:
-            raise InputError("too few images to train on", where=phase.variant, expected="two or more")
-    wanted = {phase.variant for phase in recipe.schedule}
-    used = [{name: one for name, one in split.items() if name in wanted | {UNAUGMENTED}} for split in (train, val)]
-    photos = [[one for name, one in split.items() if not name.startswith(GAN_PREFIX)] for split in used]
+            raise InputError(what, where="training", expected=known, found=variant, remedy=remedy)
+        if len(train[variant]) < 2:
+            raise InputError("too few images to train on", where=variant, expected="two or more")
+    used = [
+        {name: images for name, images in split.items() if name in wanted | {UNAUGMENTED}} for split in (train, val)
+    ]
+    photos = [[images for name, images in split.items() if not name.startswith(GAN_PREFIX)] for split in used]
     for split in photos:
         for images in split[1:]:
             if not np.array_equal(images.ids, split[0].ids):
                 raise RecordError("variants hold different photos", where=images.variant, remedy="Run augment again.")
-    everything = [one for split in used for one in split.values()]
+    everything = [images for split in used for images in split.values()]
     for images in everything[1:]:
         if images.classes != everything[0].classes:
             raise RecordError("image sets differ in classes", where=images.variant, remedy="Run augment again.")
-        if images.images.shape[1:] != everything[0].images.shape[1:] and recipe.size is None:
-            expected, found = everything[0].images.shape[1], images.images.shape[1]
-            remedy = "Set augment.size to prepare.size, or give the recipe a size."
-            what = "image sets differ in size"
-            raise RecordError(what, where=images.variant, expected=expected, found=found, remedy=remedy)
+        if images.images.shape[1:] != everything[0].images.shape[1:] and not any_size:
+            raise RecordError(
+                "image sets differ in size",
+                where=images.variant,
+                expected=everything[0].images.shape[1],
+                found=images.images.shape[1],
+                remedy="Set augment.size to prepare.size, or give the recipe a size.",
+            )
     if all(photos) and np.isin(photos[1][0].ids, photos[0][0].ids).any():
-        raise RecordError("photos of train stand in val too", remedy="Run prepare and augment again.")
+        raise RecordError("some images are in both train and val", remedy="Run prepare and augment again.")

@@ -35,10 +35,16 @@ class Augmenter:
         self.generator = torch.Generator(device).manual_seed(seed % 2**63)
         self.device = device
 
-    def __call__(self, images: Tensor, fill: Tensor) -> Tensor:
-        """uint8 [k, h, w, 3] to float32 [k, 3, h, w] in 0..255, channels last. fill [3]: what erased places become."""
+    def __call__(self, images: Tensor, fill: Tensor, size: int) -> Tensor:
+        """uint8 [k, h, w, 3] to float32 [k, 3, h, w] in 0..255, channels last. fill [3]: what erased places become.
+
+        size: side in pixels of the network's input, to which random crops of a share of the area are resized at once.
+        """
         config = self.config
-        pixels = self._crop_and_flip(images).permute(0, 3, 1, 2).float()
+        if config.crop_area < 1:
+            pixels = random_crops(images.permute(0, 3, 1, 2), size, config, self.generator)
+        else:
+            pixels = self._crop_and_flip(images).permute(0, 3, 1, 2).float()
         if config.rotation or config.translation or config.shear:
             pixels = self._affine(pixels)
         if config.autoaugment:
@@ -120,6 +126,27 @@ class Augmenter:
         columns = _span(across * (width - wide), wide, width)
         erased = rows[:, None, :, None] & columns[:, None, None, :] & (chance < self.config.erasing).view(-1, 1, 1, 1)
         return torch.where(erased, fill.view(1, 3, 1, 1), pixels)
+
+
+def random_crops(images: Tensor, size: int, config: AugmentationConfig, generator: torch.Generator) -> Tensor:
+    """uint8 [k, 3, h, w] to float32 [k, 3, size, size] in 0..255: a random crop of each, mirrored or not.
+
+    Area share uniform from crop_area to 1 and aspect ratio from 3/4 to 4/3, as in Inception (Szegedy et al., 2015).
+    """
+    k = len(images)
+    device = images.device
+    area, aspect, across, down, mirror = torch.rand((5, k), generator=generator, device=device)
+    side = (config.crop_area + (1 - config.crop_area) * area).sqrt()
+    stretch = torch.exp((2 * aspect - 1) * math.log(4 / 3) / 2)
+    width = (side * stretch).clamp(max=1)
+    height = (side / stretch).clamp(max=1)
+    corners = torch.zeros((k, 2, 3), device=device)  # from the crop's [-1, 1] to the image's
+    corners[:, 0, 0] = width * torch.where(mirror < config.flip, -1.0, 1.0)
+    corners[:, 1, 1] = height
+    corners[:, 0, 2] = (1 - width) * (2 * across - 1)
+    corners[:, 1, 2] = (1 - height) * (2 * down - 1)
+    grid = torch.nn.functional.affine_grid(corners, [k, 3, size, size], align_corners=False)
+    return torch.nn.functional.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
 
 
 def _span(start: Tensor, length: Tensor, size: int) -> Tensor:

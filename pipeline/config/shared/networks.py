@@ -7,6 +7,7 @@ from pydantic import Discriminator, Field, field_validator, model_validator
 from pipeline.config.shared.section import Section, parse
 
 MODEL_STAGE = "train_model"  # what the description of a full model says that made it
+BACKBONE = "backbone"
 Width = Annotated[int, Field(ge=1, le=4096)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Stem = Literal["imagenet", "small"]
@@ -75,9 +76,14 @@ class LibraryConfig(Section):
     stem: Stem
 
 
-NetworkConfig = Annotated[
-    ResNet50Config | ResNetV2Config | AttentionResNetConfig | WideResNetConfig | LibraryConfig, Discriminator("name")
-]
+class BackboneConfig(Section):
+    """A pretrained network that is handed over, such as `featurize`'s backbone with the trained head over it."""
+
+    name: Literal["backbone"]
+
+
+Built = ResNet50Config | ResNetV2Config | AttentionResNetConfig | WideResNetConfig | LibraryConfig
+NetworkConfig = Annotated[Built | BackboneConfig, Discriminator("name")]
 
 
 class _Holder(Section):

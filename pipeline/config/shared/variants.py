@@ -5,6 +5,8 @@ import re
 from cache.records import UNAUGMENTED
 
 VARIANT_PATTERN = re.compile(r"(?P<policy>[a-z][a-z_]*)_(?P<draw>[1-9][0-9]*)")
+GAN_VARIANT = "gan_1"
+GAN_PREFIX = "gan_"  # variants that a GAN made: rows of their own, none of which is a photo
 
 
 def policy_and_draw(variant: str) -> tuple[str, int]:
@@ -13,11 +15,6 @@ def policy_and_draw(variant: str) -> tuple[str, int]:
     if match is None:
         raise ValueError(f"variant {variant!r} is not of the form <policy>_<draw>, such as spatial_1")
     return match["policy"], int(match["draw"])
-
-
-GAN_VARIANT = "gan_1"
-
-GAN_PREFIX = "gan_"  # variants that a GAN made: rows of their own, none of which is a photo
 
 
 def variant_order(variant: str) -> tuple[bool, str, int]:

@@ -34,7 +34,7 @@ def make_stored(tmp_path: Path) -> Make:
 
 def streamed(images: ImageSet, rows: int) -> ImageBatches:
     """Never more than about this many rows in memory."""
-    pixels = ImageBatches(images, CPU, rows * ROW)
+    pixels = ImageBatches([images], CPU, rows * ROW)
     assert pixels.resident is None
     return pixels
 
@@ -52,7 +52,7 @@ def read_through(pixels: ImageBatches, order: np.ndarray, batch: int, start: int
 @pytest.mark.parametrize("memory", [1e9, 300 * ROW, 130 * ROW])
 @pytest.mark.parametrize("batch", [32, 100])
 def test_an_epoch_has_every_row_once_in_its_order_with_its_label(make_stored: Make, memory: float, batch: int) -> None:
-    pixels = ImageBatches(make_stored(700), CPU, memory)
+    pixels = ImageBatches([make_stored(700)], CPU, memory)
     assert (pixels.resident is None) == (memory < 1e9) and len(pixels) == 700
     for epoch in range(2):
         order = pixels.order(np.random.default_rng(epoch), balanced=False)
@@ -63,12 +63,12 @@ def test_an_epoch_has_every_row_once_in_its_order_with_its_label(make_stored: Ma
 
 def test_a_set_is_kept_where_it_fits_to_the_byte(make_stored: Make) -> None:
     images = make_stored(10)
-    assert ImageBatches(images, CPU, 10 * ROW).resident is not None
-    assert ImageBatches(images, CPU, 10 * ROW - 1).resident is None
+    assert ImageBatches([images], CPU, 10 * ROW).resident is not None
+    assert ImageBatches([images], CPU, 10 * ROW - 1).resident is None
 
 
 def test_every_epoch_has_an_order_of_its_own_and_a_generator_gives_it_again(make_stored: Make) -> None:
-    for pixels in (ImageBatches(make_stored(700), CPU, 1e9), streamed(make_stored(700), 200)):
+    for pixels in (ImageBatches([make_stored(700)], CPU, 1e9), streamed(make_stored(700), 200)):
         first, again, other = (pixels.order(np.random.default_rng(seed), balanced=False) for seed in (1, 1, 2))
         assert np.array_equal(first, again) and not np.array_equal(first, other)
 
@@ -87,7 +87,7 @@ def test_a_streamed_order_shuffles_across_pieces_and_within(make_stored: Make) -
 @pytest.mark.parametrize("memory", [1e9, 130 * ROW])
 @pytest.mark.parametrize("balanced", [False, True])
 def test_an_epoch_goes_on_from_any_batch(make_stored: Make, memory: float, balanced: bool) -> None:
-    pixels = ImageBatches(make_stored(300), CPU, memory)
+    pixels = ImageBatches([make_stored(300)], CPU, memory)
     order = pixels.order(np.random.default_rng(0), balanced)
     rows, labels = read_through(pixels, order, 32)
     for start in (0, 1, 3, 9, 10, 11):
@@ -95,7 +95,7 @@ def test_an_epoch_goes_on_from_any_batch(make_stored: Make, memory: float, balan
 
 
 def test_all_batches_but_the_last_are_full_even_when_larger_than_a_piece(make_stored: Make) -> None:
-    for pixels in (ImageBatches(make_stored(300), CPU, 1e9), streamed(make_stored(300), 128)):
+    for pixels in (ImageBatches([make_stored(300)], CPU, 1e9), streamed(make_stored(300), 128)):
         for batch in (7, 64, 100, 128):
             sizes = [len(labels) for _, labels in pixels.batches(np.arange(300), batch)]
             assert sizes == [batch] * (300 // batch) + [300 % batch] * (300 % batch > 0)
@@ -104,7 +104,7 @@ def test_all_batches_but_the_last_are_full_even_when_larger_than_a_piece(make_st
 @pytest.mark.parametrize("memory", [1e9, 130 * ROW])
 def test_a_balanced_order_draws_every_class_equally_often(make_stored: Make, memory: float) -> None:
     labels = np.repeat([0, 1, 2], [20, 80, 500])
-    pixels = ImageBatches(make_stored(600, labels), CPU, memory)
+    pixels = ImageBatches([make_stored(600, labels)], CPU, memory)
     generator = np.random.default_rng(0)
     order = np.concatenate([pixels.order(generator, balanced=True) for _ in range(10)])
     assert len(order) == 6000
@@ -113,14 +113,14 @@ def test_a_balanced_order_draws_every_class_equally_often(make_stored: Make, mem
 
 
 def test_a_class_without_images_is_never_drawn(make_stored: Make) -> None:
-    pixels = ImageBatches(make_stored(40, np.repeat([0, 2], 20)), CPU, 1e9)
+    pixels = ImageBatches([make_stored(40, np.repeat([0, 2], 20))], CPU, 1e9)
     drawn = pixels.images.labels[pixels.order(np.random.default_rng(0), balanced=True)]
     assert set(drawn.tolist()) == {0, 2}
 
 
 def test_rows_drawn_twice_are_given_twice(make_stored: Make) -> None:
     order = np.array([5, 299, 5, 0, 5])
-    for pixels in (ImageBatches(make_stored(300), CPU, 1e9), streamed(make_stored(300), 128)):
+    for pixels in (ImageBatches([make_stored(300)], CPU, 1e9), streamed(make_stored(300), 128)):
         assert read_through(pixels, order, 2)[0] == order.tolist()
 
 

@@ -9,7 +9,11 @@ import torch
 from torch import nn
 
 from pipeline.config.recipe import Recipe, read_recipe
+from pipeline.features.backbone import make_backbone
+from pipeline.networks.adversarial import sharing_weights
+from pipeline.networks.head import Head
 from pipeline.training.optim import make_optimizer, make_scheduler
+from pipeline.training.start import FineTuned, fine_tuned
 
 EPOCH = 10  # steps
 
@@ -18,9 +22,14 @@ def make_recipe(**values: Any) -> Recipe:
     return read_recipe("plain", {"warmup_epochs": 0} | values)
 
 
+def two() -> nn.Module:
+    """A network of two numbers."""
+    return nn.ParameterList([torch.zeros(2)])
+
+
 def curve(recipe: Recipe, steps: int) -> list[float]:
     """The learning rate of each step, and what would come after the last."""
-    optimizer = make_optimizer([nn.Parameter(torch.zeros(2))], recipe)
+    optimizer = make_optimizer(two(), recipe, None)
     scheduler, found = make_scheduler(optimizer, recipe, steps, EPOCH), []
     for _ in range(steps):
         found.append(optimizer.param_groups[0]["lr"])
@@ -84,17 +93,17 @@ def test_one_cycle_takes_no_warm_up() -> None:
 
 
 def test_sgd_has_the_recipe_s_values() -> None:
-    optimizer = make_optimizer([nn.Parameter(torch.zeros(2))], make_recipe(momentum=0.8, weight_decay=0.01, lr=0.3))
+    optimizer = make_optimizer(two(), make_recipe(momentum=0.8, weight_decay=0.01, lr=0.3), None)
     assert type(optimizer) is torch.optim.SGD
     group = optimizer.param_groups[0]
     assert (group["lr"], group["momentum"], group["nesterov"], group["weight_decay"]) == (0.3, 0.8, True, 0.01)
-    assert not make_optimizer([nn.Parameter(torch.zeros(2))], make_recipe(nesterov=False)).param_groups[0]["nesterov"]
+    assert not make_optimizer(two(), make_recipe(nesterov=False), None).param_groups[0]["nesterov"]
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
 def test_adam_has_the_recipe_s_values(name: str, kind: type) -> None:
     recipe = make_recipe(optimizer=name, lr=0.002, adam_eps=1e-7, weight_decay=0.005)
-    optimizer = make_optimizer([nn.Parameter(torch.zeros(2))], recipe)
+    optimizer = make_optimizer(two(), recipe, None)
     assert type(optimizer) is kind
     group = optimizer.param_groups[0]
     assert (group["lr"], group["betas"], group["eps"], group["weight_decay"]) == (0.002, (0.9, 0.999), 1e-7, 0.005)
@@ -104,8 +113,51 @@ def test_weight_decay_is_decoupled_in_adamw_alone() -> None:
     """Without a gradient, AdamW shrinks weights by lr * decay; Adam's L2 term is a gradient, so a whole step of lr."""
     left = {}
     for name in ("adam", "adamw"):
-        weight = nn.Parameter(torch.ones(1))
+        network = nn.ParameterList([torch.ones(1)])
+        weight = network[0]
         weight.grad = torch.zeros(1)
-        make_optimizer([weight], make_recipe(optimizer=name, lr=0.1, weight_decay=0.05)).step()
+        make_optimizer(network, make_recipe(optimizer=name, lr=0.1, weight_decay=0.05), None).step()
         left[name] = float(weight.detach())
     assert left == {"adam": pytest.approx(0.9), "adamw": pytest.approx(0.995)}
+
+
+def rates(network: nn.Module, **changes: float | str) -> dict[str, tuple[float, float]]:
+    """Learning rate and weight decay of each parameter by its name."""
+    optimizer = make_optimizer(network, make_recipe(lr=0.1, weight_decay=0.01, **changes), None)
+    names = {parameter: name for name, parameter in network.named_parameters()}
+    return {
+        names[parameter]: (group["lr"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+
+
+def test_a_fine_tuned_networks_head_has_a_rate_of_its_own() -> None:
+    network = FineTuned(nn.Linear(2, 3), Head([3, 2], 0.0, 0.0))
+    of_parameters = rates(network, head_lr=5)
+    assert set(of_parameters) == {name for name, _ in network.named_parameters()}
+    assert of_parameters["backbone.weight"] == (0.1, 0.01)
+    assert of_parameters["head.layers.1.weight"] == (0.5, 0.01)
+
+
+def test_layer_decay_slows_the_blocks_down_towards_the_input() -> None:
+    network = fine_tuned(make_backbone("timm:resnet10t", "random", 32).network, Head([512, 2], 0.0, 0.0))
+    of_parameters = rates(network, layer_decay=0.5)
+    assert set(of_parameters) == {name for name, _ in network.named_parameters()}
+    stem, last = (of_parameters[f"backbone.{name}"][0] for name in ("conv1.0.weight", "layer4.0.conv1.weight"))
+    assert stem < last <= 0.1
+
+
+def test_biases_and_norms_are_not_decayed_if_only_matrices_are() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
+    decays = {name: decay for name, (_, decay) in rates(network, decayed="matrices").items()}
+    assert decays == {"0.weight": 0.01, "0.bias": 0.0, "1.weight": 0.0, "1.bias": 0.0}
+
+
+def test_what_does_not_train_is_in_no_group_and_auxiliary_norms_are() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
+    auxiliary = sharing_weights(network)
+    network[0].bias.requires_grad_(False)
+    groups = make_optimizer(network, make_recipe(), auxiliary).param_groups
+    trained = {parameter for group in groups for parameter in group["params"]}
+    assert trained == {network[0].weight, *network[1].parameters(), *auxiliary[1].parameters()}

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from models import coloured
 from torch import nn
 
 from cache.errors import InputError, ParamsError
@@ -12,34 +13,40 @@ from cache.records import ImageSet
 from pipeline.config.params import read_params
 from pipeline.config.pretrain import PretrainConfig
 from pipeline.features.backbone import make_backbone
-from pipeline.networks.adversarial import Attack, sharing_weights
+from pipeline.networks.adversarial import Attack, perturb, sharing_weights
 from pipeline.networks.efficientnet import make_efficientnet
-from pipeline.training import pretrain as module
-from pipeline.training.pretrain import ImageBatches, measure, pretrain, random_crops, saved_backbone, saved_network
+from pipeline.training import trainer as module
+from pipeline.training.fit import ModelFit, Watch, fit_model
+from pipeline.training.pretrain import pretrain_recipe, pretrain_start, saved_backbone, saved_network
 
 ROOT = Path(__file__).resolve().parents[3]
 TINY = "efficientnet:0.25x0.2/1"
-COLOURS = np.array([[200, 60, 60], [60, 200, 60], [60, 60, 200]])
 
 
 def make_config(*overrides: str) -> PretrainConfig:
     chosen = [f"backbone={TINY}", "sizes=[16, 24]", "epochs=2", "batch=8", "lr=0.01", "device=cpu", *overrides]
-    config = read_params(ROOT / "params.yaml", [f"pretrain.{each}" for each in chosen]).pretrain
-    assert isinstance(config, PretrainConfig)
-    return config
+    return read_params(ROOT / "params.yaml", [f"pretrain.{override}" for override in chosen]).pretrain
 
 
-def coloured(count: int, seed: int) -> ImageSet:
-    """Noisy images [n, 24, 24, 3] whose class is their colour."""
-    random, labels = np.random.default_rng(seed), np.arange(count) % 3
-    noise = random.normal(0, 40, (count, 24, 24, 3))
-    images = np.clip(COLOURS[labels][:, None, None] + noise, 0, 255).astype(np.uint8)
-    ids = np.array([b"%064x" % (1000 * seed + number) for number in range(count)])
-    return ImageSet(images, labels, ids, ("red", "green", "blue"))
+def images(count: int, seed: int) -> ImageSet:
+    return coloured(count, seed, size=24)
+
+
+def pretrain(train: ImageSet, val: ImageSet | None, config: PretrainConfig, watch: Watch | None = None) -> ModelFit:
+    init = None if config.init is None else make_backbone(config.backbone, config.init, 24, "advprop")
+    held_out = {} if val is None else {"unaugmented": val}
+    start = pretrain_start(config, len(train.classes), init)
+    return next(fit_model({"unaugmented": train}, held_out, pretrain_recipe(config), config, watch, start))
+
+
+def bits(fit: ModelFit) -> bytes:
+    """Of the network after the last step."""
+    fit.network.load_state_dict(fit.last)
+    return saved_network(fit.network)
 
 
 def test_it_learns_and_says_how() -> None:
-    trained = pretrain(coloured(50, 1), coloured(30, 2), make_config("epochs=12"))
+    trained = pretrain(images(50, 1), images(30, 2), make_config("epochs=12"))
     assert [curve["size"] for curve in trained.curves] == [16] * 6 + [24] * 6
     assert set(trained.curves[0]) >= {"epoch", "lr", "train_loss", "train_loss_attacked", "val_loss", "val_accuracy"}
     assert trained.curves[-1]["val_accuracy"] > 0.8
@@ -50,7 +57,7 @@ def test_it_learns_and_says_how() -> None:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUGCACHE_STORE", str(tmp_path_factory.mktemp("store")))
-        return saved_network(pretrain(coloured(50, 1), coloured(30, 2), make_config()).network)
+        return bits(pretrain(images(50, 1), images(30, 2), make_config()))
 
 
 class Killed(Exception):
@@ -62,38 +69,37 @@ def test_a_killed_training_ends_with_the_same_bits(undisturbed: bytes, kill: int
     steps = iter(range(1000))
 
     def advance(count: int) -> None:
-        if count == 8 and next(steps) == kill:
+        if count == 7 and next(steps) == kill:  # 50 images in 7 steps
             raise Killed
 
     config = make_config("checkpoint_seconds=0")
     with pytest.raises(Killed):
-        pretrain(coloured(50, 1), coloured(30, 2), config, advance)
+        pretrain(images(50, 1), images(30, 2), config, Watch(advance))
     advanced: list[int] = []
-    again = pretrain(coloured(50, 1), coloured(30, 2), config, advanced.append)
-    assert saved_network(again.network) == undisturbed
-    assert sum(advanced) == 2 * 48 and advanced[0] >= 8 * (kill - 1)
-    assert len(again.curves) == 2
+    again = pretrain(images(50, 1), images(30, 2), config, Watch(advanced.append))
+    assert bits(again) == undisturbed
+    assert len(again.curves) == 2 and len(advanced) <= 15 - kill
 
 
-def test_how_often_the_state_is_kept_changes_nothing_and_a_finished_training_is_found_again(undisturbed: bytes) -> None:
-    pretrain(coloured(50, 1), coloured(30, 2), make_config("checkpoint_seconds=0"))
-    advanced: list[int] = []
-    found = pretrain(coloured(50, 1), coloured(30, 2), make_config(), advanced.append)
-    assert saved_network(found.network) == undisturbed and advanced == [2 * 48]
-
-
-@pytest.mark.parametrize("change", ["seed=1", "attack_eps=3", "attack_steps=2", "min_crop=0.9"])
-def test_every_parameter_makes_another_training(change: str) -> None:
-    first = pretrain(coloured(24, 1), None, make_config("epochs=1"))
-    other = pretrain(coloured(24, 1), None, make_config("epochs=1", change))
-    assert saved_network(first.network) != saved_network(other.network)
-
-
-def test_other_labels_are_another_training() -> None:
-    images = coloured(24, 1)
-    relabelled = ImageSet(images.images, images.labels[::-1].copy(), images.ids, images.classes)
-    config = make_config()
-    assert module.make_recipe(images, None, config) != module.make_recipe(relabelled, None, config)
+@pytest.mark.parametrize(
+    "change",
+    [
+        "seed=1",
+        "attack_eps=3",
+        "attack_steps=2",
+        "attack_step=1",
+        "min_crop=0.9",
+        "lr=0.02",
+        "weight_decay=0.5",
+        "label_smoothing=0.3",
+        "batch=6",
+        "sizes=[16, 20]",
+        "precision=bfloat16",
+        "epochs=3",
+    ],
+)
+def test_every_parameter_of_the_training_makes_another_one(undisturbed: bytes, change: str) -> None:
+    assert bits(pretrain(images(50, 1), images(30, 2), make_config(change))) != undisturbed
 
 
 def test_the_auxiliary_network_shares_all_but_its_norms() -> None:
@@ -111,12 +117,12 @@ def test_plain_training_leaves_the_adversary_out(monkeypatch: pytest.MonkeyPatch
         raise AssertionError
 
     monkeypatch.setattr(module, "perturb", forbidden)
-    trained = pretrain(coloured(24, 1), None, make_config("attack_steps=0", "epochs=1"))
+    trained = pretrain(images(24, 1), None, make_config("attack_steps=0", "epochs=1"))
     assert "train_loss_attacked" not in trained.curves[0]
 
 
 def test_the_saved_backbone_loads_and_its_features_are_the_networks(tmp_path: Path) -> None:
-    trained = pretrain(coloured(24, 1), None, make_config())
+    trained = pretrain(images(24, 1), None, make_config())
     (tmp_path / "own.safetensors").write_bytes(saved_backbone(trained.network))
     backbone = make_backbone(TINY, str(tmp_path / "own.safetensors"), 24, "advprop")
     inputs = torch.rand(4, 3, 24, 24) * 2 - 1
@@ -126,44 +132,46 @@ def test_the_saved_backbone_loads_and_its_features_are_the_networks(tmp_path: Pa
     assert (tmp_path / "own.safetensors").stat().st_size < 2.2 * sum(p.numel() for p in backbone.network.parameters())
 
 
-def test_crops_keep_colours_and_whole_images_where_they_must() -> None:
-    images = torch.randint(0, 256, (5, 3, 20, 20), dtype=torch.uint8)
-    whole = random_crops(images, 20, 1.0, torch.Generator().manual_seed(0))
-    flat = random_crops(torch.full((5, 3, 20, 20), 77, dtype=torch.uint8), 16, 0.3, torch.Generator().manual_seed(0))
-    assert whole.shape == (5, 3, 20, 20) and flat.shape == (5, 3, 16, 16)
-    torch.testing.assert_close(flat, torch.full((5, 3, 16, 16), 77.0))
-    assert float(whole.min()) >= 0 and float(whole.max()) <= 255
-
-
-def test_half_of_the_crops_are_mirrored() -> None:
-    ramp = torch.arange(0, 240, 10, dtype=torch.uint8).expand(400, 3, 24, 24)
-    crops = random_crops(ramp, 24, 0.5, torch.Generator().manual_seed(0))
-    mirrored = (crops[:, 0, 0, 0] > crops[:, 0, 0, -1]).float().mean()
-    assert 0.4 < float(mirrored) < 0.6
+@pytest.mark.parametrize("name", [TINY, "timm:resnet10t"])
+def test_any_backbone_is_tuned_from_its_own_weights_and_loads_again(name: str, tmp_path: Path) -> None:
+    config = make_config(f"backbone={name}", "init=random", "lr=0.001", "epochs=1")
+    before = make_backbone(name, "random", 24).network.state_dict()
+    trained = pretrain(images(24, 1), None, config)
+    (tmp_path / "tuned.safetensors").write_bytes(saved_backbone(trained.network))
+    after = make_backbone(name, str(tmp_path / "tuned.safetensors"), 24, "imagenet").network.state_dict()
+    moved = [key for key in before if not torch.equal(before[key].half().float(), after[key])]
+    assert any("conv" in key for key in moved)
+    assert all(float((before[key] - after[key]).abs().max()) < 0.1 for key in moved if key.endswith("weight"))
 
 
 def test_an_attack_lowers_accuracy_to_nothing_as_it_grows() -> None:
-    images = coloured(60, 1)
-    trained = pretrain(images, None, make_config("epochs=12"))
-    rows = ImageBatches(torch.from_numpy(images.images[:]).permute(0, 3, 1, 2), torch.from_numpy(images.labels))
-    accuracies = [measure(trained.network, rows, 24, Attack(eps, eps / 4, 10))[1] for eps in (0, 20, 120)]
+    rows = images(60, 1)
+    network = pretrain(rows, None, make_config("epochs=12")).network
+    pixels = torch.from_numpy(rows.images[:]).permute(0, 3, 1, 2).float()
+    labels = torch.from_numpy(rows.labels)
+
+    def accuracy(eps: float) -> float:
+        moved = perturb(lambda images: network(images / 127.5 - 1), pixels, labels, Attack(eps, eps / 4, 10))
+        return float((network(moved / 127.5 - 1).argmax(dim=1) == labels).float().mean())
+
+    accuracies = [accuracy(eps) for eps in (0, 20, 120)]
     assert accuracies == sorted(accuracies, reverse=True)
     assert accuracies[0] > 0.9 and accuracies[2] < 0.1
 
 
 def test_a_loss_that_is_not_finite_is_refused() -> None:
-    with pytest.raises(InputError, match=r"diverged.*Lower pretrain\.lr"):
-        pretrain(coloured(24, 1), None, make_config("lr=1e30"))
+    with pytest.raises(InputError, match="diverged"):
+        pretrain(images(24, 1), None, make_config("lr=1e30"))
 
 
 def test_one_image_is_too_few() -> None:
     with pytest.raises(InputError, match="two or more"):
-        pretrain(coloured(3, 1).take(np.array([0])), None, make_config())
+        pretrain(images(3, 1).take(np.array([0])), None, make_config())
 
 
 @pytest.mark.parametrize(
     "name", ["timm:resnet18", "efficientnet:0x1/2", "efficientnet:1x1/3", "efficientnet:1.1.1x1/2"]
 )
-def test_only_efficientnets_are_pretrained(name: str) -> None:
+def test_only_efficientnets_are_pretrained_from_random_weights(name: str) -> None:
     with pytest.raises(ParamsError, match="only efficientnet-pytorch"):
         make_config(f"backbone={name}")

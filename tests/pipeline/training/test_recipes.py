@@ -13,8 +13,9 @@ from pipeline.config.recipe import FOLDER, AugmentationConfig, Recipe, read_reci
 from pipeline.config.shared.networks import ResNetV2Config, WideResNetConfig
 from pipeline.networks.factory import count_parameters, make_network
 
-NAMES = recipe_names()
-REPORTED = [name for name in NAMES if name != "plain"]
+OF_NO_REPORT = {"plain", "finetune", "pretrain"}
+REPORTED = [name for name in recipe_names() if name not in OF_NO_REPORT]
+NAMES = ["plain", *REPORTED]
 MIXED = {"augmentation.cutmix.alpha": 1.0, "augmentation.mixup.alpha": 0.2}
 ADAM = {"optimizer": "adam", "lr": 1e-5}
 RAND_7 = {"augmentation.randaugment.magnitude": 7, "augmentation.randaugment.std": 0.5}

@@ -41,7 +41,7 @@ def images(count: int = 16, size: int = 32) -> Tensor:
 
 
 def run(batch: Tensor, seed: int = 0, **values: Any) -> Tensor:
-    return Augmenter(make_config(**values), seed, torch.device("cpu"))(batch, FILL)
+    return Augmenter(make_config(**values), seed, torch.device("cpu"))(batch, FILL, batch.shape[1])
 
 
 def plain(batch: Tensor) -> Tensor:

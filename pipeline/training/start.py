@@ -1,0 +1,69 @@
+"""Where a training starts if not from random weights: a pretrained network, and the inputs that it wants."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.config.featurize import FeaturizeConfig
+from pipeline.features.backbone import make_backbone
+from pipeline.networks.head import Head
+
+
+class FineTuned(nn.Module):
+    """A backbone with a head over it: normalised images [k, 3, s, s] to logits [k, c]."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [k, c]."""
+        logits: Tensor = self.head(self.backbone(images))
+        return logits
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network to go on from. mean, std: of its RGB inputs in 0..1. size: side of its inputs in pixels.
+
+    description: plain values by which the network is built again when its weights are loaded.
+    """
+
+    network: nn.Module
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    size: int
+    description: dict[str, Any] = field(default_factory=dict)
+
+
+def fine_tuned(backbone: nn.Module, head: Head) -> FineTuned:
+    """Both together, ready to be trained: a frozen backbone's parameters get gradients again."""
+    return FineTuned(backbone.requires_grad_(True), head.requires_grad_(True))
+
+
+def linear_head(backbone: nn.Module, classes: int, size: int) -> Head:
+    """A head for a backbone's features of images of `size` pixels that finds every class equally likely."""
+    with torch.no_grad():
+        width = backbone.eval()(torch.zeros(1, 3, size, size)).shape[1]
+    head = Head([width, classes], 0.0, 0.0)
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.zero_()
+    return head
+
+
+def start_from_head(head: Head, config: FeaturizeConfig) -> Start:
+    """featurize's backbone with a head over it that was trained on its features (LP-FT, Kumar et al., ICLR 2022)."""
+    backbone = make_backbone(*config.backbone_arguments)
+    description = {"backbone": backbone.name, "size": config.size, "widths": head.widths}
+    return Start(fine_tuned(backbone.network, head), backbone.mean, backbone.std, config.size, description)
+
+
+def untrained(description: Mapping[str, Any]) -> FineTuned:
+    """A network of the form that a fine-tuned one has, by its description, for its weights to be loaded into."""
+    backbone = make_backbone(str(description["backbone"]), "random", int(description["size"]))
+    return fine_tuned(backbone.network, Head([int(width) for width in description["widths"]], 0.0, 0.0))
