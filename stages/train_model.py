@@ -45,7 +45,8 @@ def run(job: Job) -> str:
         fits = fit_model(train, val, recipe, config, Watch(advance, log), start)
         first = next(fits)
         kept = [first.kept, *(fit.kept for fit in fits)]  # the other networks are let go
-    classes, made_by = next(iter(train.values())).classes, first.describe(config.recipe, recipe)
+    classes = next(iter(train.values())).classes
+    made_by = first.describe(config.recipe, recipe)
     save_classifier(job.out, make_model_classifier(first.network, classes, made_by, first.temperature))
     write_bytes(job.out / "last.safetensors", weights_of(first.last))
     write_text(job.out / "curves.csv", curves_csv(first.curves))

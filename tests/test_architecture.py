@@ -181,19 +181,42 @@ def test_help_needs_no_heavy_library(command: str) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_stage_and_parameter_is_documented(command: str) -> None:
-    """In the README's table, and in the command's own help."""
-    assert f"`{command}`" in README, command
+def test_every_command_and_parameter_is_documented(command: str) -> None:
+    """In the README, in the command's own help, and on its page of docs/reference."""
+    assert f"`{command}`" in README or f"{command} " in README, command
+    page = (ROOT / "docs" / "reference" / f"{command}.md").read_text(encoding="utf-8")
     shown = subprocess.run(
         [sys.executable, "-m", f"stages.{command}", "--help"], capture_output=True, text=True, cwd=ROOT, check=True
     ).stdout
     for key in PARAMS.get(command, {}):
         assert key in shown, f"{command}.{key}"
-        assert f"`{key}`" in README, f"{command}.{key}"
+        assert f"`{key}`" in page, f"{command}.{key}"
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 150
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_names_are_nouns_and_a_statement_assigns_one_value(source: str) -> None:
+    """No variable is called by a word that says nothing, and no line is saved by packing assignments into one."""
+    tree = ast.parse((ROOT / source).read_text(encoding="utf-8"))
+    names = {(node.id, node.lineno) for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert {(name, line) for name, line in names if name in ("one", "found", "made", "each")} == set()
+    packed = [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assign) and _is_packed(node)]
+    assert packed == []
 
 
 def _covers(dependency: str, file: str) -> bool:
     return file == dependency or file.startswith(f"{dependency}/")
+
+
+def _is_packed(node: ast.Assign) -> bool:
+    """Whether it assigns several values that have nothing to do with each other; swapping two names is one thing."""
+    (target, *_), value = node.targets, node.value
+    if not isinstance(target, ast.Tuple) or not isinstance(value, ast.Tuple):
+        return False
+    return {ast.dump(name).replace("Store", "Load") for name in target.elts} != {ast.dump(name) for name in value.elts}
 
 
 def _package_of(source: str) -> str | None:

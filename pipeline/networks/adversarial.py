@@ -33,7 +33,8 @@ def perturb(
     predict: images in 0..255 to logits [k, c]; its own parameters get no gradients. generator: of a random start within
     the box; without one the start is the image.
     """
-    low, high = (images - attack.eps).clamp(min=0), (images + attack.eps).clamp(max=255)
+    low = (images - attack.eps).clamp(min=0)
+    high = (images + attack.eps).clamp(max=255)
     moved = images
     if generator is not None:
         moved = torch.lerp(low, high, torch.rand(images.shape, generator=generator, device=images.device))

@@ -31,14 +31,17 @@ class AttentionResNet(nn.Module):
 
     def __init__(self, config: AttentionResNetConfig, classes: int) -> None:
         super().__init__()
-        first, last = config.widths[0], config.widths[-1]
+        first = config.widths[0]
+        last = config.widths[-1]
         self.stem = nn.Conv2d(3, first, 3, padding=1, bias=False)
         self.stacks = make_stacks([first, *config.widths], config.blocks, self._block(config))
         self.transformer: nn.Module = nn.Identity()
         if config.heads:
             self.transformer = PlaceTransformer(last, config.heads, config.feedforward, config.dropout)
-        self.norm, self.activation = nn.BatchNorm2d(last), nn.Mish()
-        self.dropout, self.classifier = nn.Dropout(config.dropout), nn.Linear(last, classes)
+        self.norm = nn.BatchNorm2d(last)
+        self.activation = nn.Mish()
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(last, classes)
         initialise(self)
 
     @staticmethod

@@ -70,7 +70,7 @@ class Cbam(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[n, c, h, w] to the same shape."""
         pooled = (x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True))
-        x = x * torch.sigmoid(sum(self.excite(torch.relu(self.squeeze(one))) for one in pooled))
+        x = x * torch.sigmoid(sum(self.excite(torch.relu(self.squeeze(values))) for values in pooled))
         places = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], dim=1)
         return x * torch.sigmoid(self.norm(self.place(places)))
 
@@ -96,7 +96,8 @@ class PreActivationBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int, activation: str, dropout: float, attention: str) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.BatchNorm2d(inputs), nn.BatchNorm2d(outputs)
+        self.norm1 = nn.BatchNorm2d(inputs)
+        self.norm2 = nn.BatchNorm2d(outputs)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.activation = ACTIVATIONS[activation]()
@@ -118,14 +119,14 @@ class PreActivationBlock(nn.Module):
 def make_stacks(widths: list[int], blocks: list[int], make: Callable[[int, int, int], nn.Module]) -> nn.Sequential:
     """Blocks from widths[0] channels on, `make(inputs, outputs, stride)`; every stack but the first halves the map."""
 
-    def each() -> Iterator[nn.Module]:
+    def in_order() -> Iterator[nn.Module]:
         inputs = widths[0]
         for number, (outputs, count) in enumerate(zip(widths[1:], blocks, strict=True)):
             for block in range(count):
                 yield make(inputs, outputs, 2 if number and not block else 1)
                 inputs = outputs
 
-    return nn.Sequential(*each())
+    return nn.Sequential(*in_order())
 
 
 def initialise(network: nn.Module) -> None:

@@ -69,7 +69,7 @@ def _from_library(config: LibraryConfig, classes: int) -> nn.Module:
 def _unknown(model: str, names: list[str]) -> ParamsError:
     """The error for a name that a library of more than a thousand does not have; it lists the nearest."""
     library, _, name = model.partition(":")
-    near = ", ".join(f"{library}:{one}" for one in difflib.get_close_matches(name, names, n=NEAR, cutoff=0))
+    near = ", ".join(f"{library}:{close}" for close in difflib.get_close_matches(name, names, n=NEAR, cutoff=0))
     expected = f"one of {len(names):,}, such as {near}"
     return ParamsError("unknown name", where="recipe network model", expected=expected, found=repr(model))
 

@@ -15,7 +15,8 @@ class ResNetV2(nn.Module):
 
     def __init__(self, config: ResNetV2Config, classes: int) -> None:
         super().__init__()
-        first, last = config.widths[0], config.widths[-1]
+        first = config.widths[0]
+        last = config.widths[-1]
         self.stem = nn.Conv2d(3, first, 3, padding=1, bias=False)
         self.stacks = make_stacks(
             [first, *config.widths],

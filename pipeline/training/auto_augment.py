@@ -16,7 +16,10 @@ from torchvision.transforms import v2
 from cache.layout import Array
 
 Operation = Callable[[Tensor, Tensor, Tensor], Tensor]  # pixels, strength, sign
-SHEAR, DEGREES, SHIFT, FACTOR = 0.3, 30.0, 150 / 331, 0.9
+SHEAR = 0.3
+DEGREES = 30.0
+SHIFT = 150 / 331
+FACTOR = 0.9
 GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601
 RAND_AUGMENT = (
     "Identity",
@@ -107,7 +110,7 @@ def _affine(
 
     def operation(pixels: Tensor, strength: Tensor, sign: Tensor) -> Tensor:
         numbers = make(strength * sign, pixels.shape[3], pixels.shape[2])
-        parts = [torch.as_tensor(one, device=pixels.device).expand(len(pixels)) for one in numbers]
+        parts = [torch.as_tensor(number, device=pixels.device).expand(len(pixels)) for number in numbers]
         return warp(pixels, torch.stack(parts, dim=1).view(-1, 2, 3))
 
     return operation
@@ -115,7 +118,8 @@ def _affine(
 
 def rotation(angle: Tensor) -> Tensor:
     """[k, 2, 2]: by angles in radians [k]."""
-    cos, sin = angle.cos(), angle.sin()
+    cos = angle.cos()
+    sin = angle.sin()
     return torch.stack([torch.stack([cos, sin], dim=1), torch.stack([-sin, cos], dim=1)], dim=1)
 
 

@@ -23,7 +23,8 @@ from pipeline.training.auto_augment import (
 )
 
 RAND_LEVELS = 30
-ERASED_AREA, ERASED_ASPECT = (0.02, 0.33), (0.3, 3.3)  # Zhong et al., AAAI 2020
+ERASED_AREA = (0.02, 0.33)  # Zhong et al., AAAI 2020
+ERASED_ASPECT = (0.3, 3.3)
 
 
 class Augmenter:
@@ -73,7 +74,8 @@ class Augmenter:
 
     def _crop_and_flip(self, images: Tensor) -> Tensor:
         """One gather of bytes: a random window of the image with zeros around it, mirrored or not."""
-        padding, (k, height, width, _) = self.config.crop_padding, images.shape
+        padding = self.config.crop_padding
+        (k, height, width, _) = images.shape
         if not padding and not self.config.flip:
             return images
         down, across, mirrored = self._uniform(3, k)
@@ -86,7 +88,8 @@ class Augmenter:
 
     def _affine(self, pixels: Tensor) -> Tensor:
         """Rotation, shear and translation in one warp."""
-        config, k = self.config, len(pixels)
+        config = self.config
+        k = len(pixels)
         turned = rotation(self._signed(k) * math.radians(config.rotation))
         slopes = (self._signed(2, k) * math.radians(config.shear)).tan()
         sheared = torch.eye(2, device=self.device).repeat(k, 1, 1)
@@ -121,7 +124,8 @@ class Augmenter:
         low, high = (math.log(ratio) for ratio in ERASED_ASPECT)
         stretch = (low + (high - low) * aspect).exp().sqrt()
         side = ((ERASED_AREA[0] + (ERASED_AREA[1] - ERASED_AREA[0]) * area) * height * width).sqrt()
-        tall, wide = (side * stretch).clamp(max=height), (side / stretch).clamp(max=width)
+        tall = (side * stretch).clamp(max=height)
+        wide = (side / stretch).clamp(max=width)
         rows = _span(down * (height - tall), tall, height)
         columns = _span(across * (width - wide), wide, width)
         erased = rows[:, None, :, None] & columns[:, None, None, :] & (chance < self.config.erasing).view(-1, 1, 1, 1)
@@ -161,12 +165,12 @@ def mix(pixels: Tensor, labels: Tensor, classes: int, config: AugmentationConfig
     torchvision's own transforms, which draw from torch's generator on the CPU: the caller has seeded it.
     """
     kinds: list[tuple[MixConfig | None, type]] = [(config.cutmix, v2.CutMix), (config.mixup, v2.MixUp)]
-    chosen = [(one, kind) for one, kind in kinds if one is not None]
+    chosen = [(mixing, kind) for mixing, kind in kinds if mixing is not None]
     if not chosen:
         return pixels, labels
     numbers = make_generator("mix", seed)
-    one, kind = chosen[int(numbers.integers(len(chosen)))]
-    if numbers.random() >= one.probability:
+    mixing, kind = chosen[int(numbers.integers(len(chosen)))]
+    if numbers.random() >= mixing.probability:
         return pixels, labels
-    mixed: tuple[Tensor, Tensor] = kind(alpha=one.alpha, num_classes=classes)(pixels, labels)
+    mixed: tuple[Tensor, Tensor] = kind(alpha=mixing.alpha, num_classes=classes)(pixels, labels)
     return mixed
