@@ -40,7 +40,7 @@ def test_prepare_writes_three_sets_and_a_manifest(photos: Path, tmp_path: Path) 
     line = "prepare: 30 images in 3 classes: 21 train, 3 val, 6 test; 0 refused, 0 duplicates removed"
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(line)
-    assert set(files(tmp_path / "data")) == {"train.h5", "val.h5", "test.h5", "manifest.json"}
+    assert set(files(tmp_path / "data")) == {"train.h5", "val.h5", "test.h5", "manifest.json", "files.csv"}
     sets = {split: read_images(tmp_path / "data" / "prepare" / f"{split}.h5") for split in ("train", "val", "test")}
     assert sets["train"].classes == ("ant", "bee", "cow")
     assert len({id_ for images in sets.values() for id_ in images.ids.tolist()}) == 30
@@ -53,7 +53,11 @@ def test_equal_input_gives_equal_bytes_from_a_folder_and_its_archive(photos: Pat
     packed = shutil.make_archive(str(tmp_path / "elsewhere" / "photos"), "xztar", photos.parent, photos.name)
     for data, source in (("one", photos), ("two", photos), ("three", packed)):
         prepare(tmp_path / data, source)
-    assert files(tmp_path / "one") == files(tmp_path / "two") == files(tmp_path / "three")
+    one, two, three = (files(tmp_path / data) for data in ("one", "two", "three"))
+    assert one == two
+    paths = three.pop("files.csv").decode()
+    assert one.pop("files.csv").decode() == paths.replace(",photos/", ",")  # the archive holds the folder itself
+    assert one == three
 
 
 def test_the_manifest_says_what_is_there_and_what_is_not(photos: Path, tmp_path: Path) -> None:
@@ -121,7 +125,7 @@ def test_what_a_killed_run_left_behind_is_cleared(photos: Path, tmp_path: Path) 
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half")
     prepare(tmp_path / "data", photos)
-    assert set(files(tmp_path / "data")) == {"train.h5", "val.h5", "test.h5", "manifest.json"}
+    assert set(files(tmp_path / "data")) == {"train.h5", "val.h5", "test.h5", "manifest.json", "files.csv"}
 
 
 def test_a_failure_while_writing_loses_nothing(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@ import gzip
 import io
 import lzma
 import os
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 from cache.errors import InputError
 from pipeline.ingest import archive
 from pipeline.ingest import tar_stream as tarstream
-from pipeline.ingest.archive import Unreadable, is_hidden, printable, walk
+from pipeline.ingest.archive import Unreadable, walk
 
 FILES = {"top/a/one.png": b"1" * 700, "top/a/two.png": b"", "top/b/three.png": b"3" * 512, "top/notes.txt": b"words"}
 
@@ -254,12 +255,19 @@ def test_names_of_any_encoding_become_one_printable_name(tmp_path: Path) -> None
     expected = {"caf\\udce9", "caf\u00e9\\x1b[31m\\n"}
     assert {entry.name for entry in walk(str(folder))} == expected
     assert {entry.name for entry in walk(str(tmp_path / "a.tar"))} == expected
-    assert [entry.name for entry in walk(str(tmp_path / "a.zip"))] == ["caf\\udce9"]
+    assert [entry.name for entry in walk(str(tmp_path / "a.zip"))] == ["caf\u0398"]  # byte 0xe9 of code page 437
 
 
-def test_printable_and_hidden_names() -> None:
-    assert printable("plain name/ü.png") == "plain name/ü.png"
-    assert [is_hidden(name) for name in ("__MACOSX/._a.png", "a/.b/c.png", "a/b.png")] == [True, True, False]
+@pytest.mark.parametrize("kind", ["folder", "tar", "zip"])
+def test_folders_are_told_the_empty_ones_too(tmp_path: Path, kind: str) -> None:
+    root = tmp_path / "root"
+    (root / "a" / "deep").mkdir(parents=True)
+    (root / "empty").mkdir()
+    (root / "a" / "deep" / "1.png").write_bytes(b"")
+    source = str(root) if kind == "folder" else shutil.make_archive(str(tmp_path / "packed"), kind, root)
+    folders: set[str] = set()
+    assert [entry.name for entry in walk(source, folders.add)] == ["a/deep/1.png"]
+    assert folders - {""} == {"a", "a/deep", "empty"}
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,8 @@ def test_official_splits_that_are_not_asked_for_are_left_out_and_counted() -> No
 
 def test_images_outside_class_folders_are_named() -> None:
     assert match_layout(["a/1.png", "b/1.png", "c.png"], {}, {"train"}).unplaced == {"c.png": "lies in no class folder"}
-    beside = match_layout(["train/a/1.png", "train/b/1.png", "train/2.png", "more/a/3.png"], {}, {"train"})
+    names = ["train/a/1.png", "train/b/1.png", "train/2.png", "more/a/3.png"]
+    beside = match_layout(names, {}, {"train"}, "splits")
     assert set(beside.unplaced) == {"train/2.png", "more/a/3.png"}
 
 

@@ -25,19 +25,19 @@ def chosen(rule: SplitRule = RULE, drop: int | None = None, order: np.ndarray | 
     ids, labels, held = columns()
     keep = np.arange(len(ids)) if order is None else order
     keep = keep[keep != drop]
-    rows = split_rows(ids[keep], labels[keep], held[keep], CLASSES, rule)
+    rows = split_rows(ids[keep], labels[keep], held[keep], CLASSES, rule, {})
     return {split: set(ids[keep][index].tolist()) for split, index in rows.items()}
 
 
 def test_split_keeps_class_proportions() -> None:
     ids, labels, held = columns()
-    rows = split_rows(ids, labels, held, CLASSES, RULE)
+    rows = split_rows(ids, labels, held, CLASSES, RULE, {})
     counts = {split: np.bincount(labels[index]).tolist() for split, index in rows.items()}
     assert counts == {"train": [70, 35, 7], "val": [10, 5, 1], "test": [20, 10, 2]}
 
 
 def test_every_image_is_in_one_split() -> None:
-    rows = split_rows(*columns(), CLASSES, RULE)
+    rows = split_rows(*columns(), CLASSES, RULE, {})
     assert sorted(np.concatenate(list(rows.values())).tolist()) == list(range(160))
 
 
@@ -75,14 +75,14 @@ def test_a_count_is_per_class_and_none_makes_no_split() -> None:
 def test_official_splits_are_taken_whole() -> None:
     ids, labels, held = columns()
     held[:5], held[100:103], held[155] = 2, 2, 2
-    rows = split_rows(ids, labels, held, CLASSES, replace(RULE, test="official"))
+    rows = split_rows(ids, labels, held, CLASSES, replace(RULE, test="official"), {})
     assert sorted(rows["test"].tolist()) == [*range(5), *range(100, 103), 155]
     assert len(rows["val"]) == 10 + 5 + 1
 
 
 def test_rows_are_sorted_by_class() -> None:
     _, labels, _ = columns()
-    for index in split_rows(*columns(), CLASSES, RULE).values():
+    for index in split_rows(*columns(), CLASSES, RULE, {}).values():
         assert (np.diff(labels[index]) >= 0).all()
 
 
@@ -98,11 +98,11 @@ def test_rows_are_sorted_by_class() -> None:
 )
 def test_a_class_without_images_is_refused(rule: SplitRule, line: str) -> None:
     with pytest.raises(InputError, match=line):
-        split_rows(*columns(), CLASSES, rule)
+        split_rows(*columns(), CLASSES, rule, {})
 
 
 def test_small_classes_hold_out_at_least_one() -> None:
-    rows = split_rows(*columns((3, 3, 3)), CLASSES, RULE)
+    rows = split_rows(*columns((3, 3, 3)), CLASSES, RULE, {})
     assert {split: len(found) for split, found in rows.items()} == {"train": 3, "val": 3, "test": 3}
 
 
