@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from cache.errors import InputError
-from pipeline.ingest.names import is_hidden, printable, safe_name, zip_name
+from pipeline.ingest.names import escaped, is_hidden, printable, safe_name, zip_name
 from pipeline.ingest.tar_stream import MEMBER_BYTES, TarStream, check_members, check_unpacked
 
 ACCEPTED = "a folder, .zip, .tar, .tar.gz, .tar.bz2, .tar.xz, or pipeline/digits.txt"
@@ -39,12 +39,14 @@ class Unreadable(InputError):
 class Entry:
     """One file. `read` gives its bytes or raises Unreadable; call it before the next entry is asked for.
 
-    If `anytime` is true, it may be called at any time and in any thread.
+    name is in Unicode's NFC, spelling as the source has it. If `anytime` is true, `read` may be called at any time and
+    in any thread.
     """
 
     name: str
     read: Callable[[], bytes]
     anytime: bool = False
+    spelling: str = ""
 
 
 def _ignore(name: str) -> None:
@@ -97,7 +99,8 @@ def _walk_folder(folder: Path, on_folder: Callable[[str], object]) -> Iterator[E
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror}", where=printable(place)) from error
         for item in inside:
-            name = printable(item.path[len(root) :].lstrip("/"))
+            spelling = escaped(item.path[len(root) :].lstrip("/"))
+            name = printable(spelling)
             if item.is_dir(follow_symlinks=False):
                 waiting.append(item.path)
                 on_folder(name)
@@ -105,7 +108,7 @@ def _walk_folder(folder: Path, on_folder: Callable[[str], object]) -> Iterator[E
                 remedy = "Put the images themselves there, or name the folder that it leads to."
                 raise InputError("is a link to a folder, which is not followed", where=name, remedy=remedy)
             else:
-                yield Entry(name, partial(read_file, item.path, root), anytime=True)
+                yield Entry(name, partial(read_file, item.path, root), anytime=True, spelling=spelling)
 
 
 def read_file(path: str, root: str) -> bytes:
@@ -140,7 +143,8 @@ def _walk_zip(path: Path, on_folder: Callable[[str], object]) -> Iterator[Entry]
             if name.endswith("/"):
                 on_folder(printable(name).strip("/"))
             else:
-                yield Entry(safe_name(path, name), partial(_read_zipped, archive, member))
+                spelling = safe_name(path, name)
+                yield Entry(printable(spelling), partial(_read_zipped, archive, member), spelling=spelling)
 
 
 def _read_zipped(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
@@ -160,11 +164,11 @@ def _walk_tar(path: Path, magic: bytes, on_folder: Callable[[str], object]) -> I
                 tar.members.clear()  # type: ignore[attr-defined]  # else it keeps every member that it ever saw
                 number += 1
                 check_members(path, number)
-                name = safe_name(path, member.name)
+                spelling = safe_name(path, member.name)
                 if member.isdir():
-                    on_folder(name)
+                    on_folder(printable(spelling))
                 else:
-                    yield Entry(name, partial(_read_packed, path, stream, member))
+                    yield Entry(printable(spelling), partial(_read_packed, path, stream, member), spelling=spelling)
         stream.finish()
 
 

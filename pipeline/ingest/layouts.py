@@ -18,15 +18,8 @@ import numpy as np
 from cache.errors import InputError
 from cache.layout import Array
 from pipeline.ingest.names import look_alike_key
-from pipeline.ingest.split_folders import (
-    UNLABELLED,
-    Reading,
-    Structure,
-    find_structure,
-    shared_folders,
-    some,
-    split_word,
-)
+from pipeline.ingest.split_folders import Reading, Structure, find_structure, shared_folders, some
+from pipeline.ingest.split_words import UNLABELLED, split_word
 
 SPLITS = ("train", "val", "test")
 ANNOTATIONS = "val_annotations.txt"
@@ -75,6 +68,10 @@ class Layout:
     def prefix(self) -> str:
         """The folders that all names shared."""
         return self.placement.prefix
+
+    def relative(self, name: str) -> str:
+        """A file or folder without the folders that all names shared; empty for the last of these."""
+        return f"{name}/".removeprefix(self.prefix).rstrip("/")
 
 
 def match_layout(

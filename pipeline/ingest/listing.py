@@ -20,18 +20,24 @@ SYSTEM_FOLDER = "folder "  # before the name of a folder of the system's, where 
 class Listing:
     """What a source holds by name.
 
-    names: of images. folders: all folders except the system's. ignored: files that are no images, by ending; those of
-    the system are `hidden`. passed_over: the same by folder and kind; a kind is an ending, `no ending` or the system's
-    own, such as `folder @eaDir`, `Thumbs.db` or `hidden file`. image_content: of a folder and kind, a passed-over file
-    that is an image by its content, and its format. annotations: the text of Tiny ImageNet's, by their names.
+    names: of images. spellings: names as the source has them, if they differ. folders: all folders except the system's.
+    ignored: files that are no images, by ending; those of the system are `hidden`. passed_over: the same by folder and
+    kind; a kind is an ending, `no ending`, or the system's own, such as `folder @eaDir`, `Thumbs.db` or `hidden`.
+    image_content: of a folder and kind, a passed-over file that is an image by its content, and its format.
+    annotations: the text of Tiny ImageNet's, by their names.
     """
 
     names: set[str] = field(default_factory=set)
+    spellings: dict[str, str] = field(default_factory=dict)
     folders: set[str] = field(default_factory=set)
     ignored: Counter[str] = field(default_factory=Counter)
     passed_over: Counter[tuple[str, str]] = field(default_factory=Counter)
     image_content: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
+
+    def spelled(self, name: str) -> str:
+        """A name as the source has it."""
+        return self.spellings.get(name, name)
 
 
 def list_source(source: str) -> Listing:
@@ -49,6 +55,8 @@ def list_source(source: str) -> Listing:
             if entry.name in listing.names:
                 raise InputError("holds two files of one name", where=source, found=entry.name, remedy="Rename one.")
             listing.names.add(entry.name)
+            if entry.spelling not in ("", entry.name):
+                listing.spellings[entry.name] = entry.spelling
         else:
             listing.ignored[ending or NO_ENDING] += 1
             if entry.name.endswith(f"val/{ANNOTATIONS}"):

@@ -23,15 +23,19 @@ BACKSLASH = 0x5C
 
 
 def printable(name: str) -> str:
-    """A name of any encoding as one line of text in NFC, the same from a folder and from an archive of it.
+    """A name of any encoding as one line of text in NFC, the same from a folder and from an archive of it."""
+    return unicodedata.normalize("NFC", escaped(name))
+
+
+def escaped(name: str) -> str:
+    """A name of any encoding as one line of text, letters composed as they come.
 
     Joiners and other format characters that scripts need are kept; control characters, bytes that are no text and
     marks that turn the direction of text become escapes such as `\\n`.
     """
-    text = unicodedata.normalize("NFC", name)
-    if text.isprintable():
-        return text
-    return "".join(c if _is_kept(c) else c.encode("unicode_escape").decode() for c in text)
+    if name.isprintable():
+        return name
+    return "".join(c if _is_kept(c) else c.encode("unicode_escape").decode() for c in name)
 
 
 def _is_kept(character: str) -> bool:
@@ -43,13 +47,13 @@ def _is_kept(character: str) -> bool:
 def system_part(name: str) -> str:
     """The part of a name that belongs to the system rather than to the images, such as `@eaDir`; empty if none does.
 
-    Every hidden file is `hidden file`, because each one has a name of its own.
+    A hidden file is `hidden`, because each one has a name of its own.
     """
     *folders, file = name.split("/")
     folder = next((part for part in folders if _is_system(part)), "")
     if folder or not _is_system(file):
         return folder
-    return file if file.lower() in SYSTEM_NAMES else "hidden file"
+    return file if file.lower() in SYSTEM_NAMES else "hidden"
 
 
 def is_hidden(name: str) -> bool:
@@ -122,7 +126,7 @@ def _second_bytes(raw: bytes, encoding: str) -> Iterator[int]:
 
 def safe_name(path: Path, raw: str) -> str:
     """A member's name without empty parts. Raises InputError if it is absolute, climbs or is too long."""
-    name = printable(raw[: NAME_LENGTH + 1])
+    name = escaped(raw[: NAME_LENGTH + 1])
     parts = name.split("/")
     if name.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:/", name) or len(raw) > NAME_LENGTH:
         remedy = "Pack it again with relative names."

@@ -8,7 +8,7 @@ from cache.errors import InputError
 from pipeline.ingest.layouts import Layout
 from pipeline.ingest.listing import NO_ENDING, SYSTEM_FOLDER, Listing
 from pipeline.ingest.names import folder_of
-from pipeline.ingest.split_folders import UNLABELLED
+from pipeline.ingest.split_words import UNLABELLED
 
 SHOWN = 5  # folders and kinds that a line on the terminal names; the manifest names all
 OUTSIDE = "outside class folders"
@@ -39,10 +39,10 @@ class PassedOver:
         ordered = sorted(by_kind, key=lambda kind: (-sum(by_kind[kind].values()), kind))
         for kind in ordered[:SHOWN]:
             folders = [f"{folder} {count:,}" for folder, count in by_kind[kind].items()]
-            yield f"passed over {sum(by_kind[kind].values()):,} {_kind_in_words(kind)} ({_first(folders)})"
+            yield f"passed over {_count_in_words(sum(by_kind[kind].values()), kind)} ({_first(folders)})"
         if len(ordered) > SHOWN:
             rest = sum(sum(by_kind[kind].values()) for kind in ordered[SHOWN:])
-            yield f"passed over {rest:,} more: {_first([_kind_in_words(kind) for kind in ordered[SHOWN:]])}"
+            yield f"passed over {rest:,} more: {_first(ordered[SHOWN:])}"
         if self.image_content:
             examples = [f"{name} is {format_name}" for name, format_name in self.image_content.items()]
             yield f"passed over, though they are images by their content: {_first(examples)}; rename them to be read"
@@ -61,10 +61,11 @@ def find_passed_over(listing: Listing, layout: Layout) -> PassedOver:
     """
     files: dict[str, Counter[str]] = defaultdict(Counter)
     for (folder, kind), count in sorted(listing.passed_over.items()):
-        files[_place_of(folder, layout)[1] or folder or OUTSIDE][kind] += count
+        files[_place_of(folder, layout)[1] or layout.relative(folder) or OUTSIDE][kind] += count
     lost = {label for folder, _ in listing.passed_over if (label := _lost_class(folder, layout))}
     for (folder, _), (name, format_name) in sorted(listing.image_content.items()):
-        if label := _lost_class(folder, layout):
+        label = _lost_class(folder, layout)
+        if label:
             raise InputError(
                 f"class {label} would be lost: none of its files has the ending of an image",
                 found=f"{_kinds(files[label])}, of which {name} is {format_name} by its content",
@@ -74,13 +75,15 @@ def find_passed_over(listing: Listing, layout: Layout) -> PassedOver:
     for folder in _empty_folders(listing):
         label = _place_of(folder, layout)[1]
         if label not in layout.classes:
-            without_images.setdefault(label or folder, "it is empty")
+            without_images.setdefault(label or layout.relative(folder), "it is empty")
     return PassedOver(
         files={folder: dict(sorted(kinds.items())) for folder, kinds in sorted(files.items())},
-        image_content=dict(sorted(listing.image_content.values())),
+        image_content={
+            layout.relative(name): format_name for name, format_name in sorted(listing.image_content.values())
+        },
         without_images=dict(sorted(without_images.items())),
         left_out=dict(sorted(layout.left_out.items())),
-        remarks=layout.remarks,
+        remarks=[*layout.remarks, *_remarks_on_spellings(listing)],
     )
 
 
@@ -88,19 +91,28 @@ def describe_listing(listing: Listing) -> str:
     """What a source that fits no layout holds besides images, for the end of the error's line; empty if nothing."""
     if not listing.passed_over:
         return ""
-    counts: Counter[str] = Counter()
-    for (folder, kind), count in listing.passed_over.items():
-        counts[f"{_kind_in_words(kind)} in {folder or 'no folder'}"] += count
-    listed = [f"{count:,} {where}" for where, count in sorted(counts.items())]
+    counts = sorted(listing.passed_over.items())
+    listed = [f"{_count_in_words(count, kind)} in {folder or 'no folder'}" for (folder, kind), count in counts]
     return f"Passed over: {_first(listed)}."
+
+
+def _remarks_on_spellings(listing: Listing) -> list[str]:
+    """Folders that are spelled in composed and in decomposed letters, which look the same."""
+    folders: dict[str, set[str]] = defaultdict(set)
+    for name, spelling in listing.spellings.items():
+        folders[folder_of(name)].add(folder_of(spelling))
+    plain = {folder_of(name) for name in listing.names - listing.spellings.keys()}
+    return [
+        f"folder {folder} is there in {count} Unicode spellings that look the same; they are read as one"
+        for folder, spellings in sorted(folders.items())
+        if (count := len(spellings | ({folder} & plain))) > 1
+    ]
 
 
 def _place_of(folder: str, layout: Layout) -> tuple[str, str]:
     """The split and the class that a file in a folder would have; empty ones outside the layout."""
     name = f"{folder}/x"
-    if not name.startswith(layout.prefix):
-        return "", ""
-    return layout.placement.locate(name[len(layout.prefix) :])
+    return layout.placement.locate(layout.relative(name)) if name.startswith(layout.prefix) else ("", "")
 
 
 def _lost_class(folder: str, layout: Layout) -> str:
@@ -119,16 +131,18 @@ def _empty_folders(listing: Listing) -> list[str]:
 
 
 def _kinds(counts: Counter[str]) -> str:
-    return _first([f"{count:,} {_kind_in_words(kind)}" for kind, count in sorted(counts.items())])
+    return _first([_count_in_words(count, kind) for kind, count in sorted(counts.items())])
 
 
-def _kind_in_words(kind: str) -> str:
+def _count_in_words(count: int, kind: str) -> str:
+    """`3 files ending in .txt`."""
+    files = f"{count:,} file{'' if count == 1 else 's'}"
     if kind == NO_ENDING:
-        return "files without an ending"
+        return f"{files} without an ending"
     if kind.startswith("."):
-        return f"files ending in {kind}"
+        return f"{files} ending in {kind}"
     folder = kind.removeprefix(SYSTEM_FOLDER)
-    return f"files in folders {folder}" if folder != kind else f"{kind} files"
+    return f"{files} in {folder}" if folder != kind else f"{files} of the system ({kind})"
 
 
 def _split_in_words(split: str) -> str:

@@ -37,17 +37,18 @@ FIRST = 3  # unreadable images that the error names; the list on disk names all
 class Source:
     """Everything read from a source. Columns [n] in the order of names; ids are the SHA-256 of the sized pixels.
 
-    prefix: the folders that all names shared. lost: how many images of each class cannot be read. unreadable: images
-    that are not among the rows, and why. ignored: files that are no images, by ending; passed_over has them by class.
+    names are without the folders that all images share, paths as the source has them. lost: how many images of each
+    class cannot be read. unreadable: images that are not among the rows, and why. ignored: files that are no images, by
+    ending; passed_over has them by class.
     """
 
     images: PixelFile
     names: list[str]
+    paths: list[str]
     ids: Array
     labels: Array
     held: Array
     classes: tuple[str, ...]
-    prefix: str
     lost: Array  # int [classes]
     unreadable: dict[str, str]
     ignored: dict[str, int]
@@ -56,7 +57,9 @@ class Source:
     def take(self, rows: Array) -> "Source":
         """The chosen rows, pixels still on disk."""
         columns = {name: getattr(self, name)[rows] for name in ("ids", "labels", "held")}
-        return replace(self, images=self.images.take(rows), names=[self.names[row] for row in rows], **columns)
+        names = [self.names[row] for row in rows]
+        paths = [self.paths[row] for row in rows]
+        return replace(self, images=self.images.take(rows), names=names, paths=paths, **columns)
 
     @property
     def columns(self) -> tuple[Array, Array, Array, tuple[str, ...]]:
@@ -95,11 +98,11 @@ def ingest(config: PrepareConfig, scratch: Path, progress: Progress) -> Source:
     return Source(
         images=pixel_file.take(kept),
         names=[layout.names[row] for row in kept],
+        paths=[listing.spelled(layout.prefix + layout.names[row]) for row in kept],
         ids=hex_keys(digests[kept]),
         labels=layout.labels[kept],
         held=layout.held[kept],
         classes=layout.classes,
-        prefix=layout.prefix,
         lost=np.bincount(layout.labels[~is_read], minlength=len(layout.classes)),
         unreadable=dict(sorted((layout.unplaced | unreadable).items())),
         ignored=dict(sorted(listing.ignored.items())),
@@ -153,8 +156,7 @@ def write_files_csv(path: Path, source: Source, rows: Mapping[str, Array]) -> No
         for split, index in rows.items():
             for row, chosen in enumerate(index):
                 label = source.classes[source.labels[chosen]]
-                name = source.prefix + source.names[chosen]
-                writer.writerow((source.ids[chosen].decode(), split, row, label, name))
+                writer.writerow((source.ids[chosen].decode(), split, row, label, source.paths[chosen]))
 
 
 def publish(scratch: Path, out: Path, files: Collection[str]) -> None:

@@ -1,8 +1,7 @@
 """Which folders are the source's own splits, and which are classes: by their names and by what lies in them.
 
-A folder is named like a split in any case and in the usual forms: `Train`, `TRAINING`, `train_set`, `seg_train`,
-`val2017`, `Validation`, `dev`, `Testing`. A class may be called `train` too. So a name alone decides nothing: folders
-are splits if they hold class folders, and classes if they hold images. If both fit, the source is refused.
+A class may be called `train` too, so a name alone decides nothing: folders named like splits are splits if they hold
+class folders, and classes if they hold images. If both fit, the source is refused.
 """
 
 import re
@@ -12,20 +11,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cache.errors import InputError
+from pipeline.ingest.split_words import FILLERS, UNLABELLED, WORDS, split_word, split_words
 
-UNLABELLED = "unlabelled"
-WORDS = {
-    **dict.fromkeys(("train", "training", "trn"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "development", "eval", "evaluation"), "val"),
-    **dict.fromkeys(("test", "testing", "tst"), "test"),
-    **dict.fromkeys(("pred", "predict", "prediction", "unlabelled", "unlabeled", "submission"), UNLABELLED),
-}
-# Words beside a split's that say nothing: train_set, test-images, val_data.
-FILLERS = frozenset(
-    {"set", "data", "dataset", "split", "folder", "images", "image", "imgs", "img", "photos", "pictures", "pics"}
-)
-PIECES = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_A-Za-z]+")
 NUMBERED = re.compile(r"(fold|part|batch|shard|chunk|split|cv)[\W_]*\d+", re.IGNORECASE)
+SPLIT_LIKE = re.compile(r"train|test|valid", re.IGNORECASE)
 
 Reading = Literal["auto", "classes", "splits"]
 
@@ -55,21 +44,6 @@ class Structure:
         return self.splits[top], label if slash else ""
 
 
-def split_word(folder: str) -> tuple[str, tuple[str, ...]]:
-    """The word in a folder's name that names a split, and the other words; an empty word if there is not just one."""
-    pieces = [_without_filler(piece.lower()) for piece in PIECES.findall(folder)]
-    words = [piece for piece in pieces if piece in WORDS]
-    if len(words) != 1:
-        return "", ()
-    return words[0], tuple(piece for piece in pieces if piece not in FILLERS and piece not in WORDS)
-
-
-def _without_filler(piece: str) -> str:
-    """`trainset` as `train`."""
-    ends = (piece.removesuffix(filler) for filler in FILLERS if piece.endswith(filler))
-    return next((end for end in ends if end in WORDS), piece)
-
-
 def find_structure(names: Collection[str], reading: Reading, annotated: bool) -> Structure:
     """Decide what the folders of images are. annotated: a file gives the labels of the folder val.
 
@@ -78,12 +52,12 @@ def find_structure(names: Collection[str], reading: Reading, annotated: bool) ->
     if reading == "classes":
         return Structure()
     inside = _folders_inside(names)
-    words = _split_words(inside)
+    words = split_words(inside)
     if reading == "splits":
-        return _as_splits(names, words)
+        return (None if words else _splits_below_classes(names)) or _as_splits(names, words)
     if words and (annotated or _tops_are_splits(names, words, set(inside) - set(words))):
         return _as_splits(names, words)
-    _refuse_numbered(inside)
+    _refuse_parts(inside)
     return _splits_below_classes(names) or Structure()
 
 
@@ -108,18 +82,6 @@ def _folders_inside(names: Iterable[str], inner: Mapping[str, str] | None = None
         if slash:
             inside[top].update(rest.removeprefix((inner or {}).get(top, "")).split("/")[:-1][:1])
     return dict(inside)
-
-
-def _split_words(folders: Collection[str]) -> dict[str, str]:
-    """The split word of each folder that is named like a split: alone, or with words that another split has too."""
-    parsed = {folder: split_word(folder) for folder in folders}
-    splits_of: dict[tuple[str, ...], set[str]] = defaultdict(set)
-    for word, others in parsed.values():
-        if word:
-            splits_of[others].add(WORDS[word])
-    return {
-        folder: word for folder, (word, others) in parsed.items() if word and (not others or len(splits_of[others]) > 1)
-    }
 
 
 def _tops_are_splits(names: Collection[str], words: Mapping[str, str], others: Collection[str]) -> bool:
@@ -199,34 +161,43 @@ def _leading(folders: str, between: Collection[str]) -> str:
     return kept
 
 
-def _refuse_numbered(inside: Mapping[str, set[str]]) -> None:
-    """Raise InputError for folds and parts that all hold the same class folders."""
+def _refuse_parts(inside: Mapping[str, set[str]]) -> None:
+    """Raise InputError for folds, parts and splits of unknown names that all hold the same class folders."""
     common = set.intersection(*inside.values()) if inside else set()
-    if len(common) > 1 and all(NUMBERED.fullmatch(top) for top in inside):
+    numbered = all(NUMBERED.fullmatch(top) for top in inside)
+    if len(common) > 1 and (numbered or any(SPLIT_LIKE.search(top) for top in inside)):
         raise InputError(
             f"folders {some(inside)} hold the same folders {some(common)}, so they may be parts or classes",
-            remedy="Put the class folders of all of them together, or set prepare.layout to classes.",
+            remedy="Rename splits to train, val and test, put parts together, or set prepare.layout to classes.",
         )
 
 
 def _splits_below_classes(names: Collection[str]) -> Structure | None:
     """<class>/train/* and <class>/test/*, if all images lie like that. Raises InputError if only some do."""
-    paths = [name.split("/")[:-1] for name in names]
-    words = _split_words({folders[1] for folders in paths if len(folders) > 1})
-    splits_in: dict[str, set[str]] = defaultdict(set)
-    for folders in paths:
-        word = words.get(folders[1], "") if len(folders) > 1 else ""
-        splits_in[folders[0] if folders else ""].add(WORDS.get(word, ""))
-    holders = {top for top, splits in splits_in.items() if "train" in splits and len(splits - {""}) > 1}
+    folders = {name.rpartition("/")[0] for name in names}
+    holders = _folders_with_splits(folders)
     if not holders:
         return None
-    deeper = any(len(folders) > 2 and folders[0] in holders for folders in paths)
-    if not deeper and not any("" in splits for splits in splits_in.values()):
-        return Structure({folder: WORDS[word] for folder, word in words.items()}, below_classes=True)
+    words = {child: word for children in holders.values() for child, word in children.items()}
+    paths = [folder.split("/") for folder in folders]
+    if all(len(parts) == 2 and parts[1] in words for parts in paths):
+        return Structure({child: WORDS[word] for child, word in words.items()}, below_classes=True)
     holder = min(holders)
-    beside = {top or "images in no folder" for top in splits_in if top != holder}
+    beside = {folder or "images in no folder" for folder in folders if not folder.startswith(f"{holder}/")}
     raise InputError(
-        f"folder {holder} holds splits ({some(words)}), but other images lie beside it",
+        f"folder {holder} holds splits ({some(holders[holder])}), but other images lie beside it",
         found=some(beside) or None,
         remedy=f"Name {holder} in prepare.source, take the others away, or set prepare.layout to classes.",
     )
+
+
+def _folders_with_splits(folders: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Folders at any depth that hold train and another split; of each, the split words by folder."""
+    inside: dict[str, set[str]] = defaultdict(set)
+    for folder in folders:
+        parts = folder.split("/")
+        for depth in range(1, len(parts)):
+            inside["/".join(parts[:depth])].add(parts[depth])
+    words = {holder: split_words(children) for holder, children in inside.items()}
+    kinds = {holder: {WORDS[word] for word in children.values()} for holder, children in words.items()}
+    return {holder: words[holder] for holder, splits in kinds.items() if "train" in splits and len(splits) > 1}
