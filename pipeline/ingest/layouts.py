@@ -115,8 +115,8 @@ def read_annotations(text: str) -> dict[str, str]:
     lines = [line.split("\t") for line in text.splitlines() if line.strip()]
     bad = next((number for number, fields in enumerate(lines, 1) if len(fields) < 2), None)
     if bad is not None:
-        found = repr("\t".join(lines[bad - 1])[:80])
-        raise InputError("line has no class", where=f"{ANNOTATIONS} line {bad}", expected="file<tab>class", found=found)
+        line = repr("\t".join(lines[bad - 1])[:80])
+        raise InputError("line has no class", where=f"{ANNOTATIONS} line {bad}", expected="file<tab>class", found=line)
     return {fields[0]: fields[1] for fields in lines}
 
 
@@ -183,6 +183,6 @@ def _remarks_on_folders(located: list[tuple[str, str, str]], classes: Collection
     common = set.intersection(*inside.values())
     remarks = [f"every class folder holds {some(common)}; are those the classes?"] if len(common) > 1 else []
     return remarks + [
-        f"{count:,} images in folders {folder} below {label} are read as {label}, which the outer folder's name says"
+        f"images in folders {folder} below {label} ({count:,}) are read as {label}, after the outer folder's name"
         for (label, folder), count in sorted(twice.items())
     ]

@@ -13,7 +13,7 @@ from pipeline.ingest.names import ending_of, folder_of, system_part
 ANNOTATION_BYTES = 64 << 20
 SNIFFED = 3  # files of each folder and kind whose content is looked at
 NO_ENDING = "no ending"
-SYSTEM_FOLDER = "folder "  # before the name of a folder of the system's, where a kind of file is told
+SYSTEM_FOLDER = "folder "  # the start of a kind that is a folder of the system
 
 
 @dataclass(frozen=True)

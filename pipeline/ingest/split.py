@@ -81,6 +81,7 @@ def explain_losses(
     """
     conflicting = Counter(int(labels[row]) for group in duplicates.conflicting for row in group)
     copies = Counter(int(labels[row]) for group in duplicates.groups for row in group[1:])
+    totals = np.bincount(labels, minlength=len(classes)) + unreadable
     losses = {}
     for number, name in enumerate(classes):
         reasons = []
@@ -88,14 +89,15 @@ def explain_losses(
             group = next(group for group in duplicates.conflicting if number in labels[group])
             pair = [next(row for row in group if (labels[row] == number) is own) for own in (np.True_, np.False_)]
             example = " and ".join(names[row] for row in pair)
-            reasons.append(f"{conflicting[number]:,} have the pixels of images of other classes, such as {example}")
+            reasons.append(
+                f"{conflicting[number]:,} have the same pixels as images of other classes, such as {example}"
+            )
         if copies[number]:
             reasons.append(f"{copies[number]:,} are copies")
         if unreadable[number]:
             reasons.append(f"{unreadable[number]:,} cannot be read")
         if reasons:
-            total = int((labels == number).sum() + unreadable[number])
-            losses[name] = f"of its {total:,} images {', '.join(reasons)}"
+            losses[name] = f"of its {totals[number]:,} images, {', '.join(reasons)}"
     return losses
 
 

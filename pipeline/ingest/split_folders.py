@@ -63,7 +63,8 @@ def find_structure(names: Collection[str], reading: Reading, annotated: bool) ->
 
 def shared_folders(names: Collection[str]) -> str:
     """The folders that all names share, with a `/` at the end; empty if there are none."""
-    first, last = min(names), max(names)
+    first = min(names)
+    last = max(names)
     length = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
     return first[: first.rfind("/", 0, length) + 1]
 

@@ -25,9 +25,11 @@ def contents(source: Path) -> dict[str, bytes]:
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, size: int = 0, link: str = "") -> tarfile.TarInfo:
-    made = tarfile.TarInfo(name)
-    made.type, made.size, made.linkname = kind, size, link
-    return made
+    info = tarfile.TarInfo(name)
+    info.type = kind
+    info.size = size
+    info.linkname = link
+    return info
 
 
 def write_tar(path: Path, files: dict[str, bytes], mode: str = "w") -> Path:
@@ -96,9 +98,9 @@ def test_links_and_devices_in_a_tar_cannot_be_read(tmp_path: Path, kind: bytes) 
 
 def test_a_link_in_a_zip_cannot_be_read(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
-        made = zipfile.ZipInfo("a/link.png")
-        made.external_attr = 0o120777 << 16
-        packed.writestr(made, "/etc/passwd")
+        info = zipfile.ZipInfo("a/link.png")
+        info.external_attr = 0o120777 << 16
+        packed.writestr(info, "/etc/passwd")
     with pytest.raises(Unreadable, match="link or a device"):
         contents(tmp_path / "a.zip")
 
@@ -176,8 +178,8 @@ def test_a_broken_header_in_the_middle_is_not_taken_for_the_end(tmp_path: Path) 
 
 
 def test_archives_joined_end_to_end_are_refused(tmp_path: Path) -> None:
-    one = write_tar(tmp_path / "a.tar", {"a/1.png": b"1"}).read_bytes()
-    (tmp_path / "b.tar").write_bytes(one + one)
+    whole = write_tar(tmp_path / "a.tar", {"a/1.png": b"1"}).read_bytes()
+    (tmp_path / "b.tar").write_bytes(whole + whole)
     with pytest.raises(InputError, match="more follows after its end"):
         contents(tmp_path / "b.tar")
 
@@ -289,7 +291,8 @@ def test_mutated_archives_are_read_or_refused_and_nothing_else(tmp_path: Path, k
         write_zip(path, FILES)
     else:
         write_tar(path, FILES, {"tar": "w", "tar.gz": "w:gz", "tar.xz": "w:xz"}[kind])
-    whole, random = path.read_bytes(), np.random.default_rng(0)
+    whole = path.read_bytes()
+    random = np.random.default_rng(0)
     for _ in range(300):
         content = bytearray(whole)
         for _ in range(int(random.integers(1, 4))):
