@@ -37,14 +37,15 @@ class Unreadable(InputError):
 
 @dataclass(frozen=True)
 class Entry:
-    """One file. `read` gives its bytes or raises Unreadable; call it before the next entry is asked for.
+    """One file. `read()` gives its bytes, `read(most)` the first of them, or raises Unreadable; call it before the next
+    entry is asked for.
 
     name is in Unicode's NFC, spelling as the source has it. If `anytime` is true, `read` may be called at any time and
     in any thread.
     """
 
     name: str
-    read: Callable[[], bytes]
+    read: Callable[..., bytes]
     anytime: bool = False
     spelling: str = ""
 
@@ -111,15 +112,15 @@ def _walk_folder(folder: Path, on_folder: Callable[[str], object]) -> Iterator[E
                 yield Entry(name, partial(read_file, item.path, root), anytime=True, spelling=spelling)
 
 
-def read_file(path: str, root: str) -> bytes:
-    """The bytes of a regular file that lies below `root`. Raises Unreadable."""
+def read_file(path: str, root: str, most: int = MEMBER_BYTES) -> bytes:
+    """The bytes of a regular file that lies below `root`, `most` of them at most. Raises Unreadable."""
     if os.path.islink(path) and not os.path.realpath(path).startswith(os.path.join(root, "")):
         raise Unreadable("is a link that leads out of the folder")
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # a pipe must not hold us up
             status = os.fstat(file.fileno())
             _check_readable(stat.S_ISREG(status.st_mode), status.st_size)
-            return file.read(MEMBER_BYTES)
+            return file.read(most)
     except OSError as error:
         raise Unreadable(f"cannot be opened: {error.strerror}") from error
 
@@ -147,11 +148,11 @@ def _walk_zip(path: Path, on_folder: Callable[[str], object]) -> Iterator[Entry]
                 yield Entry(printable(spelling), partial(_read_zipped, archive, member), spelling=spelling)
 
 
-def _read_zipped(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+def _read_zipped(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int = MEMBER_BYTES) -> bytes:
     _check_readable(stat.S_IFMT(member.external_attr >> 16) in (0, stat.S_IFREG), member.file_size)
     try:
         with archive.open(member) as file:
-            return file.read(MEMBER_BYTES)
+            return file.read(most)
     except (*DAMAGE, RuntimeError) as error:
         raise Unreadable(f"cannot be unpacked: {error}") from error
 
@@ -172,12 +173,12 @@ def _walk_tar(path: Path, magic: bytes, on_folder: Callable[[str], object]) -> I
         stream.finish()
 
 
-def _read_packed(path: Path, stream: TarStream, member: tarfile.TarInfo) -> bytes:
+def _read_packed(path: Path, stream: TarStream, member: tarfile.TarInfo, most: int = MEMBER_BYTES) -> bytes:
     _check_readable(member.isreg() and not member.issparse(), member.size)
     with _refusing(path):
         stream.seek(member.offset_data)
-        content = stream.read(member.size)
-        if len(content) < member.size:
+        content = stream.read(min(member.size, most))
+        if len(content) < min(member.size, most):
             raise EOFError("it ends inside a member")
         return content
 

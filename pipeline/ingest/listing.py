@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from cache.errors import InputError
 from pipeline.ingest.archive import Entry, Unreadable, walk
 from pipeline.ingest.decode import EXTENSIONS
-from pipeline.ingest.image_magic import image_format
+from pipeline.ingest.image_magic import HEAD, image_format
 from pipeline.ingest.layouts import ANNOTATIONS
 from pipeline.ingest.names import ending_of, folder_of, system_part
 
@@ -74,7 +74,7 @@ def _pass_over(listing: Listing, entry: Entry, kind: str) -> None:
     if listing.passed_over[key] > SNIFFED or key in listing.image_content:
         return
     try:
-        format_name = image_format(entry.read())
+        format_name = image_format(entry.read(HEAD))
     except Unreadable:
         return
     if format_name:

@@ -1,8 +1,10 @@
 """Names of files and folders: of any encoding, as one line of text that no terminal or table stumbles over."""
 
 import re
+import struct
 import unicodedata
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -10,6 +12,7 @@ from cache.errors import InputError
 
 NAME_LENGTH = 4096
 UTF8_FLAG = 0x800
+UNICODE_PATH = 0x7075
 # Folders and files of systems and storage boxes, in lower case: thumbnails, waste bins, indexes.
 SYSTEM_NAMES = frozenset(
     {"__macosx", "@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin"}
@@ -85,19 +88,31 @@ def zip_name(member: zipfile.ZipInfo) -> str:
     """The name of a member, folders separated by `/`.
 
     Without the UTF-8 flag a name is code page 437, as the format says, unless its bytes are valid UTF-8, which most
-    programs write. Some programs separate folders by a backslash.
+    programs write, or an extra field has it in UTF-8. Some programs separate folders by a backslash.
     """
     name = member.filename
     if member.flag_bits & UTF8_FLAG:
         return name.replace("\\", "/")
     try:
         raw = name.encode("cp437")
-    except UnicodeEncodeError:  # it came from the Unicode extra field and is right as it stands
+    except UnicodeEncodeError:  # zipfile has taken it from the extra field
         return name.replace("\\", "/")
+    raw = _unicode_path(member.extra, raw) or raw
     try:
         return raw.decode("utf-8").replace("\\", "/")
     except UnicodeDecodeError:
         return _with_slashes(raw).decode("cp437")
+
+
+def _unicode_path(extra: bytes, raw: bytes) -> bytes:
+    """The name in UTF-8 that the Unicode Path Extra Field (APPNOTE 4.6.9) has for this name; empty if there is none."""
+    while len(extra) >= 4:
+        kind, length = struct.unpack("<HH", extra[:4])
+        content = extra[4 : 4 + length]
+        if kind == UNICODE_PATH and content[:5] == struct.pack("<BL", 1, zlib.crc32(raw)):
+            return content[5:]
+        extra = extra[4 + length :]
+    return b""
 
 
 def _with_slashes(raw: bytes) -> bytes:

@@ -50,7 +50,8 @@ class PassedOver:
         if without:
             yield f"no class is made of folders without images: {_first(without)}"
         for split, count in self.left_out.items():
-            yield f"left out {count:,} {_split_in_words(split)}"
+            images = f"{count:,} image{'' if count == 1 else 's'}"
+            yield f"left out {images} {_split_in_words(split)}"
         yield from self.remarks
 
 
@@ -147,8 +148,8 @@ def _count_in_words(count: int, kind: str) -> str:
 
 def _split_in_words(split: str) -> str:
     if split == UNLABELLED:
-        return "images without labels"
-    return f"images of the source's own {split} split, which prepare.{split}=official would use"
+        return "without labels"
+    return f"of the source's own {split} split, which prepare.{split}=official would use"
 
 
 def _first(items: Sequence[str]) -> str:

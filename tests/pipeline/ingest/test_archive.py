@@ -61,6 +61,19 @@ def test_every_container_gives_the_same_files(tmp_path: Path, ending: str) -> No
     assert contents(path) == FILES
 
 
+@pytest.mark.parametrize("ending", ["tar", "tar.xz", "zip", "folder"])
+def test_the_first_bytes_of_a_file_can_be_read_alone(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"files.{ending}"
+    if ending == "zip":
+        write_zip(path, FILES)
+    elif ending == "folder":
+        (path / "top" / "a").mkdir(parents=True)
+        (path / "top" / "a" / "one.png").write_bytes(FILES["top/a/one.png"])
+    else:
+        write_tar(path, FILES, {"tar": "w", "tar.xz": "w:xz"}[ending])
+    assert [entry.read(5) for entry in walk(str(path)) if entry.name == "top/a/one.png"] == [b"1" * 5]
+
+
 def test_digits_are_1797_images_in_ten_folders() -> None:
     names = [entry.name for entry in walk("digits")]
     assert (len(names), {name[:2] for name in names}) == (1797, {f"{digit}/" for digit in range(10)})

@@ -1,11 +1,14 @@
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cache.errors import InputError
 from pipeline.ingest.archive import walk
-from pipeline.ingest.names import ending_of, folder_of, is_hidden, look_alike_key, printable, system_part
+from pipeline.ingest.names import ending_of, folder_of, is_hidden, look_alike_key, printable, system_part, zip_name
 
 
 def zip_of(path: Path, names: list[bytes], utf8: bool = False) -> Path:
@@ -44,6 +47,42 @@ def names_in(path: Path) -> list[str]:
 )
 def test_zip_names_without_the_flag_are_cp437_unless_they_are_utf8(tmp_path: Path, raw: bytes, name: str) -> None:
     assert names_in(zip_of(tmp_path / "a.zip", [raw])) == [name]
+
+
+def test_the_unicode_path_extra_field_has_the_last_word(tmp_path: Path) -> None:
+    for name, checked in (("a", b"cat/1.png"), ("b", b"other")):
+        info = zipfile.ZipInfo("cat/1.png")
+        content = struct.pack("<BL", 1, zlib.crc32(checked)) + "猫/1.png".encode()
+        info.extra = struct.pack("<HH", 0x5455, 1) + b"\1" + struct.pack("<HH", 0x7075, len(content)) + content
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as packed:
+            packed.writestr(info, b"x")
+    assert names_in(tmp_path / "a.zip") == ["猫/1.png"]
+    assert names_in(tmp_path / "b.zip") == ["cat/1.png"]  # the field is of another name
+
+
+@pytest.mark.parametrize("encoding", ["cp932", "cp950", "gbk"])
+def test_every_character_with_a_backslash_in_it_is_kept_whole(encoding: str) -> None:
+    info = zipfile.ZipInfo("x")
+    characters = 0
+    for first in range(0x80, 0x100):
+        raw = bytes([first, 0x5C])
+        try:
+            width = len(raw.decode(encoding))
+        except UnicodeDecodeError:
+            continue
+        characters += width == 1
+        info.filename = (b"a" + raw + b"/" + raw).decode("cp437")
+        assert zip_name(info).count("/") == 1 or width == 2
+    assert characters > 30
+
+
+def test_any_bytes_make_a_name(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    info = zipfile.ZipInfo("x")
+    for length in range(1, 400):
+        raw = random.integers(1, 256, length, dtype=np.uint8).tobytes()
+        info.filename = raw.decode("cp437")
+        assert "\n" not in printable(zip_name(info))
 
 
 def test_zip_names_with_the_flag_are_utf8(tmp_path: Path) -> None:
