@@ -1,7 +1,7 @@
 """What prepare did not take, in words: every folder, ending and split that was passed over, by class."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cache.errors import InputError
@@ -63,7 +63,6 @@ def find_passed_over(listing: Listing, layout: Layout) -> PassedOver:
     files: dict[str, Counter[str]] = defaultdict(Counter)
     for (folder, kind), count in sorted(listing.passed_over.items()):
         files[_place_of(folder, layout)[1] or layout.relative(folder) or OUTSIDE][kind] += count
-    lost = {label for folder, _ in listing.passed_over if (label := _lost_class(folder, layout))}
     for (folder, _), (name, format_name) in sorted(listing.image_content.items()):
         label = _lost_class(folder, layout)
         if label:
@@ -72,20 +71,25 @@ def find_passed_over(listing: Listing, layout: Layout) -> PassedOver:
                 found=f"{_kinds(files[label])}, of which {name} is {format_name} by its content",
                 remedy="Give them the ending of their format, or take the folder away.",
             )
+    contents = sorted(listing.image_content.values())
+    return PassedOver(
+        files={folder: dict(sorted(kinds.items())) for folder, kinds in sorted(files.items())},
+        image_content={layout.relative(name): format_name for name, format_name in contents},
+        without_images=_without_images(listing, layout, files),
+        left_out=dict(sorted(layout.left_out.items())),
+        remarks=[*layout.remarks, *_remarks_on_spellings(listing)],
+    )
+
+
+def _without_images(listing: Listing, layout: Layout, files: Mapping[str, Counter[str]]) -> dict[str, str]:
+    """Folders that would be classes if they held images, and splits that are empty; with the reason."""
+    lost = {label for folder, _ in listing.passed_over if (label := _lost_class(folder, layout))}
     without_images = {label: _kinds(files[label]) for label in lost}
     for folder in _empty_folders(listing):
         label = _place_of(folder, layout)[1]
         if label not in layout.classes:
             without_images.setdefault(label or layout.relative(folder), "it is empty")
-    return PassedOver(
-        files={folder: dict(sorted(kinds.items())) for folder, kinds in sorted(files.items())},
-        image_content={
-            layout.relative(name): format_name for name, format_name in sorted(listing.image_content.values())
-        },
-        without_images=dict(sorted(without_images.items())),
-        left_out=dict(sorted(layout.left_out.items())),
-        remarks=[*layout.remarks, *_remarks_on_spellings(listing)],
-    )
+    return dict(sorted(without_images.items()))
 
 
 def describe_listing(listing: Listing) -> str:
