@@ -37,6 +37,10 @@ class Job:
     quiet: bool
     facts: dict[str, Any] = field(default_factory=dict)
 
+    def say(self, text: str) -> None:
+        """Print a line above the summary."""
+        typer.echo(f"{self.stage}: {text}")
+
     def has_made(self, stage: str) -> bool:
         """Whether an earlier stage has written any set."""
         return any((self.data / stage).glob("*.h5"))

@@ -1,12 +1,14 @@
 """Read a folder or archive of labelled images, check and size them, and split them into train, val and test.
 
 Sources: digits (embedded), or a folder, .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz in one of the layouts
-<class>/*, train/<class>/* with val/<class>/* and test/<class>/*, or Tiny ImageNet as published, whose labelled
-validation images are its official test. A split that the source holds out itself is read only where
-prepare.val or prepare.test says official; otherwise it is left out and counted.
+<class>/*, train/<class>/* with val/<class>/* and test/<class>/*, <class>/train/* with <class>/test/*, or Tiny ImageNet
+as published, whose labelled validation images are its official test. Split folders may be called Train, TESTING,
+seg_train, Validation and the like. A split that the source holds out itself is read only if prepare.val or
+prepare.test is official; otherwise it is left out, and a line says so. So does a line for whatever is passed over.
 
-Writes data/prepare/<split>.h5 and data/prepare/manifest.json. Images that cannot be read are listed, with the
-reason for each, in data/runs/prepare-unreadable.txt, and stop the stage unless prepare.unreadable is allow.
+Writes data/prepare/<split>.h5, data/prepare/manifest.json, and data/prepare/files.csv, which names the file of every
+row. Images that cannot be read are listed, with the reason for each, in data/runs/prepare-unreadable.txt, and stop
+the stage unless prepare.unreadable is allow.
 """
 
 import shutil
@@ -15,8 +17,8 @@ from pathlib import Path
 from cache.writer import write_images
 from pipeline.config.prepare import PrepareConfig
 from pipeline.ingest.manifest import make_manifest
-from pipeline.ingest.source import ingest, publish, write_unreadable
-from pipeline.ingest.split import SplitRule, find_duplicates, imbalanced_rows, refuse_duplicates, split_rows
+from pipeline.ingest.source import choose_rows, ingest, publish, write_files_csv, write_unreadable
+from pipeline.ingest.split import find_duplicates, refuse_duplicates
 from stages._cli import Job, run_stage
 
 
@@ -32,28 +34,24 @@ def run(job: Job) -> str:
 
 
 def _prepare(job: Job, config: PrepareConfig, scratch: Path) -> str:
-    official = {split for split in ("val", "test") if getattr(config, split) == "official"}
-    gathered = ingest(config.source, config.size, {"train", *official}, scratch, job.progress)
-    write_unreadable(gathered.unreadable, job.data / "runs" / "prepare-unreadable.txt", config.unreadable == "refuse")
-    duplicates = find_duplicates(gathered.ids, gathered.labels, gathered.held)
+    source = ingest(config, scratch, job.progress)
+    for line in source.passed_over.lines():
+        job.say(line)
+    write_unreadable(source.unreadable, job.data / "runs" / "prepare-unreadable.txt", config.unreadable == "refuse")
+    duplicates = find_duplicates(source.ids, source.labels, source.held)
     if config.duplicates == "refuse":
-        refuse_duplicates(duplicates, gathered.names)
-    unique = gathered.take(duplicates.kept)
-    if config.imbalance:
-        unique = unique.of_classes(*imbalanced_rows(*unique.columns, config.imbalance, config.seed))
-    rows = split_rows(*unique.columns, SplitRule(config.val, config.test, config.limit_per_class, config.seed))
-    manifest = make_manifest(config, unique, duplicates, rows, gathered.names)
+        refuse_duplicates(duplicates, source.names)
+    unique, rows = choose_rows(source, duplicates, config)
+    manifest = make_manifest(config, unique, duplicates, rows, source.names)
     with job.progress(sum(map(len, rows.values())), "image", "write") as advance:
         for split, index in rows.items():
             write_images(scratch / f"{split}.h5", unique.image_set(index))
             advance(len(index))
+    write_files_csv(scratch / "files.csv", unique, rows)
     (scratch / "manifest.json").write_text(manifest.text(), encoding="utf-8")
-    publish(scratch, job.out, [*(f"{split}.h5" for split in rows), "manifest.json"])
-    job.facts |= {"rows": manifest.images, "classes": len(unique.classes), "unreadable": len(gathered.unreadable)}
-    counts = ", ".join(f"{count:,} {split}" for split, count in manifest.images.items())
-    total = f"{sum(manifest.images.values()):,} images in {len(unique.classes):,} classes"
-    copies = f"{duplicates.removed:,} duplicate" + "s" * (duplicates.removed != 1)
-    return f"{total}: {counts}; {len(gathered.unreadable):,} refused, {copies} removed"
+    publish(scratch, job.out, [*(f"{split}.h5" for split in rows), "files.csv", "manifest.json"])
+    job.facts |= {"rows": manifest.images, "classes": len(unique.classes), "unreadable": len(source.unreadable)}
+    return manifest.summary()
 
 
 if __name__ == "__main__":

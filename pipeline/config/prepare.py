@@ -46,12 +46,15 @@ class PrepareConfig(Section):
     source: Annotated[str, AfterValidator(_named), PlainSerializer(_as_file)] = Field(
         min_length=1, description=f"a folder or archive of labelled images, or `{DIGITS_FILE}` (embedded digits)"
     )
+    layout: Literal["auto", "classes", "splits"] = Field(
+        description="what folders named like splits are: `splits`, `classes`, or `auto` (decided by what lies in them)"
+    )
     size: int = Field(ge=8, le=1024, description="stored side in pixels: shorter side resized, centre crop")
     val: HoldOut = Field(description="validation images: a fraction, a count per class, `official` or `none`")
     test: HoldOut = Field(description="test images: a fraction, a count per class, `official` or `none`")
-    limit_per_class: CountPerClass | None = Field(description="keep at most this many training images a class")
+    limit_per_class: CountPerClass | None = Field(description="keep at most this many training images per class")
     imbalance: ImbalanceConfig | None = Field(
-        description="images a class by a law, before splitting: `{classes: 91, largest: 500, smallest: 146, shape: 2}`"
+        description="images per class by a law, before splits: `{classes: 91, largest: 500, smallest: 146, shape: 2}`"
     )
     duplicates: Literal["remove", "refuse"] = Field(description="what to do with images of the same pixels")
     unreadable: Literal["refuse", "allow"] = Field(description="whether files that cannot be read stop the stage")

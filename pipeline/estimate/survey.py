@@ -10,8 +10,9 @@ from cache.layout import Array, hex_keys, row_digests
 from pipeline.config.prepare import PrepareConfig
 from pipeline.ingest.archive import Unreadable, walk
 from pipeline.ingest.decode import decode
-from pipeline.ingest.layouts import Layout, match_layout
-from pipeline.ingest.source import list_source
+from pipeline.ingest.layouts import Layout
+from pipeline.ingest.listing import list_source
+from pipeline.ingest.source import place
 from pipeline.ingest.split import SplitRule, imbalanced_rows, split_rows
 
 SAMPLE = 32  # images that are looked at
@@ -42,8 +43,7 @@ def survey(config: PrepareConfig) -> Survey:
     started = time.perf_counter()
     listing = list_source(config.source)
     listed = time.perf_counter() - started
-    official = {split for split in ("val", "test") if getattr(config, split) == "official"}
-    layout = match_layout(listing.names, listing.annotations, {"train", *official})
+    layout = place(listing, config)
     rows, classes = _rows(layout, config)
     images, seconds = _sample(config, layout)
     return Survey(rows, classes, len(layout.names), images, listed, seconds)
@@ -59,7 +59,7 @@ def _rows(layout: Layout, config: PrepareConfig) -> tuple[dict[str, int], int]:
         labels = np.searchsorted(numbers, layout.labels[kept])
         columns = (ids[kept], labels, layout.held[kept], tuple(layout.classes[number] for number in numbers))
     rule = SplitRule(config.val, config.test, config.limit_per_class, config.seed)
-    return {split: len(index) for split, index in split_rows(*columns, rule).items()}, len(columns[3])
+    return {split: len(index) for split, index in split_rows(*columns, rule, {}).items()}, len(columns[3])
 
 
 def _sample(config: PrepareConfig, layout: Layout) -> tuple[Array, float]:

@@ -14,8 +14,9 @@ import numpy as np
 from cache.errors import InputError
 from cache.layout import Array
 from pipeline.inference.bundle import Bundle
-from pipeline.ingest.archive import Entry, Unreadable, is_hidden, read_file, walk
+from pipeline.ingest.archive import Entry, Unreadable, read_file, walk
 from pipeline.ingest.decode import EXTENSIONS, decode
+from pipeline.ingest.names import is_hidden
 from pipeline.metrics.csv_text import to_csv
 from pipeline.metrics.intervals import accuracy_interval
 

@@ -1,7 +1,7 @@
 """Walk a folder, an archive or the embedded digits as one stream of entries. Nothing is ever extracted to disk.
 
-Archives are untrusted. Names that are absolute or climb (`..`), encrypted members, two members of one name, more than
-`MEMBERS` members, more than `RATIO` times the archive's own size once unpacked, a missing end: the archive is refused.
+Archives are untrusted. An archive is refused if it has names that are absolute or climb (`..`), encrypted members, two
+members of one name, more than `MEMBERS` members, more than `RATIO` times its own size once unpacked, or no end.
 Links, devices and members above `MEMBER_BYTES` are single files that cannot be read. In folders, links to files inside
 the folder are followed, links that lead out of it are files that cannot be read, links to folders are refused.
 """
@@ -9,23 +9,21 @@ the folder are followed, links that lead out of it are files that cannot be read
 import io
 import lzma
 import os
-import re
 import stat
 import tarfile
-import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from cache.errors import InputError
+from pipeline.ingest.names import escaped, is_hidden, printable, safe_name, zip_name
 from pipeline.ingest.tar_stream import MEMBER_BYTES, TarStream, check_members, check_unpacked
 
-NAME_LENGTH = 4096
 ACCEPTED = "a folder, .zip, .tar, .tar.gz, .tar.bz2, .tar.xz, or pipeline/digits.txt"
 DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError),
@@ -39,23 +37,33 @@ class Unreadable(InputError):
 
 @dataclass(frozen=True)
 class Entry:
-    """One file. `read` gives its bytes or raises Unreadable; call it before the next entry is asked for.
+    """One file. `read()` gives its bytes, `read(most)` the first of them, or raises Unreadable; call it before the next
+    entry is asked for.
 
-    Where `anytime` is true, it may be called at any time and in any thread.
+    name is in Unicode's NFC, spelling as the source has it. If `anytime` is true, `read` may be called at any time and
+    in any thread.
     """
 
     name: str
-    read: Callable[[], bytes]
+    read: Callable[..., bytes]
     anytime: bool = False
+    spelling: str = ""
 
 
-def walk(source: str) -> Iterator[Entry]:
-    """Every file of a source. Raises InputError where there is none or it cannot be trusted."""
+def _ignore(name: str) -> None:
+    """Nobody asked for the names of folders."""
+
+
+def walk(source: str, on_folder: Callable[[str], object] = _ignore) -> Iterator[Entry]:
+    """Every file of a source; `on_folder` is told the name of every folder, the empty ones too.
+
+    Raises InputError if there is no such source or it cannot be trusted.
+    """
     if source == "digits":
         return _walk_digits()
     path = Path(source).expanduser()
     if path.is_dir():
-        return _walk_folder(path)
+        return _walk_folder(path, on_folder)
     if not path.is_file():
         raise InputError("no such folder or archive", where=source, expected=ACCEPTED, remedy="Check prepare.source.")
     try:
@@ -63,20 +71,9 @@ def walk(source: str) -> Iterator[Entry]:
             magic = file.read(8)
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=source) from error
-    return _walk_zip(path) if magic[:4] in (b"PK\x03\x04", b"PK\x05\x06") else _walk_tar(path, magic)
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file belongs to the system rather than to the images."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
-
-
-def printable(name: str) -> str:
-    """A name of any encoding as one line of text, the same from a folder and from an archive of it."""
-    text = unicodedata.normalize("NFC", name)
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    if magic[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+        return _walk_zip(path, on_folder)
+    return _walk_tar(path, magic, on_folder)
 
 
 def _walk_digits() -> Iterator[Entry]:
@@ -92,36 +89,38 @@ def _walk_digits() -> Iterator[Entry]:
         yield Entry(f"{label}/{number:04d}.png", png.getvalue)
 
 
-def _walk_folder(folder: Path) -> Iterator[Entry]:
+def _walk_folder(folder: Path, on_folder: Callable[[str], object]) -> Iterator[Entry]:
     root = os.path.realpath(folder)
     waiting = [root]
     while waiting:
         place = waiting.pop()
         try:
-            with os.scandir(place) as found:
-                inside = sorted(found, key=lambda item: item.name)
+            with os.scandir(place) as items:
+                inside = sorted(items, key=lambda item: item.name)
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror}", where=printable(place)) from error
         for item in inside:
-            name = printable(item.path[len(root) :].lstrip("/"))
+            spelling = escaped(item.path[len(root) :].lstrip("/"))
+            name = printable(spelling)
             if item.is_dir(follow_symlinks=False):
                 waiting.append(item.path)
+                on_folder(name)
             elif item.is_symlink() and os.path.isdir(item.path) and not is_hidden(name):
                 remedy = "Put the images themselves there, or name the folder that it leads to."
                 raise InputError("is a link to a folder, which is not followed", where=name, remedy=remedy)
             else:
-                yield Entry(name, partial(read_file, item.path, root), anytime=True)
+                yield Entry(name, partial(read_file, item.path, root), anytime=True, spelling=spelling)
 
 
-def read_file(path: str, root: str) -> bytes:
-    """The bytes of a regular file that lies below `root`. Raises Unreadable."""
+def read_file(path: str, root: str, most: int = MEMBER_BYTES) -> bytes:
+    """The bytes of a regular file that lies below `root`, `most` of them at most. Raises Unreadable."""
     if os.path.islink(path) and not os.path.realpath(path).startswith(os.path.join(root, "")):
         raise Unreadable("is a link that leads out of the folder")
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # a pipe must not hold us up
-            found = os.fstat(file.fileno())
-            _check_readable(stat.S_ISREG(found.st_mode), found.st_size)
-            return file.read(MEMBER_BYTES)
+            status = os.fstat(file.fileno())
+            _check_readable(stat.S_ISREG(status.st_mode), status.st_size)
+            return file.read(most)
     except OSError as error:
         raise Unreadable(f"cannot be opened: {error.strerror}") from error
 
@@ -133,7 +132,7 @@ def _check_readable(regular: bool, size: int) -> None:
         raise Unreadable(f"is larger than {MEMBER_BYTES >> 20} MiB")
 
 
-def _walk_zip(path: Path) -> Iterator[Entry]:
+def _walk_zip(path: Path, on_folder: Callable[[str], object]) -> Iterator[Entry]:
     with _refusing(path), zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         check_members(path, len(members))
@@ -141,29 +140,24 @@ def _walk_zip(path: Path) -> Iterator[Entry]:
         for member in members:
             if member.flag_bits & 1:
                 raise InputError("is encrypted", where=path, remedy="Pack it again without a password.")
-            if not member.is_dir():
-                yield Entry(_safe_name(path, _zip_name(member)), partial(_read_zipped, archive, member))
+            name = zip_name(member)
+            if name.endswith("/"):
+                on_folder(printable(name).strip("/"))
+            else:
+                spelling = safe_name(path, name)
+                yield Entry(printable(spelling), partial(_read_zipped, archive, member), spelling=spelling)
 
 
-def _zip_name(member: zipfile.ZipInfo) -> str:
-    """The name's bytes as UTF-8: most programs write that, though without the flag zipfile reads code page 437."""
-    name = member.filename
-    if not member.flag_bits & 0x800:
-        with suppress(UnicodeEncodeError):  # then it came from the Unicode extra field and is right as it stands
-            name = name.encode("cp437").decode("utf-8", "surrogateescape")
-    return name.replace("\\", "/")
-
-
-def _read_zipped(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+def _read_zipped(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int = MEMBER_BYTES) -> bytes:
     _check_readable(stat.S_IFMT(member.external_attr >> 16) in (0, stat.S_IFREG), member.file_size)
     try:
         with archive.open(member) as file:
-            return file.read(MEMBER_BYTES)
+            return file.read(most)
     except (*DAMAGE, RuntimeError) as error:
         raise Unreadable(f"cannot be unpacked: {error}") from error
 
 
-def _walk_tar(path: Path, magic: bytes) -> Iterator[Entry]:
+def _walk_tar(path: Path, magic: bytes, on_folder: Callable[[str], object]) -> Iterator[Entry]:
     with _refusing(path), TarStream(path, magic) as stream:
         with tarfile.open(fileobj=cast(BinaryIO, stream), mode="r:") as tar:
             number = 0
@@ -171,29 +165,22 @@ def _walk_tar(path: Path, magic: bytes) -> Iterator[Entry]:
                 tar.members.clear()  # type: ignore[attr-defined]  # else it keeps every member that it ever saw
                 number += 1
                 check_members(path, number)
-                name = _safe_name(path, member.name)
-                if not member.isdir():
-                    yield Entry(name, partial(_read_packed, path, stream, member))
+                spelling = safe_name(path, member.name)
+                if member.isdir():
+                    on_folder(printable(spelling))
+                else:
+                    yield Entry(printable(spelling), partial(_read_packed, path, stream, member), spelling=spelling)
         stream.finish()
 
 
-def _read_packed(path: Path, stream: TarStream, member: tarfile.TarInfo) -> bytes:
+def _read_packed(path: Path, stream: TarStream, member: tarfile.TarInfo, most: int = MEMBER_BYTES) -> bytes:
     _check_readable(member.isreg() and not member.issparse(), member.size)
     with _refusing(path):
         stream.seek(member.offset_data)
-        content = stream.read(member.size)
-        if len(content) < member.size:
+        content = stream.read(min(member.size, most))
+        if len(content) < min(member.size, most):
             raise EOFError("it ends inside a member")
         return content
-
-
-def _safe_name(path: Path, raw: str) -> str:
-    name = printable(raw[: NAME_LENGTH + 1])
-    parts = name.split("/")
-    if name.startswith("/") or ".." in parts or re.match(r"[A-Za-z]:/", name) or len(raw) > NAME_LENGTH:
-        remedy = "Pack it again with relative names."
-        raise InputError("holds an unsafe name", where=path, found=repr(name[:200]), remedy=remedy)
-    return "/".join(part for part in parts if part not in ("", "."))
 
 
 @contextmanager

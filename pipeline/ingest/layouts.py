@@ -1,66 +1,95 @@
 """From the names of image files to classes, and to the splits that the source makes itself.
 
-Folders that all images share are left off first. Then three layouts are understood:
+Folders that all images share are left off first. Then four layouts are understood:
 
     <class>/**                                           no split of its own
-    train/<class>/**, val/<class>/**, test/<class>/**    its own (`official`) splits; train/ must be there
+    train/<class>/**, val/<class>/**, test/<class>/**    its own (`official`) splits, in any usual spelling
+    <class>/train/**, <class>/test/**                    the same, the other way round
     Tiny ImageNet                                        train/<class>/**; val/images/* with val_annotations.txt is
                                                          the official test; test/images/* has no labels
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from cache.errors import InputError
 from cache.layout import Array
+from pipeline.ingest.names import look_alike_key
+from pipeline.ingest.split_folders import Reading, Structure, find_structure, shared_folders, some
+from pipeline.ingest.split_words import UNLABELLED, split_word
 
 SPLITS = ("train", "val", "test")
-SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 ANNOTATIONS = "val_annotations.txt"
 LAYOUTS = "<class>/*, or train/<class>/* with test/<class>/*, or the Tiny ImageNet layout"
 NO_CLASS = "lies in no class folder"
-UNLABELLED = "unlabelled"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The split and the class of any file of a source. annotations: classes of the files in the folder val."""
+
+    prefix: str
+    structure: Structure
+    annotations: Mapping[str, str] | None = None
+
+    def locate(self, name: str) -> tuple[str, str]:
+        """The split and the class of a name below the prefix; an empty class if it has none."""
+        split, label = self.structure.locate(name)
+        if self.annotations is None or split == "train":
+            return split, label
+        if split == "val":
+            return "test", self.annotations.get(name.rpartition("/")[2], "")
+        return UNLABELLED, ""
 
 
 @dataclass(frozen=True)
 class Layout:
     """Where each image belongs.
 
-    prefix: the folders that all names shared. names: sorted, below the prefix. labels int [n]: indices into classes.
-    held int [n]: indices into SPLITS, what the source says. unplaced: images of no class, and why. left_out: how many
-    images belong to official splits that were not asked for, or have no labels.
+    placement: how names are read. names: sorted, below the prefix that all names shared. labels int [n]: indices into
+    classes. held int [n]: indices into SPLITS, what the source says. unplaced: images of no class, and why. left_out:
+    how many images belong to official splits that were not asked for, or have no labels. remarks: what a reader may
+    have meant otherwise, one line each.
     """
 
-    prefix: str
+    placement: Placement
     names: list[str]
     labels: Array
     held: Array
     classes: tuple[str, ...]
     unplaced: dict[str, str]
     left_out: dict[str, int]
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def prefix(self) -> str:
+        """The folders that all names shared."""
+        return self.placement.prefix
+
+    def relative(self, name: str) -> str:
+        """A file or folder without the folders that all names shared; empty for the last of these."""
+        return f"{name}/".removeprefix(self.prefix).rstrip("/")
 
 
-def match_layout(names: Collection[str], annotations: Mapping[str, str], wanted: Collection[str]) -> Layout:
-    """Place the images of the wanted splits. annotations: the text of each `val_annotations.txt` by its name.
+def match_layout(
+    names: Collection[str], annotations: Mapping[str, str], wanted: Collection[str], reading: Reading = "auto"
+) -> Layout:
+    """Place the images of the wanted splits.
 
-    Raises InputError where no layout fits, a wanted split is missing, or classes do not match.
+    annotations: the text of each `val_annotations.txt` by its name. reading: whether folders named like splits are
+    splits. Raises InputError if no layout fits or several do, a wanted split is missing, or classes do not match.
     """
     if not names:
         raise InputError("holds no images", expected=LAYOUTS, remedy="Check prepare.source.")
-    prefix = _shared_folders(names)
-    tops = {name[len(prefix) :].partition("/")[0] for name in names if "/" in name[len(prefix) :]}
-    if tops and tops <= set(SPLIT_FOLDERS) and "train" not in tops:
-        raise InputError("has no folder train", expected=LAYOUTS, found=_some(tops))
-    text = annotations.get(f"{prefix}val/{ANNOTATIONS}")
-    given = None if text is None else read_annotations(text)
+    placement = _place(names, annotations, reading)
     located: list[tuple[str, str, str]] = []
     unplaced: dict[str, str] = {}
     left_out: Counter[str] = Counter()
-    for name in sorted(name[len(prefix) :] for name in names):
-        split, label = _locate(name, given, "train" in tops)
+    for name in sorted(name[len(placement.prefix) :] for name in names):
+        split, label = placement.locate(name)
         if split not in wanted:
             left_out[split] += 1
         elif label:
@@ -69,9 +98,16 @@ def match_layout(names: Collection[str], annotations: Mapping[str, str], wanted:
             unplaced[name] = NO_CLASS
     classes = _check_classes(located, wanted, len(unplaced))
     numbers = {label: number for number, label in enumerate(classes)}
-    labels = np.array([numbers[label] for _, _, label in located], dtype=np.int64)
-    held = np.array([SPLITS.index(split) for _, split, _ in located], dtype=np.int8)
-    return Layout(prefix, [name for name, _, _ in located], labels, held, classes, unplaced, dict(left_out))
+    return Layout(
+        placement=placement,
+        names=[name for name, _, _ in located],
+        labels=np.array([numbers[label] for _, _, label in located], dtype=np.int64),
+        held=np.array([SPLITS.index(split) for _, split, _ in located], dtype=np.int8),
+        classes=classes,
+        unplaced=unplaced,
+        left_out=dict(left_out),
+        remarks=[*_remarks_on_names(classes, placement.structure), *_remarks_on_folders(located, classes)],
+    )
 
 
 def read_annotations(text: str) -> dict[str, str]:
@@ -79,49 +115,74 @@ def read_annotations(text: str) -> dict[str, str]:
     lines = [line.split("\t") for line in text.splitlines() if line.strip()]
     bad = next((number for number, fields in enumerate(lines, 1) if len(fields) < 2), None)
     if bad is not None:
-        found = repr("\t".join(lines[bad - 1])[:80])
-        raise InputError("line has no class", where=f"{ANNOTATIONS} line {bad}", expected="file<tab>class", found=found)
+        line = repr("\t".join(lines[bad - 1])[:80])
+        raise InputError("line has no class", where=f"{ANNOTATIONS} line {bad}", expected="file<tab>class", found=line)
     return {fields[0]: fields[1] for fields in lines}
 
 
-def _shared_folders(names: Collection[str]) -> str:
-    first, last = min(names), max(names)
-    length = next((at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
-    return first[: first.rfind("/", 0, length) + 1]
-
-
-def _locate(name: str, annotations: Mapping[str, str] | None, has_splits: bool) -> tuple[str, str]:
-    """The split and the class of an image, an empty class where it has none."""
-    top, _, inner = name.partition("/")
-    split = SPLIT_FOLDERS.get(top, "train") if has_splits and inner else "train"
-    if annotations is not None and split == "val":
-        return "test", annotations.get(name.rpartition("/")[2], "")
-    if annotations is not None and split == "test":
-        return UNLABELLED, ""
-    if not has_splits:
-        return split, top if inner else ""
-    label, _, rest = inner.partition("/")
-    return split, label if rest and top in SPLIT_FOLDERS else ""
+def _place(names: Collection[str], annotations: Mapping[str, str], reading: Reading) -> Placement:
+    prefix = shared_folders(names)
+    below = [name[len(prefix) :] for name in names]
+    text = annotations.get(f"{prefix}val/{ANNOTATIONS}")
+    structure = find_structure(below, reading, text is not None)
+    if text is None or not structure.splits:
+        return Placement(prefix, structure)
+    return Placement(prefix, structure, read_annotations(text))
 
 
 def _check_classes(located: list[tuple[str, str, str]], wanted: Collection[str], unplaced: int) -> tuple[str, ...]:
-    found = {split: {label for _, where, label in located if where == split} for split in wanted}
-    classes = found["train"]
+    classes_in = {split: {label for _, where, label in located if where == split} for split in wanted}
+    classes = classes_in["train"]
     if len(classes) < 2:
-        loose = f"{len(classes)} ({_some(classes)})" if classes else f"none, and {unplaced:,} images in no class folder"
+        loose = f"{len(classes)} ({some(classes)})" if classes else f"none, and {unplaced:,} images in no class folder"
         raise InputError("too few classes", expected=f"two or more: {LAYOUTS}", found=loose)
     for split in sorted(set(wanted) - {"train"}):
-        if not found[split]:
+        if not classes_in[split]:
             remedy = f"Give prepare.{split} a fraction such as 0.2, a count per class, or none."
-            raise InputError(f"has no official {split} images", expected=f"a folder {split}", remedy=remedy)
-        if found[split] - classes:
-            strangers = _some(found[split] - classes)
+            raise InputError(
+                f"has no official {split} images", expected=f"a folder {split} of class folders", remedy=remedy
+            )
+        if classes_in[split] - classes:
+            strangers = some(classes_in[split] - classes)
             raise InputError(f"official {split} images have classes that train has not", found=strangers)
-        if classes - found[split]:
-            raise InputError(f"classes have no official {split} image", found=_some(classes - found[split]))
+        if classes - classes_in[split]:
+            raise InputError(f"classes have no official {split} image", found=some(classes - classes_in[split]))
     return tuple(sorted(classes))
 
 
-def _some(names: Collection[str], most: int = 5) -> str:
-    listed = ", ".join(sorted(names)[:most])
-    return f"{listed} and {len(names) - most:,} more" if len(names) > most else listed
+def _remarks_on_names(classes: Collection[str], structure: Structure) -> list[str]:
+    """Classes named like splits, and classes whose names look alike."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for label in classes:
+        alike[look_alike_key(label)].append(label)
+    remarks = [
+        f"classes {' and '.join(map(ascii, labels))} look alike and are read as {len(labels)} classes; "
+        "if they are one, put their images in one folder"
+        for labels in alike.values()
+        if len(labels) > 1
+    ]
+    if not structure.splits:
+        remarks += [
+            f"folder {label} is read as a class, not as a split; prepare.layout=splits reads it as a split"
+            for label in classes
+            if split_word(label)[0] and not split_word(label)[1]
+        ]
+    return remarks
+
+
+def _remarks_on_folders(located: list[tuple[str, str, str]], classes: Collection[str]) -> list[str]:
+    """Images below two folders that are named like classes: the outer one gives the label."""
+    known = set(classes)
+    inside: dict[str, set[str]] = defaultdict(set)
+    twice: Counter[tuple[str, str]] = Counter()
+    for name, _, label in located:
+        folders = name.split("/")[:-1]
+        inner = folders[folders.index(label) + 1 :] if label in folders else []
+        inside[label].update(inner[:1])
+        twice.update({(label, folder) for folder in inner if folder in known and folder != label})
+    common = set.intersection(*inside.values())
+    remarks = [f"every class folder holds {some(common)}; are those the classes?"] if len(common) > 1 else []
+    return remarks + [
+        f"images in folders {folder} below {label} ({count:,}) are read as {label}, after the outer folder's name"
+        for (label, folder), count in sorted(twice.items())
+    ]

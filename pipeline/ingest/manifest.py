@@ -23,8 +23,10 @@ class Manifest:
     """Plain values only; equal sources give equal text.
 
     classes: images by class and split. unreadable: images left out by `unreadable: allow`, with reasons. ignored:
-    files that are no images, by ending. left_out: images of official splits that were not asked for, or unlabelled.
-    beyond_limit: training images above `limit_per_class`, and those that `imbalance` leaves out.
+    files that are no images, by ending; passed_over and without_images have them by class. images_by_content: some of
+    them that are images all the same. left_out: images of official splits that were not asked for, or unlabelled.
+    remarks: what may have been meant otherwise. beyond_limit: training images above `limit_per_class`, and those that
+    `imbalance` leaves out.
     """
 
     source: str
@@ -36,13 +38,25 @@ class Manifest:
     classes: dict[str, dict[str, int]]
     unreadable: dict[str, str]
     ignored: dict[str, int]
+    passed_over: dict[str, dict[str, int]]
+    images_by_content: dict[str, str]
+    without_images: dict[str, str]
     left_out: dict[str, int]
+    remarks: list[str]
     beyond_limit: int
     duplicates: dict[str, Any]
 
     def text(self) -> str:
-        """JSON, one value a line."""
+        """JSON, one value per line."""
         return json.dumps({"version": 1, **asdict(self)}, indent=1, ensure_ascii=False) + "\n"
+
+    def summary(self) -> str:
+        """How many images of what there are, and how many were refused or removed, on one line."""
+        counts = ", ".join(f"{count:,} {split}" for split, count in self.images.items())
+        total = f"{sum(self.images.values()):,} images in {len(self.classes):,} classes"
+        removed = self.duplicates["removed"]
+        copies = f"{removed:,} duplicate" if removed == 1 else f"{removed:,} duplicates"
+        return f"{total}: {counts}; {len(self.unreadable):,} refused, {copies} removed"
 
 
 def make_manifest(
@@ -66,7 +80,11 @@ def make_manifest(
         },
         unreadable=unique.unreadable,
         ignored=unique.ignored,
-        left_out=unique.left_out,
+        passed_over=unique.passed_over.files,
+        images_by_content=unique.passed_over.image_content,
+        without_images=unique.passed_over.without_images,
+        left_out=unique.passed_over.left_out,
+        remarks=unique.passed_over.remarks,
         beyond_limit=len(duplicates.kept) - sum(map(len, rows.values())),
         duplicates=_describe(duplicates, names),
     )
@@ -80,7 +98,8 @@ def describes(manifest: str, config: PrepareConfig) -> bool:
 
 
 def _split_of(config: PrepareConfig) -> dict[str, Any]:
-    return config.model_dump(include={"val", "test", "limit_per_class", "imbalance", "seed"})
+    chosen = config.model_dump(include={"val", "test", "limit_per_class", "imbalance", "seed"})
+    return chosen if config.layout == "auto" else {**chosen, "layout": config.layout}
 
 
 def source_name(source: str) -> str:

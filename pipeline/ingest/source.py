@@ -1,16 +1,16 @@
-"""Read a source of labelled images: list it, place it, then decode what is wanted into a spool of pixels.
+"""Read a source of labelled images: list it, place it, then decode what is wanted into a file of pixels.
 
 The source is walked twice. The first walk only names files, so a wrong layout, a missing split or a full disk is
 found before any work; the second decodes, in threads (Pillow lets go of the interpreter), each image into its own
 place in one file on disk. Memory holds names, ids and labels, and a bounded number of images in flight.
 """
 
+import csv
 import os
-from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import PIL
@@ -19,47 +19,47 @@ from cache.errors import InputError
 from cache.files import check_space
 from cache.layout import Array, hex_keys
 from cache.records import ImageSet
-from pipeline.ingest.archive import Entry, is_hidden, walk
-from pipeline.ingest.decode import EXTENSIONS, RULE
-from pipeline.ingest.layouts import ANNOTATIONS, match_layout
+from pipeline.config.prepare import PrepareConfig
+from pipeline.ingest.decode import RULE
+from pipeline.ingest.layouts import Layout, match_layout
+from pipeline.ingest.listing import Listing, list_source
+from pipeline.ingest.passed_over import PassedOver, describe_listing, find_passed_over
 from pipeline.ingest.pixel_file import Decoding, PixelFile
+from pipeline.ingest.split import Duplicates, SplitRule, explain_losses, imbalanced_rows, split_rows
 
 Progress = Callable[[int, str, str], AbstractContextManager[Callable[[int], object]]]
 
-ANNOTATION_BYTES = 64 << 20
+FILES_COLUMNS = ("id", "split", "row", "class", "path")
 FIRST = 3  # unreadable images that the error names; the list on disk names all
-
-
-@dataclass(frozen=True)
-class Listing:
-    """What a source holds by name: images, files that are none (counted by ending), Tiny ImageNet's annotations."""
-
-    names: set[str] = field(default_factory=set)
-    ignored: Counter[str] = field(default_factory=Counter)
-    annotations: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Source:
     """Everything read from a source. Columns [n] in the order of names; ids are the SHA-256 of the sized pixels.
 
-    unreadable: images that are not among the rows, and why. ignored: files that are no images, by ending.
+    names are without the folders that all images share, paths as the source has them. lost: how many images of each
+    class cannot be read. unreadable: images that are not among the rows, and why. ignored: files that are no images, by
+    ending; passed_over has them by class.
     """
 
     images: PixelFile
     names: list[str]
+    paths: list[str]
     ids: Array
     labels: Array
     held: Array
     classes: tuple[str, ...]
+    lost: Array  # int [classes]
     unreadable: dict[str, str]
     ignored: dict[str, int]
-    left_out: dict[str, int]
+    passed_over: PassedOver
 
     def take(self, rows: Array) -> "Source":
         """The chosen rows, pixels still on disk."""
         columns = {name: getattr(self, name)[rows] for name in ("ids", "labels", "held")}
-        return replace(self, images=self.images.take(rows), names=[self.names[row] for row in rows], **columns)
+        names = [self.names[row] for row in rows]
+        paths = [self.paths[row] for row in rows]
+        return replace(self, images=self.images.take(rows), names=names, paths=paths, **columns)
 
     @property
     def columns(self) -> tuple[Array, Array, Array, tuple[str, ...]]:
@@ -70,7 +70,8 @@ class Source:
         """The chosen rows, which are of these classes; the classes numbered anew."""
         chosen = self.take(rows)
         labels = np.searchsorted(numbers, chosen.labels)
-        return replace(chosen, labels=labels, classes=tuple(self.classes[number] for number in numbers))
+        classes = tuple(self.classes[number] for number in numbers)
+        return replace(chosen, labels=labels, classes=classes, lost=self.lost[numbers])
 
     def image_set(self, rows: Array) -> ImageSet:
         """The chosen rows as a set, pixels still on disk."""
@@ -78,58 +79,56 @@ class Source:
         return ImageSet(self.images.take(rows), self.labels[rows], self.ids[rows], self.classes, recipe=recipe)
 
 
-def ingest(source: str, size: int, wanted: Collection[str], scratch: Path, progress: Progress) -> Source:
-    """Read the images of the wanted official splits (and `train`) at a stored size into a spool in `scratch`.
+def ingest(config: PrepareConfig, scratch: Path, progress: Progress) -> Source:
+    """Read the images of train, and of the official splits that are wanted, into a file of pixels in `scratch`.
 
-    Raises InputError where the source cannot be used, StorageError where the disk refuses.
+    Raises InputError if the source cannot be used, StorageError if the disk refuses.
     """
     with progress(0, "file", "list"):
-        listing = list_source(source)
-    try:
-        layout = match_layout(listing.names, listing.annotations, wanted)
-    except InputError as error:
-        raise InputError(str(error), where=source) from error
-    check_space(scratch, 2 * len(layout.names) * size * size * 3)  # the spool, and the sets made from it
+        listing = list_source(config.source)
+    layout = place(listing, config)
+    passed_over = find_passed_over(listing, layout)
+    size = config.size
+    check_space(scratch, 2 * len(layout.names) * size * size * 3)  # the file of pixels, and the sets made from it
     pixel_file = PixelFile(scratch / "pixels", size, np.arange(len(layout.names)))
     with progress(len(layout.names), "image", "decode") as advance:
-        digests, unreadable = Decoding(pixel_file, advance).run(source, layout)
-    kept = np.flatnonzero([name not in unreadable for name in layout.names])
+        digests, unreadable = Decoding(pixel_file, advance).run(config.source, layout)
+    is_read = np.array([name not in unreadable for name in layout.names])
+    kept = np.flatnonzero(is_read)
     return Source(
         images=pixel_file.take(kept),
         names=[layout.names[row] for row in kept],
+        paths=[listing.spelled(layout.prefix + layout.names[row]) for row in kept],
         ids=hex_keys(digests[kept]),
         labels=layout.labels[kept],
         held=layout.held[kept],
         classes=layout.classes,
+        lost=np.bincount(layout.labels[~is_read], minlength=len(layout.classes)),
         unreadable=dict(sorted((layout.unplaced | unreadable).items())),
         ignored=dict(sorted(listing.ignored.items())),
-        left_out=dict(sorted(layout.left_out.items())),
+        passed_over=passed_over,
     )
 
 
-def list_source(source: str) -> Listing:
-    """Name every file of a source. Raises InputError for two files of one name."""
-    listing = Listing()
-    for entry in walk(source):
-        ending = PurePosixPath(entry.name).suffix.lower()
-        if is_hidden(entry.name):
-            listing.ignored["hidden"] += 1
-        elif ending in EXTENSIONS:
-            if entry.name in listing.names:
-                raise InputError("holds two files of one name", where=source, found=entry.name, remedy="Rename one.")
-            listing.names.add(entry.name)
-        else:
-            listing.ignored[ending or "no ending"] += 1
-            if entry.name.endswith(f"val/{ANNOTATIONS}"):
-                listing.annotations[entry.name] = _read_text(entry)
-    return listing
+def place(listing: Listing, config: PrepareConfig) -> Layout:
+    """Find the classes and splits of what a source holds. Raises InputError if no layout fits, naming the source."""
+    official = {split for split in ("val", "test") if getattr(config, split) == "official"}
+    try:
+        return match_layout(listing.names, listing.annotations, {"train", *official}, config.layout)
+    except InputError as error:
+        beside = describe_listing(listing)
+        line = str(error).removesuffix(".") if beside else str(error)
+        raise InputError(line, where=config.source, remedy=beside) from error
 
 
-def _read_text(entry: Entry) -> str:
-    content = entry.read()
-    if len(content) > ANNOTATION_BYTES:
-        raise InputError("is too long", where=entry.name, expected=f"at most {ANNOTATION_BYTES >> 20} MiB")
-    return content.decode("utf-8", "backslashreplace")
+def choose_rows(source: Source, duplicates: Duplicates, config: PrepareConfig) -> tuple[Source, dict[str, Array]]:
+    """What is left without duplicates and after `imbalance`, and the rows of each split among it."""
+    losses = explain_losses(source.labels, source.classes, duplicates, source.lost, source.names)
+    unique = source.take(duplicates.kept)
+    if config.imbalance:
+        unique = unique.of_classes(*imbalanced_rows(*unique.columns, config.imbalance, config.seed))
+    rule = SplitRule(config.val, config.test, config.limit_per_class, config.seed)
+    return unique, split_rows(*unique.columns, rule, losses)
 
 
 def write_unreadable(unreadable: dict[str, str], path: Path, refuse: bool) -> None:
@@ -147,6 +146,17 @@ def write_unreadable(unreadable: dict[str, str], path: Path, refuse: bool) -> No
             f"{count} cannot be read: {first}",
             remedy=f"All are listed in {path}: mend or delete them, or set prepare.unreadable to allow.",
         )
+
+
+def write_files_csv(path: Path, source: Source, rows: Mapping[str, Array]) -> None:
+    """The file that each row of each split was read from: `id,split,row,class,path`, path as the source has it."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(FILES_COLUMNS)
+        for split, index in rows.items():
+            for row, chosen in enumerate(index):
+                label = source.classes[source.labels[chosen]]
+                writer.writerow((source.ids[chosen].decode(), split, row, label, source.paths[chosen]))
 
 
 def publish(scratch: Path, out: Path, files: Collection[str]) -> None:

@@ -1,7 +1,7 @@
 """Choose which image goes into which split. Pure: columns in, row numbers out.
 
-Duplicates are images of the same stored pixels. Of copies in one class one is kept, where it is held out if it is
-anywhere (official test before val before train). Copies in several classes contradict each other: none is kept.
+Duplicates are images of the same stored pixels. Of copies in one class one is kept: a held-out one if there is one
+(official test before val before train). Copies in several classes contradict each other: none is kept.
 
 Every choice orders the images of a class by SHA-256 of (seed, id) and takes from the front: test first, then val,
 then training images up to the limit. So nothing depends on file names or order, one photo more or less moves at
@@ -9,7 +9,8 @@ most one image at each boundary, and changing val does not change test.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ from pipeline.config.prepare import HoldOut, ImbalanceConfig
 from pipeline.ingest.layouts import SPLITS
 
 TRAIN, VAL, TEST = range(len(SPLITS))
+LOSS_REMEDY = "Keep every image in one class and in one split, and mend what cannot be read, or take the class away."
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def find_duplicates(ids: Array, labels: Array, held: Array) -> Duplicates:
 
 
 def refuse_duplicates(duplicates: Duplicates, names: Sequence[str]) -> None:
-    """Raise InputError where there are any."""
+    """Raise InputError if there are any."""
     groups = duplicates.conflicting + duplicates.groups
     if groups:
         first = " and ".join(names[row] for row in groups[0][:2])
@@ -70,17 +72,49 @@ def refuse_duplicates(duplicates: Duplicates, names: Sequence[str]) -> None:
         raise InputError(f"pixels repeat; {duplicates.removed:,} images would be removed", found=first, remedy=remedy)
 
 
-def split_rows(ids: Array, labels: Array, held: Array, classes: Sequence[str], rule: SplitRule) -> dict[str, Array]:
+def explain_losses(
+    labels: Array, classes: Sequence[str], duplicates: Duplicates, unreadable: Array, names: Sequence[str]
+) -> dict[str, str]:
+    """Of each class that lost images: how many, and why.
+
+    labels int [n] and names [n]: of all that was read, which duplicates are rows of. unreadable int [classes].
+    """
+    conflicting = Counter(int(labels[row]) for group in duplicates.conflicting for row in group)
+    copies = Counter(int(labels[row]) for group in duplicates.groups for row in group[1:])
+    totals = np.bincount(labels, minlength=len(classes)) + unreadable
+    losses = {}
+    for number, name in enumerate(classes):
+        reasons = []
+        if conflicting[number]:
+            group = next(group for group in duplicates.conflicting if number in labels[group])
+            pair = [next(row for row in group if (labels[row] == number) is own) for own in (np.True_, np.False_)]
+            example = " and ".join(names[row] for row in pair)
+            reasons.append(
+                f"{conflicting[number]:,} have the same pixels as images of other classes, such as {example}"
+            )
+        if copies[number]:
+            reasons.append(f"{copies[number]:,} are copies")
+        if unreadable[number]:
+            reasons.append(f"{unreadable[number]:,} cannot be read")
+        if reasons:
+            losses[name] = f"of its {totals[number]:,} images, {', '.join(reasons)}"
+    return losses
+
+
+def split_rows(
+    ids: Array, labels: Array, held: Array, classes: Sequence[str], rule: SplitRule, losses: Mapping[str, str]
+) -> dict[str, Array]:
     """Rows of each split, by class and then by SHA-256 of (seed, id). A split that is `none` is absent.
 
-    ids S64 [n], all different; labels and held int [n]. Raises InputError where a class would be left without images.
+    ids S64 [n], all different; labels and held int [n]. losses: why classes have fewer images than files; see
+    `explain_losses`. Raises InputError if a class would be left without images.
     """
     order = np.lexsort((_ranks([id_.decode() for id_ in ids], rule.seed), labels))
     bounds = np.searchsorted(labels[order], np.arange(len(classes) + 1))
     parts: list[list[Array]] = [[], [], []]
     for number, name in enumerate(classes):
         members = order[bounds[number] : bounds[number + 1]]
-        for part, rows in zip(parts, _split_class(members, held, name, rule), strict=True):
+        for part, rows in zip(parts, _split_class(members, held, rule, name, losses.get(name, "")), strict=True):
             part.append(rows)
     absent = {split for split in ("val", "test") if getattr(rule, split) == "none"}
     return {split: np.concatenate(part) for split, part in zip(SPLITS, parts, strict=True) if split not in absent}
@@ -91,7 +125,7 @@ def imbalanced_rows(
 ) -> tuple[Array, list[int]]:
     """Rows that the law keeps, and the numbers of the classes that it keeps, both in their old order.
 
-    Official held-out images of kept classes stay. Raises InputError where a class has fewer images than the law says.
+    Official held-out images of kept classes stay. Raises InputError if a class has fewer images than the law says.
     """
     drawn = np.argsort(_ranks(list(classes), seed))[: law.classes or len(classes)]
     if law.classes is not None and law.classes > len(classes):
@@ -118,21 +152,26 @@ def _ranks(names: Sequence[str], seed: int) -> Array:
     return np.array([hashlib.sha256(f"{seed}:{name}".encode()).hexdigest() for name in names], dtype="S64")
 
 
-def _split_class(members: Array, held: Array, name: str, rule: SplitRule) -> tuple[Array, Array, Array]:
-    """Train, val and test rows of one class. members: its rows in the order of choice."""
+def _split_class(members: Array, held: Array, rule: SplitRule, name: str, loss: str) -> tuple[Array, Array, Array]:
+    """Train, val and test rows of one class. members: its rows in the order of choice. loss: why some are missing."""
     pool = members[held[members] == TRAIN]
-    for_test, for_val = _count(rule.test, len(pool)), _count(rule.val, len(pool))
+    for_test = _count(rule.test, len(pool))
+    for_val = _count(rule.val, len(pool))
+    cause = f": {loss}" if loss else ""
     if len(pool) <= for_test + for_val:
-        remedy = "Lower prepare.test or prepare.val, or add images."
-        needed = f"more than {for_test} test + {for_val} val"
         raise InputError(
-            "too few images to split", where=f"class {name}", expected=needed, found=len(pool), remedy=remedy
+            "too few images to split",
+            where=f"class {name}",
+            expected=f"more than {for_test} test + {for_val} val",
+            found=f"{len(pool)}{cause}",
+            remedy=LOSS_REMEDY if loss else "Lower prepare.test or prepare.val, or add images.",
         )
     test = members[held[members] == TEST] if rule.test == "official" else pool[:for_test]
     val = members[held[members] == VAL] if rule.val == "official" else pool[for_test : for_test + for_val]
     for split, rows, chosen in (("test", test, rule.test), ("val", val, rule.val)):
         if chosen == "official" and not len(rows):
-            raise InputError(f"no official {split} image is left", where=f"class {name}", remedy="Add images to it.")
+            remedy = LOSS_REMEDY if loss else "Add images to it."
+            raise InputError(f"no official {split} image is left{cause}", where=f"class {name}", remedy=remedy)
     train = pool[for_test + for_val :]
     return train[: rule.limit_per_class], val, test
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MEMBERS = 20_000_000
 MEMBER_BYTES = 256 << 20
 RATIO = 200  # images hardly compress; 200 is far beyond any honest archive of them
-RATIO_FREE = 1 << 30  # unpacked bytes below which no ratio is asked for
+RATIO_FREE = 1 << 30  # unpacked bytes below which the ratio is not checked
 CHUNK = 1 << 20
 XZ_MEMORY = 1 << 30
 END_OF_TAR = b"\0" * 512
@@ -41,7 +41,9 @@ class _Unpacked(io.RawIOBase):
     """The content of an .xz or .bz2 file, in large steps and (xz) with bounded memory, unlike `lzma.open`."""
 
     def __init__(self, path: Path, make: Callable[[], lzma.LZMADecompressor | bz2.BZ2Decompressor]) -> None:
-        self._file, self._make, self._unpacker = path.open("rb"), make, make()
+        self._file = path.open("rb")
+        self._make = make
+        self._unpacker = make()
 
     def readable(self) -> bool:
         return True
@@ -51,7 +53,8 @@ class _Unpacked(io.RawIOBase):
         super().close()
 
     def readinto(self, buffer: "Buffer") -> int:
-        view, unpacked = memoryview(buffer), b""
+        view = memoryview(buffer)
+        unpacked = b""
         while not unpacked:
             packed = b""
             if self._unpacker.eof:  # several may follow each other in one file, .xz with zeros between them
@@ -79,8 +82,10 @@ class TarStream:
     """The unpacked bytes of a tar archive, forward only and bounded: what `tarfile` reads from."""
 
     def __init__(self, path: Path, magic: bytes) -> None:
-        self._path, self._packed = path, path.stat().st_size
-        self._position, self._last = 0, b""
+        self._path = path
+        self._packed = path.stat().st_size
+        self._position = 0
+        self._last = b""
         unpack = next((unpack for start, unpack in UNPACKERS.items() if magic.startswith(start)), None)
         self._seekable = unpack is None
         raw = path.open("rb", buffering=0) if unpack is None else cast(io.RawIOBase, unpack(path))

@@ -1,3 +1,4 @@
+import csv
 import json
 import re
 import shutil
@@ -15,6 +16,7 @@ from cache.reader import read_images
 from cache.records import ImageSet
 from cache.writer import write_images
 from pipeline.config.params import read_params
+from pipeline.ingest.decode import decode
 from stages._cli import Job
 from stages.prepare import run
 
@@ -40,7 +42,7 @@ def test_prepare_writes_three_sets_and_a_manifest(photos: Path, tmp_path: Path) 
     line = "prepare: 30 images in 3 classes: 21 train, 3 val, 6 test; 0 refused, 0 duplicates removed"
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(line)
-    assert set(files(tmp_path / "data")) == {"train.h5", "val.h5", "test.h5", "manifest.json"}
+    assert set(files(tmp_path / "data")) == {"train.h5", "val.h5", "test.h5", "manifest.json", "files.csv"}
     sets = {split: read_images(tmp_path / "data" / "prepare" / f"{split}.h5") for split in ("train", "val", "test")}
     assert sets["train"].classes == ("ant", "bee", "cow")
     assert len({id_ for images in sets.values() for id_ in images.ids.tolist()}) == 30
@@ -53,7 +55,11 @@ def test_equal_input_gives_equal_bytes_from_a_folder_and_its_archive(photos: Pat
     packed = shutil.make_archive(str(tmp_path / "elsewhere" / "photos"), "xztar", photos.parent, photos.name)
     for data, source in (("one", photos), ("two", photos), ("three", packed)):
         prepare(tmp_path / data, source)
-    assert files(tmp_path / "one") == files(tmp_path / "two") == files(tmp_path / "three")
+    one, two, three = (files(tmp_path / data) for data in ("one", "two", "three"))
+    assert one == two
+    paths = three.pop("files.csv").decode()
+    assert one.pop("files.csv").decode() == paths.replace(",photos/", ",")  # the archive holds the folder itself
+    assert one == three
 
 
 def test_the_manifest_says_what_is_there_and_what_is_not(photos: Path, tmp_path: Path) -> None:
@@ -89,6 +95,74 @@ def test_official_test_images_win_over_their_copies_in_train(make_photos: Callab
     assert "val.h5" not in files(tmp_path / "data")
 
 
+def test_every_row_names_its_file(photos: Path, tmp_path: Path) -> None:
+    (photos / "ant" / "ant_0.png").rename(photos / "ant" / 'a, "b".png')
+    prepare(tmp_path / "data", photos)
+    with (tmp_path / "data" / "prepare" / "files.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["id", "split", "row", "class", "path"]
+    assert {row["path"] for row in rows} == {path.relative_to(photos).as_posix() for path in photos.rglob("*.png")}
+    for split in ("train", "val", "test"):
+        images = read_images(tmp_path / "data" / "prepare" / f"{split}.h5")
+        told = [row for row in rows if row["split"] == split]
+        assert [int(row["row"]) for row in told] == list(range(len(images)))
+        assert [row["id"].encode() for row in told] == images.ids.tolist()
+        assert [row["class"] for row in told] == [images.classes[label] for label in images.labels]
+        for row, pixels in zip(told, images.images[:], strict=True):
+            assert (decode((photos / row["path"]).read_bytes(), 16) == pixels).all()
+
+
+@pytest.mark.parametrize("folders", [("Train", "Test"), ("TRAINING", "testing"), ("seg_train/seg_train", "seg_test")])
+def test_split_folders_become_no_classes(make_photos: Callable[..., Path], tmp_path: Path, folders: list[str]) -> None:
+    for number, folder in enumerate(folders):
+        make_photos(tmp_path / "set" / folder, seed=number)
+    done = command(tmp_path / "data", "-S", f"prepare.source={tmp_path / 'set'}", "-S", "prepare.size=16")
+    first, last = done.stdout.splitlines()
+    assert first == "prepare: left out 30 images of the source's own test split, which prepare.test=official would use"
+    assert last.startswith("prepare: 30 images in 3 classes: 21 train")
+    manifest = json.loads(files(tmp_path / "data")["manifest.json"])
+    assert (list(manifest["classes"]), manifest["left_out"]) == (["ant", "bee", "cow"], {"test": 30})
+
+
+def test_a_folder_of_flat_splits_is_refused_until_the_layout_is_chosen(photos: Path, tmp_path: Path) -> None:
+    (photos / "ant").rename(photos / "train")
+    (photos / "bee").rename(photos / "test")
+    with pytest.raises(InputError, match=r"may be splits or classes.* set prepare.layout to splits or to classes"):
+        prepare(tmp_path / "data", photos)
+    assert "in 3 classes" in prepare(tmp_path / "data", photos, "prepare.layout=classes")
+
+
+def test_what_was_passed_over_is_said_and_in_the_manifest(photos: Path, tmp_path: Path) -> None:
+    (photos / "ant" / "notes.txt").write_text("words")
+    (photos / "dog").mkdir()
+    done = command(tmp_path / "data", "-S", f"prepare.source={photos}", "-S", "prepare.size=16")
+    assert done.stdout.splitlines()[:2] == [
+        "prepare: passed over 1 file ending in .txt (ant 1)",
+        "prepare: no class is made of folders without images: dog (it is empty)",
+    ]
+    manifest = json.loads(files(tmp_path / "data")["manifest.json"])
+    assert (manifest["passed_over"], manifest["without_images"]) == ({"ant": {".txt": 1}}, {"dog": "it is empty"})
+
+
+def test_a_class_of_conflicting_duplicates_is_refused_with_its_cause(photos: Path, tmp_path: Path) -> None:
+    for path in (photos / "cow").iterdir():
+        shutil.copy(path, photos / "ant" / path.name)
+    with pytest.raises(InputError) as caught:
+        prepare(tmp_path / "data", photos)
+    assert str(caught.value) == (
+        "class cow: too few images to split; expected more than 1 test + 1 val, found 0: of its 10 images, 10 have "
+        "the same pixels as images of other classes, such as cow/cow_0.png and ant/cow_0.png. "
+        "Keep every image in one class and in one split, and mend what cannot be read, or take the class away."
+    )
+
+
+def test_a_class_of_unreadable_images_does_not_vanish(photos: Path, tmp_path: Path) -> None:
+    for path in (photos / "cow").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(InputError, match=r"class cow: .* of its 10 images, 10 cannot be read"):
+        prepare(tmp_path / "data", photos, "prepare.unreadable=allow")
+
+
 def test_one_more_photo_moves_at_most_one_row_in_each_split(photos: Path, tmp_path: Path) -> None:
     prepare(tmp_path / "one", photos)
     Image.fromarray(np.full((20, 20, 3), 7, dtype=np.uint8)).save(photos / "bee" / "new.png")
@@ -121,7 +195,7 @@ def test_what_a_killed_run_left_behind_is_cleared(photos: Path, tmp_path: Path) 
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half")
     prepare(tmp_path / "data", photos)
-    assert set(files(tmp_path / "data")) == {"train.h5", "val.h5", "test.h5", "manifest.json"}
+    assert set(files(tmp_path / "data")) == {"train.h5", "val.h5", "test.h5", "manifest.json", "files.csv"}
 
 
 def test_a_failure_while_writing_loses_nothing(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

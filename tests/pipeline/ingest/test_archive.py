@@ -3,6 +3,7 @@ import gzip
 import io
 import lzma
 import os
+import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 from cache.errors import InputError
 from pipeline.ingest import archive
 from pipeline.ingest import tar_stream as tarstream
-from pipeline.ingest.archive import Unreadable, is_hidden, printable, walk
+from pipeline.ingest.archive import Unreadable, walk
 
 FILES = {"top/a/one.png": b"1" * 700, "top/a/two.png": b"", "top/b/three.png": b"3" * 512, "top/notes.txt": b"words"}
 
@@ -24,9 +25,11 @@ def contents(source: Path) -> dict[str, bytes]:
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, size: int = 0, link: str = "") -> tarfile.TarInfo:
-    made = tarfile.TarInfo(name)
-    made.type, made.size, made.linkname = kind, size, link
-    return made
+    info = tarfile.TarInfo(name)
+    info.type = kind
+    info.size = size
+    info.linkname = link
+    return info
 
 
 def write_tar(path: Path, files: dict[str, bytes], mode: str = "w") -> Path:
@@ -56,6 +59,19 @@ def test_every_container_gives_the_same_files(tmp_path: Path, ending: str) -> No
     else:
         write_tar(path, FILES, modes[ending])
     assert contents(path) == FILES
+
+
+@pytest.mark.parametrize("ending", ["tar", "tar.xz", "zip", "folder"])
+def test_the_first_bytes_of_a_file_can_be_read_alone(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"files.{ending}"
+    if ending == "zip":
+        write_zip(path, FILES)
+    elif ending == "folder":
+        (path / "top" / "a").mkdir(parents=True)
+        (path / "top" / "a" / "one.png").write_bytes(FILES["top/a/one.png"])
+    else:
+        write_tar(path, FILES, {"tar": "w", "tar.xz": "w:xz"}[ending])
+    assert [entry.read(5) for entry in walk(str(path)) if entry.name == "top/a/one.png"] == [b"1" * 5]
 
 
 def test_digits_are_1797_images_in_ten_folders() -> None:
@@ -95,9 +111,9 @@ def test_links_and_devices_in_a_tar_cannot_be_read(tmp_path: Path, kind: bytes) 
 
 def test_a_link_in_a_zip_cannot_be_read(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
-        made = zipfile.ZipInfo("a/link.png")
-        made.external_attr = 0o120777 << 16
-        packed.writestr(made, "/etc/passwd")
+        info = zipfile.ZipInfo("a/link.png")
+        info.external_attr = 0o120777 << 16
+        packed.writestr(info, "/etc/passwd")
     with pytest.raises(Unreadable, match="link or a device"):
         contents(tmp_path / "a.zip")
 
@@ -175,8 +191,8 @@ def test_a_broken_header_in_the_middle_is_not_taken_for_the_end(tmp_path: Path) 
 
 
 def test_archives_joined_end_to_end_are_refused(tmp_path: Path) -> None:
-    one = write_tar(tmp_path / "a.tar", {"a/1.png": b"1"}).read_bytes()
-    (tmp_path / "b.tar").write_bytes(one + one)
+    whole = write_tar(tmp_path / "a.tar", {"a/1.png": b"1"}).read_bytes()
+    (tmp_path / "b.tar").write_bytes(whole + whole)
     with pytest.raises(InputError, match="more follows after its end"):
         contents(tmp_path / "b.tar")
 
@@ -254,12 +270,19 @@ def test_names_of_any_encoding_become_one_printable_name(tmp_path: Path) -> None
     expected = {"caf\\udce9", "caf\u00e9\\x1b[31m\\n"}
     assert {entry.name for entry in walk(str(folder))} == expected
     assert {entry.name for entry in walk(str(tmp_path / "a.tar"))} == expected
-    assert [entry.name for entry in walk(str(tmp_path / "a.zip"))] == ["caf\\udce9"]
+    assert [entry.name for entry in walk(str(tmp_path / "a.zip"))] == ["caf\u0398"]  # byte 0xe9 of code page 437
 
 
-def test_printable_and_hidden_names() -> None:
-    assert printable("plain name/ü.png") == "plain name/ü.png"
-    assert [is_hidden(name) for name in ("__MACOSX/._a.png", "a/.b/c.png", "a/b.png")] == [True, True, False]
+@pytest.mark.parametrize("kind", ["folder", "tar", "zip"])
+def test_folders_are_told_the_empty_ones_too(tmp_path: Path, kind: str) -> None:
+    root = tmp_path / "root"
+    (root / "a" / "deep").mkdir(parents=True)
+    (root / "empty").mkdir()
+    (root / "a" / "deep" / "1.png").write_bytes(b"")
+    source = str(root) if kind == "folder" else shutil.make_archive(str(tmp_path / "packed"), kind, root)
+    folders: set[str] = set()
+    assert [entry.name for entry in walk(source, folders.add)] == ["a/deep/1.png"]
+    assert folders - {""} == {"a", "a/deep", "empty"}
 
 
 @pytest.mark.parametrize(
@@ -281,7 +304,8 @@ def test_mutated_archives_are_read_or_refused_and_nothing_else(tmp_path: Path, k
         write_zip(path, FILES)
     else:
         write_tar(path, FILES, {"tar": "w", "tar.gz": "w:gz", "tar.xz": "w:xz"}[kind])
-    whole, random = path.read_bytes(), np.random.default_rng(0)
+    whole = path.read_bytes()
+    random = np.random.default_rng(0)
     for _ in range(300):
         content = bytearray(whole)
         for _ in range(int(random.integers(1, 4))):

@@ -34,8 +34,8 @@ def test_folders_that_all_images_share_are_left_off() -> None:
 
 def test_train_and_test_folders_are_official_splits() -> None:
     names = [f"{split}/{label}/1.png" for split in ("train", "test", "valid") for label in "ab"]
-    found = by_name(names, {"train", "val", "test"})
-    assert [found[f"{split}/b/1.png"] for split in ("train", "valid", "test")] == [("b", 0), ("b", 1), ("b", 2)]
+    located = by_name(names, {"train", "val", "test"})
+    assert [located[f"{split}/b/1.png"] for split in ("train", "valid", "test")] == [("b", 0), ("b", 1), ("b", 2)]
 
 
 def test_tiny_imagenet_validation_images_are_the_official_test() -> None:
@@ -52,8 +52,43 @@ def test_official_splits_that_are_not_asked_for_are_left_out_and_counted() -> No
 
 def test_images_outside_class_folders_are_named() -> None:
     assert match_layout(["a/1.png", "b/1.png", "c.png"], {}, {"train"}).unplaced == {"c.png": "lies in no class folder"}
-    beside = match_layout(["train/a/1.png", "train/b/1.png", "train/2.png", "more/a/3.png"], {}, {"train"})
+    names = ["train/a/1.png", "train/b/1.png", "train/2.png", "more/a/3.png"]
+    beside = match_layout(names, {}, {"train"}, "splits")
     assert set(beside.unplaced) == {"train/2.png", "more/a/3.png"}
+
+
+def test_split_folders_in_any_spelling_are_official_splits() -> None:
+    names = [f"{split}/{label}/1.png" for split in ("Training", "TESTING", "Validation") for label in "ab"]
+    expected = {"Training": 0, "Validation": 1, "TESTING": 2}
+    assert by_name(names, {"train", "val", "test"}) == {
+        f"{folder}/{label}/1.png": (label, held) for folder, held in expected.items() for label in "ab"
+    }
+
+
+def test_a_class_called_train_is_a_class_and_told() -> None:
+    layout = match_layout([f"{label}/1.png" for label in ("bus", "car", "train")], {}, {"train"})
+    assert layout.classes == ("bus", "car", "train")
+    assert layout.remarks == [
+        "folder train is read as a class, not as a split; prepare.layout=splits reads it as a split"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "remark"),
+    [
+        (["Cat/1.png", "cat/1.png"], "classes 'Cat' and 'cat' look alike and are read as 2 classes"),
+        (["cat /1.png", "cat/1.png"], "classes 'cat' and 'cat ' look alike and are read as 2 classes"),
+        (["c\u200dat/1.png", "cat/1.png"], r"classes 'cat' and 'c\u200dat' look alike and are read as 2 classes"),
+        (["a/x/1.png", "a/y/1.png", "b/x/1.png", "b/y/1.png"], "every class folder holds x, y; are those the classes?"),
+        (
+            ["cat/dog/1.png", "cat/2.png", "dog/3.png"],
+            "images in folders dog below cat (1) are read as cat, after the outer folder's name",
+        ),
+    ],
+)
+def test_what_may_have_been_meant_otherwise_is_told(names: list[str], remark: str) -> None:
+    (told,) = match_layout(names, {}, {"train"}).remarks
+    assert told.startswith(remark)
 
 
 @pytest.mark.parametrize(

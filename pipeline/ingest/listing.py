@@ -1,0 +1,88 @@
+"""Name every file of a source: images, and what is passed over, by folder and by kind."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from cache.errors import InputError
+from pipeline.ingest.archive import Entry, Unreadable, walk
+from pipeline.ingest.decode import EXTENSIONS
+from pipeline.ingest.image_magic import HEAD, image_format
+from pipeline.ingest.layouts import ANNOTATIONS
+from pipeline.ingest.names import ending_of, folder_of, system_part
+
+ANNOTATION_BYTES = 64 << 20
+SNIFFED = 3  # files of each folder and kind whose content is looked at
+NO_ENDING = "no ending"
+SYSTEM_FOLDER = "folder "  # the start of a kind that is a folder of the system
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a source holds by name.
+
+    names: of images. spellings: names as the source has them, if they differ. folders: all folders except the system's.
+    ignored: files that are no images, by ending; those of the system are `hidden`. passed_over: the same by folder and
+    kind; a kind is an ending, `no ending`, or the system's own, such as `folder @eaDir`, `Thumbs.db` or `hidden`.
+    image_content: of a folder and kind, a passed-over file that is an image by its content, and its format.
+    annotations: the text of Tiny ImageNet's, by their names.
+    """
+
+    names: set[str] = field(default_factory=set)
+    spellings: dict[str, str] = field(default_factory=dict)
+    folders: set[str] = field(default_factory=set)
+    ignored: Counter[str] = field(default_factory=Counter)
+    passed_over: Counter[tuple[str, str]] = field(default_factory=Counter)
+    image_content: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
+
+    def spelled(self, name: str) -> str:
+        """A name as the source has it."""
+        return self.spellings.get(name, name)
+
+
+def list_source(source: str) -> Listing:
+    """Name every file of a source. Raises InputError for two files of one name."""
+    listing = Listing()
+    for entry in walk(source, listing.folders.add):
+        ending = ending_of(entry.name)
+        system = system_part(entry.name)
+        if system:
+            listing.ignored["hidden"] += 1
+            folder, _, file = entry.name.partition(f"{system}/")
+            key = (folder.rstrip("/"), f"{SYSTEM_FOLDER}{system}") if file else (folder_of(entry.name), system)
+            listing.passed_over[key] += 1
+        elif ending in EXTENSIONS:
+            if entry.name in listing.names:
+                raise InputError("holds two files of one name", where=source, found=entry.name, remedy="Rename one.")
+            listing.names.add(entry.name)
+            if entry.spelling not in ("", entry.name):
+                listing.spellings[entry.name] = entry.spelling
+        else:
+            listing.ignored[ending or NO_ENDING] += 1
+            if entry.name.endswith(f"val/{ANNOTATIONS}"):
+                listing.annotations[entry.name] = _read_text(entry)
+            else:
+                _pass_over(listing, entry, ending or NO_ENDING)
+    listing.folders.difference_update([folder for folder in listing.folders if system_part(f"{folder}/x")])
+    return listing
+
+
+def _pass_over(listing: Listing, entry: Entry, kind: str) -> None:
+    """Count a file that is no image by its name, and look whether it is one by its content."""
+    key = (folder_of(entry.name), kind)
+    listing.passed_over[key] += 1
+    if listing.passed_over[key] > SNIFFED or key in listing.image_content:
+        return
+    try:
+        format_name = image_format(entry.read(HEAD))
+    except Unreadable:
+        return
+    if format_name:
+        listing.image_content[key] = (entry.name, format_name)
+
+
+def _read_text(entry: Entry) -> str:
+    content = entry.read()
+    if len(content) > ANNOTATION_BYTES:
+        raise InputError("is too long", where=entry.name, expected=f"at most {ANNOTATION_BYTES >> 20} MiB")
+    return content.decode("utf-8", "backslashreplace")
