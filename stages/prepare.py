@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cache.writer import write_images
 from pipeline.config.prepare import PrepareConfig
+from pipeline.ingest.decode import DecodeOptions
 from pipeline.ingest.manifest import make_manifest
 from pipeline.ingest.source import ingest, publish, write_unreadable
 from pipeline.ingest.split import SplitRule, find_duplicates, imbalanced_rows, refuse_duplicates, split_rows
@@ -33,7 +34,8 @@ def run(job: Job) -> str:
 
 def _prepare(job: Job, config: PrepareConfig, scratch: Path) -> str:
     official = {split for split in ("val", "test") if getattr(config, split) == "official"}
-    gathered = ingest(config.source, config.size, {"train", *official}, scratch, job.progress)
+    options = DecodeOptions.of(config)
+    gathered = ingest(config.source, config.size, {"train", *official}, scratch, job.progress, options)
     write_unreadable(gathered.unreadable, job.data / "runs" / "prepare-unreadable.txt", config.unreadable == "refuse")
     duplicates = find_duplicates(gathered.ids, gathered.labels, gathered.held)
     if config.duplicates == "refuse":

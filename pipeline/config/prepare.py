@@ -8,6 +8,7 @@ from pipeline.config.shared.section import Section
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 CountPerClass = Annotated[int, Field(ge=1)]
+BitDepth = Annotated[int, Field(ge=8, le=16)]
 DIGITS_FILE = "pipeline/digits.txt"
 
 
@@ -55,4 +56,11 @@ class PrepareConfig(Section):
     )
     duplicates: Literal["remove", "refuse"] = Field(description="what to do with images of the same pixels")
     unreadable: Literal["refuse", "allow"] = Field(description="whether files that cannot be read stop the stage")
+    bit_depth: Literal["auto"] | BitDepth = Field(
+        description="bits used by images with more than 8 bits per channel: a number, or `auto`: as the file declares, "
+        "else 16, and refused if that leaves them nearly black"
+    )
+    max_megapixels: float = Field(
+        gt=0, description="refuse an image that decodes to more million pixels (large JPEGs decode at a fraction)"
+    )
     seed: int = Field(ge=0, description="seed of the split, of `limit_per_class` and of `imbalance`")

