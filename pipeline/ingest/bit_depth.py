@@ -78,7 +78,8 @@ def _jpeg_2000_bits(content: bytes) -> int | None:
 def wide_to_8_bits(image: Image.Image, depth: Depth, bit_depth: int | None) -> Image.Image:
     """A loaded grey image of 16 or 32 bits, or of floats, as one of mode L. Raises Unreadable if it is in doubt."""
     values = np.asarray(image)
-    transparent = values == image.info.get("transparency", -1)
+    value = image.info.get("transparency")
+    transparent = np.zeros(values.shape, dtype=bool) if value is None else values == value
     white = depth.white or (WHITE if bit_depth is None else (1 << bit_depth) - 1)
     _check_range(values[~transparent], white, doubted=bit_depth is None and depth.white in (None, 1))
     if image.mode == "F":
@@ -115,7 +116,7 @@ def check_halved(image: Image.Image, bit_depth: int | None) -> None:
 def _too_dark(found: str) -> Unreadable:
     return Unreadable(
         f"is nearly black if it has 16 bits, and may have fewer ({found})",
-        remedy="State the depth of such images: prepare.bit_depth (16 if they are that dark), or save them with 8 bits.",
+        remedy="State their depth, prepare.bit_depth (16 if they are that dark), or save them with 8 bits.",
     )
 
 

@@ -2,16 +2,23 @@
 
 An ICC profile is converted to sRGB (relative colorimetric, with black point compensation), unless it is sRGB itself,
 whatever its name: then pixels keep their bytes. A profile that is damaged, or is for other channels than the image
-has, is ignored, as web browsers do: one without a profile is taken as sRGB.
+has, is ignored, as web browsers do: an image without a profile is taken as sRGB, or as Adobe RGB if its EXIF says so,
+as cameras write it.
 """
 
 import io
+import struct
+from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import ExifTags, Image, ImageCms
 
 SRGB = ImageCms.createProfile("sRGB")
+# Made from the primaries and the gamma of the standard by tests/pictures.py.
+ADOBE_RGB = Path(__file__).with_name("adobe_rgb.icc").read_bytes()
+ADOBE_RGB_INDEX = "R03"  # EXIF's interoperability index (DCF option file)
 INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
 FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
 # What an image of a mode is to a profile; every other mode counts as RGB.
@@ -21,6 +28,11 @@ CONVERTED = {"RGB": {"RGB": "RGB", "L": "RGB"}, "GRAY": {"L": "L"}, "CMYK": {"CM
 # sRGB profiles differ by how they round their curve: two levels at most, near black, as measured on lcms's own.
 SAME_LEVELS = 2
 GRID = (0, 16, 32, 64, 96, 128, 160, 192, 224, 255)
+# What reading damaged EXIF raises.
+EXIF_DAMAGE = (
+    *(OSError, SyntaxError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError, RuntimeError),
+    *(EOFError, AssertionError, struct.error),
+)
 TRANSFORMS = 64  # profiles held ready; a data set rarely has more than a few
 
 
@@ -41,10 +53,18 @@ def to_srgb(image: Image.Image) -> Image.Image:
 
 def _transform_of(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
     """The way to sRGB; None if there is no profile, or one that changes nothing or cannot be used."""
-    profile = image.info.get("icc_profile")
+    profile = image.info.get("icc_profile") or _profile_by_exif(image)
     if not isinstance(profile, bytes) or not profile:
         return None
     return _make_transform(profile, CHANNELS.get(image.mode, "RGB"))
+
+
+def _profile_by_exif(image: Image.Image) -> bytes | None:
+    with suppress(*EXIF_DAMAGE):
+        index = image.getexif().get_ifd(ExifTags.IFD.Interop).get(ExifTags.Interop.InteropIndex)
+        if index == ADOBE_RGB_INDEX:
+            return ADOBE_RGB
+    return None
 
 
 @lru_cache(maxsize=TRANSFORMS)

@@ -8,7 +8,6 @@ Whatever Pillow refuses is refused. Damaged EXIF alone is not: the image stays a
 """
 
 import re
-import struct
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -19,18 +18,13 @@ from cache.layout import Array
 from pipeline.config.prepare import PrepareConfig
 from pipeline.ingest.archive import Unreadable
 from pipeline.ingest.bit_depth import WIDE_MODES, check_halved, depth_of, scale_transparent_value, wide_to_8_bits
-from pipeline.ingest.colour import to_srgb
+from pipeline.ingest.colour import EXIF_DAMAGE, to_srgb
 from pipeline.ingest.image_formats import EXTENSIONS, check_pixels, open_image, refuse_ending
 
 __all__ = ["EXTENSIONS", "RULE", "DecodeOptions", "decode", "squared"]
 
 RULE = "shorter side resized (Lanczos), centre crop"
 REASON = 200  # characters of a decoder's own words
-# What reading damaged EXIF raises.
-EXIF_DAMAGE = (
-    *(OSError, SyntaxError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError, RuntimeError),
-    *(EOFError, AssertionError, struct.error),
-)
 
 
 @dataclass(frozen=True)

@@ -68,8 +68,9 @@ def refuse_ending(name: str) -> None:
 def open_image(content: bytes, side: int, megapixels: float) -> Image.Image:
     """Open an image, JPEGs at a fraction of their size that is at least `side`; pixels are not loaded yet.
 
-    Unlike Image.open, it knows no limit but `megapixels`, which counts the pixels that will be decoded. Raises
-    Unreadable if it is none, or too large, and what decoders raise on damaged headers.
+    Unlike Image.open, which refuses 179 megapixels, it counts the pixels that will be decoded, and its limit can be
+    raised; the decoders of TIFF, WebP, GIF and icons keep Pillow's limit all the same. Raises Unreadable if the file is
+    no image or too large, and whatever decoders raise on damaged headers.
     """
     if content.startswith(JXL_SIGNATURES):  # its decoder decodes everything when it opens a file
         check_pixels(jxl_size(content), megapixels)
