@@ -3,6 +3,7 @@
 import glob
 import itertools
 import os
+import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ def predict_files(
 ) -> list[FilePrediction]:
     """Predictions of every image of a source, sorted by path. Raises InputError where it holds none."""
     found: list[FilePrediction] = []
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(os.cpu_count()) as threads:  # Pillow's
         for chunk in _chunks(images_of(source)):
             pixels = list(threads.map(partial(_decoded, size=bundle.size, options=options), chunk))
             found += _predicted([name for name, _ in chunk], pixels, bundle, top, views)

@@ -10,6 +10,7 @@ and those that no photo is kept in and hardly anybody looks after (BLP, CUR, DCX
 import importlib
 import io
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import PurePosixPath
 
@@ -85,10 +86,10 @@ def open_image(content: bytes, side: int, megapixels: float) -> Image.Image:
 
 
 def _identify(content: bytes) -> Image.Image:
+    """The image, opened by the first decoder that knows its signature, as Image.open does it."""
     reason = ""
-    for name in FORMATS:
-        factory, accept = Image.OPEN.get(name, (None, None))
-        if factory is None or (accept is not None and accept(content[:16]) is not True):
+    for factory, accept in (Image.OPEN[name] for name in FORMATS if name in Image.OPEN):
+        if not _accepts(accept, content):
             continue
         try:
             return factory(io.BytesIO(content), "")
@@ -98,6 +99,16 @@ def _identify(content: bytes) -> Image.Image:
     if reason:
         raise Unreadable(f"cannot be decoded: {reason}")
     raise Unreadable("is no image, or of a format that is not read")
+
+
+def _accepts(accept: Callable[[bytes], bool | str] | None, content: bytes) -> bool:
+    if accept is None:
+        return True
+    try:
+        result = accept(content[:16])
+        return bool(result) and not isinstance(result, str)  # a string says why a decoder is missing
+    except OTHER_FORMAT:
+        return False
 
 
 def _name_extra(content: bytes) -> None:
