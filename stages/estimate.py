@@ -50,6 +50,8 @@ def main(
             seconds, disk = seconds + one.seconds, disk + one.disk
             cells = f"{span(one.seconds):>12}{one.disk / 1e6:>9,.0f} MB{one.memory / 1e6:>9,.0f} MB"
             typer.echo(f"{one.stage:<13}{one.rows:>12,}{one.cached:>14,}{cells}")
+            if one.note:
+                typer.echo(f"  {one.note}")
         typer.echo(f"{'all':<13}{'':>26}{span(seconds):>12}{disk / 1e6:>9,.0f} MB")
 
 

@@ -40,13 +40,15 @@ def main(  # noqa: PLR0913, PLR0917 - a flag each
     with one_line_errors("predict", debug):
         from pipeline.inference.bundle import compose_bundle, load_bundle
         from pipeline.inference.predict import predict_files, predictions_csv, submission_csv, summary_of
+        from pipeline.ingest.decode import DecodeOptions
 
         job = Job("predict", read_params(params, override or []), data, out, quiet)
         size, config = job.params.prepare.size, job.params.featurize
         chosen = load_bundle(bundle) if bundle else compose_bundle(size, config, job.classifier_folder)
         views = [name.strip() for name in tta.split(",") if name.strip()]
         with job.progress(0, "image") as advance:
-            found = predict_files(images, chosen, top, views, advance)
+            options = DecodeOptions.of(job.params.prepare)
+            found = predict_files(images, chosen, top, views, advance, options)
         write_text(out, submission_csv(found) if submission else predictions_csv(found, top))
         typer.echo(f"predict: {summary_of(found)}, in {out}")
 

@@ -82,5 +82,6 @@ def project(photos: Path, tmp_path: Path, make_job: Callable[..., Job]) -> list[
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--kills N`: how often tests/faults/test_kill.py kills a stage, in all."""
+    """`--kills N`: how often tests/faults/test_kill.py kills a stage, in all; `--fuzz N`: damaged files per format."""
     parser.addoption("--kills", type=int, default=20, help="SIGKILLs of stages at random moments")
+    parser.addoption("--fuzz", type=int, default=30, help="damaged files of each kind that are decoded")

@@ -8,6 +8,7 @@ from pipeline.config.shared.section import Section
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 CountPerClass = Annotated[int, Field(ge=1)]
+BitDepth = Annotated[int, Field(ge=8, le=16)]
 DIGITS_FILE = "pipeline/digits.txt"
 
 
@@ -58,4 +59,11 @@ class PrepareConfig(Section):
     )
     duplicates: Literal["remove", "refuse"] = Field(description="what to do with images of the same pixels")
     unreadable: Literal["refuse", "allow"] = Field(description="whether files that cannot be read stop the stage")
+    bit_depth: Literal["auto"] | BitDepth = Field(
+        description="bits in use, such as 12, in images stored with more than 8 per channel that do not declare it; "
+        "`auto`: 16, and images that would be nearly black are refused"
+    )
+    max_megapixels: float = Field(
+        gt=0, description="refuse images that decode to more million pixels; large JPEGs decode at a fraction"
+    )
     seed: int = Field(ge=0, description="seed of the split, of `limit_per_class` and of `imbalance`")

@@ -42,7 +42,10 @@ WRITTEN = 400e6  # bytes a second that a disk takes at least, checksums included
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one stage: what it makes, how much of that is there already, and seconds and bytes for the rest."""
+    """Of one stage: what it makes, how much of that is there already, and seconds and bytes for the rest.
+
+    note: what else should be known, empty if nothing.
+    """
 
     stage: str
     rows: int
@@ -50,13 +53,14 @@ class Estimate:
     seconds: float
     disk: float
     memory: float = 0.0
+    note: str = ""
 
 
 def estimate_prepare(found: Survey, size: int, cores: int) -> Estimate:
     """Two walks over the source, decoding in threads, and a spool beside the sets."""
     pixels = sum(found.rows.values()) * size * size * 3
     seconds = 2 * found.list_seconds + found.total * found.decode_seconds / worth_of(cores) + 2 * pixels / WRITTEN
-    return Estimate("prepare", sum(found.rows.values()), 0, seconds, pixels)
+    return Estimate("prepare", sum(found.rows.values()), 0, seconds, pixels, note=found.unreadable_line)
 
 
 def estimate_augment(config: AugmentConfig, found: Survey, kept: Mapping[str, int]) -> Estimate:

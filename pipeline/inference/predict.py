@@ -3,6 +3,7 @@
 import glob
 import itertools
 import os
+import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from cache.errors import InputError
 from cache.layout import Array
 from pipeline.inference.bundle import Bundle
 from pipeline.ingest.archive import Entry, Unreadable, read_file, walk
-from pipeline.ingest.decode import EXTENSIONS, decode
+from pipeline.ingest.decode import EXTENSIONS, DecodeOptions, decode
 from pipeline.ingest.names import is_hidden
 from pipeline.metrics.csv_text import to_csv
 from pipeline.metrics.intervals import accuracy_interval
@@ -44,12 +45,13 @@ def predict_files(
     top: int,
     views: Collection[str] = (),
     advance: Callable[[int], object] = lambda count: None,
+    options: DecodeOptions | None = None,
 ) -> list[FilePrediction]:
     """Predictions of every image of a source, sorted by path. Raises InputError where it holds none."""
     found: list[FilePrediction] = []
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(os.cpu_count()) as threads:  # Pillow's
         for chunk in _chunks(images_of(source)):
-            pixels = list(threads.map(partial(_decoded, size=bundle.size), chunk))
+            pixels = list(threads.map(partial(_decoded, size=bundle.size, options=options), chunk))
             found += _predicted([name for name, _ in chunk], pixels, bundle, top, views)
             advance(len(chunk))
     if not found:
@@ -98,12 +100,12 @@ def _read(entry: Entry) -> bytes | str:
         return str(error)
 
 
-def _decoded(item: tuple[str, bytes | str], size: int) -> Array | str:
-    content = item[1]
+def _decoded(item: tuple[str, bytes | str], size: int, options: DecodeOptions | None) -> Array | str:
+    name, content = item
     if isinstance(content, str):
         return content
     try:
-        return decode(content, size)
+        return decode(content, size, options, name)
     except Unreadable as error:
         return str(error)
 

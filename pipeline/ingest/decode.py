@@ -1,53 +1,61 @@
 """Bytes of an image file into RGB pixels of the stored size, as a person looking at the file would expect them.
 
-Rotated as EXIF says, the first frame of an animation, palettes resolved, transparency laid on white, 16 bits scaled
-to 8. The shorter side is resized to the stored size (Lanczos, antialiased), the longer one cropped at the centre; an
-image that has the size already keeps its pixels. Colour profiles are not applied.
+Rotated as EXIF says, the first frame of an animation, palettes resolved, transparency laid on white, colour profiles
+converted to sRGB, more than 8 bits scaled to 8. The shorter side is resized to the stored size (Lanczos, antialiased),
+the longer one cropped at the centre; an image that has the size already keeps its pixels.
+
+Whatever Pillow refuses is refused. Damaged EXIF alone is not: the image stays as it lies.
 """
 
-import io
-import struct
-import zlib
+import re
 from contextlib import suppress
+from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from cache.layout import Array
+from pipeline.config.prepare import PrepareConfig
 from pipeline.ingest.archive import Unreadable
+from pipeline.ingest.bit_depth import WIDE_MODES, check_halved, depth_of, scale_transparent_value, wide_to_8_bits
+from pipeline.ingest.colour import EXIF_DAMAGE, to_srgb
+from pipeline.ingest.image_formats import EXTENSIONS, check_pixels, open_image, refuse_ending
 
-# .heic and .heif are not decoded: they are listed as unreadable rather than passed over.
-EXTENSIONS = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff"}
-    | {".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".jp2", ".avif", ".heic", ".heif"}
-)
-# Named, because other decoders of Pillow start programs (EPS) or are rarely looked after.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "TGA", "JPEG2000", "AVIF")
-PIXELS = 100_000_000
+__all__ = ["EXTENSIONS", "RULE", "DecodeOptions", "decode", "squared"]
+
 RULE = "shorter side resized (Lanczos), centre crop"
-WIDE_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
-# What Pillow's decoders raise on damaged files.
-DAMAGE = (
-    *(OSError, SyntaxError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError, RuntimeError),
-    *(EOFError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError),
-)
-Image.init()  # register every decoder now: Pillow does it on demand, which is not safe in threads
+REASON = 200  # characters of a decoder's own words
 
 
-def decode(content: bytes, size: int) -> Array:
-    """One image as uint8 [size, size, 3]. Raises Unreadable with the reason."""
+@dataclass(frozen=True)
+class DecodeOptions:
+    """bit_depth: of files above 8 bits that do not declare it, None if unknown. max_megapixels: decoded per file."""
+
+    bit_depth: int | None = None
+    max_megapixels: float = 100
+
+    @classmethod
+    def of(cls, config: PrepareConfig) -> "DecodeOptions":
+        """What section `prepare` says."""
+        return cls(None if config.bit_depth == "auto" else config.bit_depth, config.max_megapixels)
+
+
+def decode(content: bytes, size: int, options: DecodeOptions | None = None, name: str = "") -> Array:
+    """One image as uint8 [size, size, 3]. name: of the file, whose ending may be one that is not decoded.
+
+    Raises Unreadable with the reason.
+    """
+    refuse_ending(name)
     if not content:
         raise Unreadable("is empty")
+    chosen = options or DecodeOptions()
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            if image.width * image.height > PIXELS:
-                raise Unreadable(f"has {image.width} x {image.height} pixels, more than {PIXELS:,}")
-            image.draft(None, (2 * size, 2 * size))  # large JPEGs decode at a fraction of their size
-            return np.asarray(_square(_to_rgb(image), size))
-    except UnidentifiedImageError as error:
-        raise Unreadable("is no image, or of a format that is not read") from error
-    except DAMAGE as error:
-        raise Unreadable(f"cannot be decoded: {error}") from error
+        with open_image(content, 2 * size, chosen.max_megapixels) as image:
+            return np.asarray(_square(_to_rgb(image, content, chosen), size))
+    except Unreadable:
+        raise
+    except Exception as error:  # decoders raise whatever their code runs into on damaged files
+        raise Unreadable(f"cannot be decoded: {_reason(error)}") from error
 
 
 def squared(image: Array, size: int) -> Array:
@@ -55,24 +63,31 @@ def squared(image: Array, size: int) -> Array:
     return np.asarray(_square(Image.fromarray(image), size))
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    with suppress(*DAMAGE):  # an image with damaged EXIF stays as it lies; damaged pixels raise again below
+def _reason(error: Exception) -> str:
+    """A decoder's own words, the same in every run: without addresses in memory."""
+    words = re.sub(r" at 0x[0-9a-fA-F]+", "", str(error))
+    return words[:REASON] or type(error).__name__
+
+
+def _to_rgb(image: Image.Image, content: bytes, options: DecodeOptions) -> Image.Image:
+    depth = depth_of(image, content)
+    image.load()  # strictly, and only once: after a failure Pillow hands out what it has without a word
+    check_pixels(image.size, options.max_megapixels)  # icons tell their size only now
+    _turn(image)
+    if image.mode in WIDE_MODES:
+        return to_srgb(wide_to_8_bits(image, depth, options.bit_depth))
+    if depth.halved:
+        check_halved(image, options.bit_depth)
+    scale_transparent_value(image, depth.raw_mode)
+    return to_srgb(image)
+
+
+def _turn(image: Image.Image) -> None:
+    """Rotate and mirror as EXIF says."""
+    if image.format == "JXL" and not getattr(image, "jpeg", False):
+        return  # its decoder has done so; EXIF of JPEG XL has no say, except in a repacked JPEG
+    with suppress(*EXIF_DAMAGE):
         ImageOps.exif_transpose(image, in_place=True)
-    if image.mode in WIDE_MODES or image.mode == "F":
-        return Image.fromarray(_to_8_bits(np.asarray(image, dtype=np.float64), image.mode)).convert("RGB")
-    if image.has_transparency_data:
-        overlay = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", overlay.size, "white"), overlay).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _to_8_bits(values: Array, mode: str) -> Array:
-    """Grey of 16 bits (0 to 65535) or of floats (0 to 1) as uint8."""
-    top = 1 if mode == "F" else 65535
-    if not (values.min() >= 0 and values.max() <= top):
-        found = f"{values.min():g} to {values.max():g}"
-        raise Unreadable("grey values are out of range", expected=f"0 to {top}", found=found)
-    return np.rint(values * (255 / top)).astype(np.uint8)
 
 
 def _square(image: Image.Image, size: int) -> Image.Image:
@@ -80,6 +95,7 @@ def _square(image: Image.Image, size: int) -> Image.Image:
     if image.size == (size, size):
         return image
     side = min(image.size)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
+    left = (image.width - side) / 2
+    top = (image.height - side) / 2
     box = (left, top, left + side, top + side)
     return image.resize((size, size), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)

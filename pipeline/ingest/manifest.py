@@ -33,6 +33,7 @@ class Manifest:
     size: int
     size_rule: str
     decoder: str
+    bit_depth: int | str
     split: dict[str, Any]
     images: dict[str, int]
     classes: dict[str, dict[str, int]]
@@ -72,6 +73,7 @@ def make_manifest(
         size=config.size,
         size_rule=RULE,
         decoder=f"pillow {PIL.__version__}",
+        bit_depth=config.bit_depth,
         split=_split_of(config),
         images={split: len(index) for split, index in rows.items()},
         classes={
@@ -94,7 +96,8 @@ def describes(manifest: str, config: PrepareConfig) -> bool:
     """Whether sets with this manifest were prepared as the configuration says, from a source of the same name."""
     then = json.loads(manifest)
     now = {"source": source_name(config.source), "size": config.size, "split": _split_of(config)}
-    return {key: then.get(key) for key in now} == now
+    unchanged = {key: then.get(key) for key in now} == now
+    return unchanged and then.get("bit_depth", "auto") == config.bit_depth
 
 
 def _split_of(config: PrepareConfig) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from cache.errors import InputError, StorageError
 from cache.files import storage_error
 from cache.layout import Array, row_digest
 from pipeline.ingest.archive import Entry, Unreadable, walk
-from pipeline.ingest.decode import decode
+from pipeline.ingest.decode import DecodeOptions, decode
 from pipeline.ingest.layouts import Layout
 
 IN_FLIGHT = 64
@@ -25,7 +25,7 @@ IN_FLIGHT_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class PixelFile:
-    """Pixels of images uint8 [size, size, 3], one a slot of a raw file; seen as the rows [n, size, size, 3] of `slots`.
+    """Pixels of images uint8 [size, size, 3], one per slot of a raw file, seen as the rows of `slots`.
 
     Read and written by position rather than mapped, so that pixels never count as this process's memory.
     """
@@ -63,10 +63,14 @@ class PixelFile:
 
 
 class Decoding:
-    """One pass over a source that fills a spool, with a bounded number of images in flight."""
+    """One pass over a source that fills a pixel file, with a bounded number of images in flight."""
 
-    def __init__(self, pixel_file: PixelFile, advance: Callable[[int], object]) -> None:
-        self._spool, self._advance = pixel_file, advance
+    def __init__(
+        self, pixel_file: PixelFile, advance: Callable[[int], object], options: DecodeOptions | None = None
+    ) -> None:
+        self._pixel_file = pixel_file
+        self._advance = advance
+        self._options = options
         self._digests = np.zeros((len(pixel_file), 32), dtype=np.uint8)
         self._done = np.zeros(len(pixel_file), dtype=bool)
         self._unreadable: dict[str, str] = {}
@@ -77,8 +81,8 @@ class Decoding:
         """Digests uint8 [n, 32] by slot, and the images that cannot be read with their reasons."""
         slots = {layout.prefix + name: slot for slot, name in enumerate(layout.names)}
         with (
-            warnings.catch_warnings(action="ignore"),  # Pillow warns of what is refused or mended here
-            self._spool.path.open("wb", buffering=0) as raw,
+            warnings.catch_warnings(action="ignore"),  # Pillow warns about what is refused or mended here
+            self._pixel_file.path.open("wb", buffering=0) as raw,
             ThreadPoolExecutor(os.cpu_count()) as pool,
         ):
             for entry in walk(source):
@@ -93,27 +97,29 @@ class Decoding:
         return self._digests, self._unreadable
 
     def _start(self, pool: ThreadPoolExecutor, raw: int, entry: Entry, slot: int, name: str) -> None:
-        read, length = entry.read, 0
+        read = entry.read
+        length = 0
         if not entry.anytime:
             try:
                 content = entry.read()
             except Unreadable as error:
                 self._refuse(slot, name, error)
                 return
-            read, length = (lambda: content), len(content)
-        self._waiting.append((slot, name, length, pool.submit(self._store, raw, slot, read)))
+            read = lambda: content  # noqa: E731 - the bytes are here already
+            length = len(content)
+        self._waiting.append((slot, name, length, pool.submit(self._store, raw, slot, name, read)))
         self._waiting_bytes += length
         while len(self._waiting) > IN_FLIGHT or self._waiting_bytes > IN_FLIGHT_BYTES:
             self._finish()
 
-    def _store(self, raw: int, slot: int, read: Callable[[], bytes]) -> bytes:
+    def _store(self, raw: int, slot: int, name: str, read: Callable[[], bytes]) -> bytes:
         """In a thread: decode one image into its slot; return its digest."""
-        row = decode(read(), self._spool.size)
+        row = decode(read(), self._pixel_file.size, self._options, name)
         try:
             if os.pwrite(raw, row.data, slot * row.nbytes) != row.nbytes:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            raise storage_error(self._spool.path, error) from error
+            raise storage_error(self._pixel_file.path, error) from error
         return row_digest(row)
 
     def _finish(self) -> None:

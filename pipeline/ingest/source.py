@@ -20,7 +20,7 @@ from cache.files import check_space
 from cache.layout import Array, hex_keys
 from cache.records import ImageSet
 from pipeline.config.prepare import PrepareConfig
-from pipeline.ingest.decode import RULE
+from pipeline.ingest.decode import RULE, DecodeOptions
 from pipeline.ingest.layouts import Layout, match_layout
 from pipeline.ingest.listing import Listing, list_source
 from pipeline.ingest.passed_over import PassedOver, describe_listing, find_passed_over
@@ -92,7 +92,7 @@ def ingest(config: PrepareConfig, scratch: Path, progress: Progress) -> Source:
     check_space(scratch, 2 * len(layout.names) * size * size * 3)  # the file of pixels, and the sets made from it
     pixel_file = PixelFile(scratch / "pixels", size, np.arange(len(layout.names)))
     with progress(len(layout.names), "image", "decode") as advance:
-        digests, unreadable = Decoding(pixel_file, advance).run(config.source, layout)
+        digests, unreadable = Decoding(pixel_file, advance, DecodeOptions.of(config)).run(config.source, layout)
     is_read = np.array([name not in unreadable for name in layout.names])
     kept = np.flatnonzero(is_read)
     return Source(

@@ -4,13 +4,17 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from bundles import CLASSES, tiny_bundle
+from pictures import packed, textured
+from PIL import Image
 
 from cache.errors import InputError
 from pipeline.inference import predict
 from pipeline.inference.bundle import Bundle
 from pipeline.inference.predict import images_of, label_of, predict_files, predictions_csv, submission_csv
+from pipeline.ingest.decode import DecodeOptions
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +56,20 @@ def test_unreadable_files_are_listed_and_other_files_passed_over(photos: Path, b
     assert len(found) == 32
     lost = {one.path: one.error for one in found if one.error}
     assert set(lost) == {"ant/broken.jpg", "ant/empty.png"} and lost["ant/empty.png"] == "is empty"
+
+
+def test_what_pillow_refuses_is_listed_and_so_is_what_is_in_doubt(photos: Path, bundle: Bundle) -> None:
+    whole = packed(textured())
+    start = whole.index(b"IDAT") + 40
+    (photos / "ant" / "damaged.png").write_bytes(whole[:start] + bytes(60) + whole[start + 60 :])
+    (photos / "ant" / "dim.png").write_bytes(packed(Image.fromarray(np.full((9, 9), 4000, dtype=np.uint16))))
+    (photos / "ant" / "photo.nef").write_bytes(packed(textured(), "TIFF"))
+    errors = {row.path: row.error for row in predict_files(str(photos), bundle, 1) if row.error}
+    assert errors["ant/damaged.png"].startswith("cannot be decoded")
+    assert "prepare.bit_depth" in errors["ant/dim.png"]
+    assert errors["ant/photo.nef"].startswith("is a raw camera file")
+    stated = predict_files(str(photos), bundle, 1, options=DecodeOptions(12))
+    assert {row.path for row in stated if row.error} == {"ant/damaged.png", "ant/photo.nef"}
 
 
 def test_a_source_without_images_is_refused(tmp_path: Path, bundle: Bundle) -> None:

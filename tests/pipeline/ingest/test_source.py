@@ -77,10 +77,10 @@ def test_what_cannot_be_read_is_listed_whole_with_reasons(photos: Path, scratch:
     (photos / "cow" / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic")
     (photos / "stray.png").write_bytes((photos / "ant" / "ant_0.png").read_bytes())
     gathered = read(photos, scratch)
+    assert gathered.unreadable.pop("cow/photo.heic")  # for a reason that depends on the installed plugins
     assert gathered.unreadable == {
         "ant/broken.jpg": "is no image, or of a format that is not read",
         "bee/empty.png": "is empty",
-        "cow/photo.heic": "is no image, or of a format that is not read",
         "stray.png": "lies in no class folder",
     }
     assert len(gathered.names) == len(gathered.ids) == len(gathered.images) == 30
