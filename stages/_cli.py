@@ -21,6 +21,7 @@ from cache.records import UNAUGMENTED, FeatureSet, ImageSet
 from pipeline.config.params import SECTIONS, Params, read_params
 from pipeline.config.train_model import OFF
 from pipeline.runtime.malloc import keep_freed_memory
+from stages._runs import make_record
 
 DATA, PARAMS = Path("data"), Path("params.yaml")
 LOCK_SECONDS = 1.0
@@ -194,8 +195,8 @@ def _record(job: Job, summary: str, seconds: float) -> None:
     typer.echo(f"{job.stage}: {summary} ({seconds:.1f} s)")
     if job.out != job.data / job.stage:
         return  # an experiment beside the run
-    size = sum(path.stat().st_size for path in job.out.rglob("*") if path.is_file())
-    record = {"stage": job.stage, "summary": summary, "seconds": round(seconds, 2), "bytes": size, **job.facts}
+    made_by = make_record(job.params.sections[job.stage], job.out)
+    record = {"stage": job.stage, "summary": summary, "seconds": round(seconds, 2), **made_by, **job.facts}
     write_text(job.data / "runs" / f"{job.stage}.json", json.dumps(record, indent=2) + "\n")
 
 

@@ -15,6 +15,7 @@ from pipeline.report.results import TEXTS, RunResults
 from pipeline.report.run_report import render_report
 from pipeline.runtime.provenance import git, git_revision, make_provenance, plain_values, plain_values_like
 from stages._cli import Job, run_stage
+from stages._runs import params_used
 
 
 def run(job: Job) -> str:
@@ -22,18 +23,19 @@ def run(job: Job) -> str:
     images = {name: one for stage in ("prepare", "augment", "gan") for name, one in job.sets(stage).items()}
     features = sorted((job.data / "featurize").glob("*.h5"))
     texts = [path for pattern in TEXTS for path in sorted(job.data.glob(pattern))]
-    used = plain_values(job.params.sections)
-    committed = plain_values_like(job.params.sections, _committed())
-    params = yaml.safe_dump(used, sort_keys=False, allow_unicode=True)
+    params = params_used(job.data, job.params)
+    used = plain_values(params.sections)
+    committed = plain_values_like(params.sections, _committed())
+    text = yaml.safe_dump(used, sort_keys=False, allow_unicode=True)
     results = RunResults(
         report=job.params.report,
-        evaluate=job.params.evaluate,
-        featurize=job.params.featurize,
+        evaluate=params.evaluate,
+        featurize=params.featurize,
         images=images,
         features={path.stem: read_features(path) for path in features},
         texts={path.relative_to(job.data).as_posix(): path.read_text(encoding="utf-8") for path in texts},
         trainer=job.classifier_folder.name,
-        provenance=make_provenance(params, used, committed, git_revision()),
+        provenance=make_provenance(text, used, committed, git_revision()),
     )
     path, page = job.out / "index.html", render_report(results).encode()
     write_bytes(path, page)

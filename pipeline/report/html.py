@@ -7,19 +7,19 @@ from typing import Any
 
 from pipeline.report.charts import number
 
-PAGES = Path(__file__).with_name("pages")
+TEMPLATES = Path(__file__).with_name("templates")
 
 
 def render_page(template: str, title: str, values: dict[str, Any]) -> str:
     """One page that fetches nothing. Its policy lets no script run but the one whose hash it names."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    loader = FileSystemLoader(PAGES)
+    loader = FileSystemLoader(TEMPLATES)
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(percent=percent, count=count, points=points)
-    style, script = ((PAGES / name).read_text(encoding="utf-8") for name in ("style.css", "tables.js"))
+    style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "tables.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = environment.get_template(template)
     marked = {"style": _as_written(style), "script": _as_written(script), "script_hash": f"sha256-{digest}"}
