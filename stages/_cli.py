@@ -19,9 +19,8 @@ from tqdm import tqdm
 from cache.errors import AugcacheError, StorageError
 from cache.records import UNAUGMENTED, FeatureSet, ImageSet
 from pipeline.config.params import SECTIONS, Params, read_params
-from pipeline.config.train_model import OFF
 from pipeline.runtime.malloc import keep_freed_memory
-from stages._runs import make_record
+from stages._runs import choose_classifier, make_record
 
 DATA, PARAMS = Path("data"), Path("params.yaml")
 LOCK_SECONDS = 1.0
@@ -75,8 +74,8 @@ class Job:
 
     @property
     def classifier_folder(self) -> Path:
-        """Where the classifier lies that is judged and used: the full model where a recipe is named, else the head."""
-        return self.data / ("train_head" if self.params.train_model.recipe == OFF else "train_model")
+        """Where the classifier lies that is used: the better one on val, unless evaluate.classifier names one."""
+        return self.data / choose_classifier(self.data, self.params.evaluate.classifier)
 
     @contextmanager
     def progress(self, total: int, unit: str, label: str = "") -> Iterator[Callable[[int], object]]:

@@ -1,28 +1,30 @@
-"""Records of the stages' last runs, data/runs/<stage>.json: what each one took, and the parameters that it ran with."""
+"""What earlier runs left: the parameters that each stage ran with (data/runs/<stage>.json), and trained classifiers."""
 
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from cache.errors import ParamsError
+from cache.errors import DamagedFile, ParamsError
 from pipeline.config.params import Params
 from pipeline.config.shared.section import Section, parse
 
 FOLDER = "runs"
+BEST = "best"  # of evaluate.classifier: the one with the highest accuracy on val
+CLASSIFIERS = ("train_model", "train_head")  # stages that train one; the first is preferred if val cannot tell
 HEAD_BYTES = 1 << 16  # of each file; headers of our own files hold the checksums of all that follows
 
 
 def make_record(section: Section, folder: Path) -> dict[str, Any]:
-    """What a stage records of itself beside its summary: its section as used, the size and fingerprint of its outputs."""
+    """What a stage records beside its summary: its section as used, size and fingerprint of its outputs."""
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return {"bytes": size, "params": section.model_dump(mode="json"), "outputs": fingerprint(folder)}
 
 
 def fingerprint(folder: Path) -> str:
-    """SHA-256 over the name, size and first 64 KiB of each file, so that it costs nothing however large the files are."""
+    """SHA-256 over the name, size and first 64 KiB of each file: quick however large the files are."""
     digest = sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         with path.open("rb") as file:
@@ -38,8 +40,10 @@ def params_used(data: Path, params: Params) -> Params:
     A section stays as it is in `params` if its stage left no record, or if its outputs are no longer those of the
     record: then DVC has restored them, which it does only for the parameters of the moment.
     """
-    recorded = {name: _recorded(data, name, section) for name, section in params.sections.items()}
-    return replace(params, **{name: section for name, section in recorded.items() if section is not None})
+    sections: dict[str, Any] = {}
+    for name, section in params.sections.items():
+        sections[name] = _recorded(data, name, section) or section
+    return Params(**sections)
 
 
 def _recorded(data: Path, stage: str, section: Section) -> Section | None:
@@ -50,3 +54,38 @@ def _recorded(data: Path, stage: str, section: Section) -> Section | None:
         return parse(type(section), record.get("params"), stage)
     except (FileNotFoundError, ValueError, ParamsError):
         return None
+
+
+def choose_classifier(data: Path, wanted: str) -> str:
+    """The stage whose classifier is evaluated first and used by predict and export.
+
+    wanted: `evaluate.classifier`; `best` is the one with the higher accuracy on val, and among equals the one with the
+    lower loss. Without any val split it is the full model if there is one.
+    """
+    if wanted != BEST:
+        return wanted
+    figures = trained_classifiers(data)
+    return max(figures, key=lambda stage: _rank(figures[stage]), default=CLASSIFIERS[-1])
+
+
+def trained_classifiers(data: Path) -> dict[str, dict[str, Any]]:
+    """The metrics of each stage that has trained a classifier; a full model that is off has none."""
+    figures = {stage: _metrics(data / stage) for stage in CLASSIFIERS}
+    return {stage: metrics for stage, metrics in figures.items() if metrics is not None}
+
+
+def _metrics(folder: Path) -> dict[str, Any] | None:
+    if not (folder / "classifier.json").exists():
+        return None
+    path = folder / "metrics.json"
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {"best_epoch": None}
+    except ValueError as error:
+        raise DamagedFile("not JSON", where=path, remedy=f"Run {folder.name} again.") from error
+    return metrics or None  # train_model writes {} when it is off; the classifier is then one of an earlier run
+
+
+def _rank(metrics: Mapping[str, Any]) -> tuple[float, float]:
+    return float(metrics.get("val_accuracy", -1)), -float(metrics.get("val_loss", math.inf))
