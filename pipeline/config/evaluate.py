@@ -32,7 +32,7 @@ class EvaluateConfig(Section):
     """How classifiers are evaluated on the test split, and which one is used."""
 
     classifier: Literal["best", "train_head", "train_model"] = Field(
-        description="which one metrics.json describes, and predict and export use: train_head, train_model or best (on val)"
+        description="which one predict, export and metrics.json use: train_head, train_model, or the best on val"
     )
     confidence: float = Field(gt=0.5, lt=1, description="level of the confidence intervals")
     worst: int = Field(ge=1, description="how many confused pairs and confident mistakes are listed")

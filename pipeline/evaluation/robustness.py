@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cache.errors import RecordError
+from cache.errors import RecordError, StorageError
 from cache.layout import Array
 from cache.records import FeatureSet, ImageSet
 from pipeline.config.evaluate import AttackConfig
@@ -19,6 +19,7 @@ from pipeline.inference.classifier import HeadClassifier, ModelClassifier
 from pipeline.inference.compose import compose
 from pipeline.inference.pixel_classifier import PixelClassifier
 from pipeline.metrics.predictions import Predictions
+from pipeline.metrics.set_checks import check_same_rows
 from pipeline.networks.adversarial import Attack, perturb
 from pipeline.runtime.seeds import derived_seed, make_generator
 
@@ -104,8 +105,10 @@ def pixels_of(
     """
     if isinstance(classifier, ModelClassifier):
         return classifier.pixels
-    if features is None or not np.array_equal(images.ids, features.ids):
-        raise RecordError("images and features are of different rows", where="test", remedy="Run featurize again.")
+    if features is None:
+        raise StorageError("there are no features of the unaugmented images", where="test", remedy="Run featurize.")
+    what = "images and features are of different rows"
+    check_same_rows(images, features, what, where="test", remedy="Run featurize again.")
     backbone = make_backbone(*featurize.backbone_arguments)
     _check_features(compose(backbone, featurize), images.images[:BATCH], features.features[:BATCH])
     return compose(backbone, featurize, classifier)

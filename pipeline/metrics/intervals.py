@@ -8,6 +8,7 @@ import numpy as np
 from cache.errors import RecordError
 from cache.layout import Array
 from pipeline.metrics.predictions import Predictions
+from pipeline.metrics.set_checks import check_same_rows
 
 RESAMPLES = 1000  # a percentile of macro F1 costs a confusion matrix each
 PAIRED_RESAMPLES = 20_000  # those of a difference cost next to nothing
@@ -81,8 +82,7 @@ def paired_interval(a: Sequence[Predictions], b: Sequence[Predictions], confiden
     if not a or not b or len(a[0]) == 0:
         raise RecordError("nothing to compare", expected="predictions of at least one image on each side")
     for other in [*a, *b]:
-        if not np.array_equal(other.ids, a[0].ids) or not np.array_equal(other.labels, a[0].labels):
-            raise RecordError("predictions are of different rows", expected="the same ids and labels in the same order")
+        check_same_rows(other, a[0], "predictions are of different rows")
     # Images that count alike are drawn as one: [n] differences have few distinct values.
     right_a, right_b = (np.sum([one.correct for one in side], axis=0) for side in (a, b))
     gains, counts = np.unique(right_a * len(b) - right_b * len(a), return_counts=True)  # in units of 1 / |a| |b|

@@ -8,6 +8,7 @@ import pytest
 
 from cache.errors import RecordError
 from pipeline.config.shared.variants import variant_order
+from pipeline.evaluation.source_files import SourceFiles
 from pipeline.evaluation.tables import error_tables, metrics_json, per_class_csv
 from pipeline.metrics.csv_text import to_csv
 from pipeline.metrics.intervals import Interval, accuracy_interval, paired_interval
@@ -132,7 +133,7 @@ def test_confusion_is_actual_by_predicted_and_its_worst_pairs_come_first() -> No
 
 def test_mistakes_are_listed_by_confidence_and_right_answers_never() -> None:
     found = confident_mistakes(predict([0, 0, 1, 2], [1, 0, 2, 0], [0.5, 0.99, 0.75, 0.5]), 2)
-    assert found == [Mistake(2, f"{2:064x}", "b", "c", 0.75), Mistake(0, f"{0:064x}", "a", "b", 0.5)]
+    assert found == [Mistake(2, f"{2:064x}", "", "b", "c", 0.75), Mistake(0, f"{0:064x}", "", "a", "b", 0.5)]
 
 
 def test_paired_difference_is_averaged_over_seeds() -> None:
@@ -201,17 +202,17 @@ def test_csv_tables_have_one_row_a_class_and_an_image() -> None:
 
 def test_f1_is_correlated_with_the_size_of_classes() -> None:
     scores = evaluate(SIX_OF_TEN, 0.95)  # F1 0.6, 0.667, 0.5
-    assert size_correlation(scores, np.array([600, 667, 500])) == pytest.approx(1, abs=1e-4)
-    assert size_correlation(scores, np.array([5, 5, 5])) is None
+    assert size_correlation(scores, [600, 667, 500]) == pytest.approx(1, abs=1e-4)
+    assert size_correlation(scores, [5, 5, 5]) is None
 
 
 def test_error_tables_have_one_row_an_image_and_the_worst_pairs() -> None:
     scores = evaluate(SIX_OF_TEN, 0.95)
-    tables = error_tables([scores], [SIX_OF_TEN], 1)
+    tables = error_tables([scores], [SIX_OF_TEN], 1, SourceFiles())
     assert tables["confusion.csv"].splitlines()[:5] == ["actual,predicted", "a,a", "a,a", "a,a", "a,b"]
     assert tables["confused.csv"] == "actual,predicted,count,share\nc,a,2,0.666667\n"
-    assert tables["mistakes.csv"].splitlines()[1] == f"3,{3:064x},a,b,0.8"
-    assert error_tables([], [], 9)["confusion.csv"] == "actual,predicted\n"
+    assert tables["mistakes.csv"].splitlines()[1] == f"3,{3:064x},,a,b,0.8"
+    assert error_tables([], [], 9, SourceFiles())["confusion.csv"] == "actual,predicted\n"
 
 
 def test_class_names_with_commas_and_quotes_survive_csv() -> None:
