@@ -7,7 +7,6 @@ from pipeline.config.params import Params
 from pipeline.evaluation.evaluate import Evaluation, EvaluationInputs
 from pipeline.evaluation.robustness import make_robustness_sample, pixels_of
 from pipeline.evaluation.side_by_side import SideBySide, side_by_side
-from pipeline.evaluation.source_files import NAME, SourceFiles, parse_source_files
 from pipeline.heads.ablation import VariantGain, ablate_schedule
 from pipeline.inference import classifier as classifiers
 from stages._cli import Job
@@ -60,9 +59,3 @@ def both_side_by_side(evaluations: Mapping[str, Evaluation], confidence: float) 
     if len(evaluations) < 2:
         return []
     return side_by_side(evaluations[HEAD], evaluations[MODEL], confidence)
-
-
-def read_sources(job: Job) -> SourceFiles:
-    """The file of each image, if prepare recorded it."""
-    path = job.data / "prepare" / NAME
-    return parse_source_files(path.read_text(encoding="utf-8")) if path.exists() else SourceFiles()

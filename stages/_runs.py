@@ -10,6 +10,7 @@ from typing import Any
 from cache.errors import DamagedFile, ParamsError
 from pipeline.config.params import Params
 from pipeline.config.shared.section import Section, parse
+from pipeline.evaluation.source_files import NAME, SourceFiles, parse_source_files
 
 FOLDER = "runs"
 BEST = "best"  # of evaluate.classifier: the one with the highest accuracy on val
@@ -89,3 +90,9 @@ def _metrics(folder: Path) -> dict[str, Any] | None:
 
 def _rank(metrics: Mapping[str, Any]) -> tuple[float, float]:
     return float(metrics.get("val_accuracy", -1)), -float(metrics.get("val_loss", math.inf))
+
+
+def read_sources(data: Path) -> SourceFiles:
+    """The file that each stored image came from; none if prepare has not recorded them."""
+    path = data / "prepare" / NAME
+    return parse_source_files(path.read_text(encoding="utf-8")) if path.exists() else SourceFiles()

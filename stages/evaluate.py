@@ -19,7 +19,7 @@ for macro F1 and for differences. Nothing is chosen by these scores.
 
 from cache.files import remove_others, write_bytes
 from stages._cli import Job, run_stage
-from stages._runs import params_used, trained_classifiers
+from stages._runs import params_used, read_sources, trained_classifiers
 
 
 def run(job: Job) -> str:
@@ -38,7 +38,7 @@ def run(job: Job) -> str:
     with job.progress(sum(sets.steps(config) for sets in inputs.values()), "set") as advance:
         evaluations = {stage: evaluate_classifier(sets, config, leaks, advance) for stage, sets in inputs.items()}
     gains = steps.gains_of(job, stages, features, params)
-    sources = steps.read_sources(job)
+    sources = read_sources(job.data)
     comparison = steps.both_side_by_side(evaluations, config.confidence)
     overview = Overview(evaluations, trained_classifiers(job.data), comparison, leaks, gains, features)
     files = overview_files(overview, config, sources)

@@ -3,9 +3,10 @@
 import csv
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cache.errors import DamagedFile
+from pipeline.metrics.compare import Comparison
 
 NAME = "files.csv"
 COLUMNS = {"id", "split", "row", "path"}
@@ -32,3 +33,9 @@ def parse_source_files(text: str) -> SourceFiles:
         expected = ", ".join(sorted(COLUMNS))
         raise DamagedFile("columns are missing", where=NAME, expected=expected, found=", ".join(header), remedy=remedy)
     return SourceFiles({(row["split"], row["row"]): (row["id"], row["path"]) for row in reader})
+
+
+def with_paths(comparison: Comparison, sources: SourceFiles) -> Comparison:
+    """The same comparison with the file of each changed image of test."""
+    images = tuple(replace(image, path=sources.path("test", image.row, image.id)) for image in comparison.images)
+    return replace(comparison, images=images)

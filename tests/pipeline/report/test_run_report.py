@@ -52,9 +52,10 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.texts).split())
 
 
-def test_page_shows_what_each_variant_is_worth() -> None:
+def test_page_shows_what_each_variant_gains_whatever_classes_are_called() -> None:
+    """One of the classes is called `gain`, as a column of the table is."""
     page = Page(render_report(results()))
-    assert "color_1 +1.2 0.4 <script>alert('x')</script> (+12.5) cat (−25.0)" in page.text
+    assert "color_1 +1.2 0.4 <script>alert('x')</script> (+12.5), gain (+5.0) cat (−25.0)" in page.text
     without = {name: text for name, text in results().texts.items() if name != "evaluate/variants.csv"}
     assert "What each cached variant bought" not in render_report(results(texts=without))
 
@@ -101,15 +102,37 @@ def test_page_fetches_nothing() -> None:
 
 def test_corruptions_calibration_confusion_and_near_duplicates_are_told() -> None:
     text = Page(render_report(results())).text
-    assert "75.0 % as they are, 37.5 % on average" in text and "jpeg 37.5 % 50.0 % 25.0 %" in text
-    assert "12.5 % , without the temperature of 1.25 that val gave 25.0 %" in text.replace("%,", "% ,")
+    assert "75.0 % uncorrupted, 37.5 % on average" in text and "jpeg 37.5 % 50.0 % 25.0 %" in text
+    assert "error is 12.5 %; without temperature scaling (a temperature of 1.25, fitted on val) it is 25.0 %" in text
     assert "85.0 % sure 33.3 % right, 3 images" in text
-    assert f"{EVIL} in test cat in train cosine 0.988" in text
+    assert f"{EVIL} in test cat in train cosine 0.988 copy.jpg cat/3.jpg" in text
     assert "Top-1 on test without them: 62.5 %" in text
     assert f"{EVIL} cat {EVIL} 2 cat 1" in text.replace("   ", " ")
 
 
-def test_equal_findings_give_equal_pages() -> None:
+def test_a_mistake_names_its_file() -> None:
+    assert f"{EVIL} predicted as cat with 87.5 % {EVIL}/1.jpg" in Page(render_report(results())).text
+
+
+def test_both_classifiers_are_shown_side_by_side_with_their_training_time() -> None:
+    text = Page(render_report(results())).text
+    assert "differs from the head by −25.0 points: −12.5 points per minute of its training." in text
+    # 75 % is 25 points over guessing one of two classes, in half a minute; 600 seconds were spent on five seeds
+    assert "head (train_head) , used 75.0 % 75.0 % 0.50 50" in text
+    assert "full model (train_model) 62.5 % 50.0 % 2.00 0" in text
+    assert "unaugmented 75.0 % 50.0 % −25.0 −50.0 to +0.0 6" in text
+    assert "fgsm_eps_1 25.0 % 37.5 % +12.5 −10.0 to +30.0 6" in text
+    assert "jpeg_5 25.0 % 50.0 % +25.0 +10.0 to +40.0 6" in text
+    assert "Phases: color_1 × 1 . The dotted line marks epoch 1" in text.replace("\xa0", " ").replace("1.", "1 .")
+
+
+def test_without_the_other_classifier_nothing_is_said_of_it() -> None:
+    texts = {n: t for n, t in results().texts.items() if "train_model" not in n and n != "evaluate/classifiers.csv"}
+    text = Page(render_report(results(texts=texts))).text
+    assert "side by side" not in text and "full model" not in text.lower()
+
+
+def test_equal_results_give_equal_pages() -> None:
     assert render_report(results()) == render_report(results())
 
 
@@ -120,7 +143,7 @@ def test_gallery_shows_siblings_under_their_source_by_id() -> None:
     gallery = make_gallery(sets, 6, 128)
     assert gallery is not None
     assert (gallery.split, [row.variant for row in gallery.rows]) == ("val", ["unaugmented", "color_1"])
-    shades = [[shade_of(uri) if uri else None for uri in row.pictures] for row in gallery.rows]
+    shades = [[shade_of(uri) if uri else None for uri in row.thumbnails] for row in gallery.rows]
     assert shades == [[0, 20, 40, 60, 80, 100], [7, 27, 47, 67, 87, None]]
 
 
@@ -175,7 +198,7 @@ def test_page_stands_without(missing: str) -> None:
     text = Page(render_report(kept)).text
     assert ("There is no test split" in text) == (missing in ("everything", "test"))
     assert ("Images of train" in text) == (missing == "val")
-    assert ("The dotted line is epoch 2" in text) == (missing in ("val", "test"))
+    assert ("The dotted line marks epoch 2" in text) == (missing in ("val", "test"))
 
 
 def test_time_and_cache_hits_are_listed_in_the_pipelines_order_without_the_page_itself() -> None:
