@@ -12,7 +12,7 @@ from pipeline.evaluation.robustness import RobustnessSample
 from pipeline.inference.classifier import Classifier
 from pipeline.metrics.near_duplicates import NearDuplicate, near_duplicates
 from pipeline.metrics.predictions import Predictions
-from pipeline.metrics.sample_quality import judge_samples
+from pipeline.metrics.sample_quality import measure_samples
 from pipeline.metrics.scores import Scores, evaluate
 from pipeline.metrics.set_checks import check_same_rows
 
@@ -131,7 +131,7 @@ def gan_quality(features: FeaturesOf, near_duplicate: float) -> dict[str, float]
     samples = train.get(GAN_VARIANT)
     if samples is None or len(samples) < 2:
         return {}
-    return judge_samples(samples, train[UNAUGMENTED], features.get("val", {}).get(UNAUGMENTED), near_duplicate)
+    return measure_samples(samples, train[UNAUGMENTED], features.get("val", {}).get(UNAUGMENTED), near_duplicate)
 
 
 def _without_leaks(inputs: EvaluationInputs, leaks: Sequence[NearDuplicate], confidence: float) -> Iterator[Scores]:

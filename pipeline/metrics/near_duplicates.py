@@ -9,7 +9,7 @@ from cache.errors import RecordError
 from cache.layout import Array
 from cache.records import FeatureSet
 
-BLOCK_CELLS = 16_000_000  # of the matrix of cosines held at once
+BLOCK_CELLS = 16_000_000  # cosines that are held at once
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def nearest_rows(queries: Array, among: Array) -> tuple[Array, Array]:
     scale = 1 / np.maximum(among.astype(np.float32).std(axis=0), 1e-6)
     known = _directions(among, mean, scale)
     step = max(1, BLOCK_CELLS // len(known))
-    found = list(_blocks(queries, known, mean, scale, step))
-    return np.concatenate([index for index, _ in found]), np.concatenate([cosine for _, cosine in found])
+    blocks = list(_blocks(queries, known, mean, scale, step))
+    return np.concatenate([index for index, _ in blocks]), np.concatenate([cosine for _, cosine in blocks])
 
 
 def _blocks(queries: Array, known: Array, mean: Array, scale: Array, step: int) -> Iterator[tuple[Array, Array]]:

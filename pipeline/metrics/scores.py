@@ -52,7 +52,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class ConfusedPair:
-    """Images of `actual` taken for `predicted`: how many, and their share of all images of `actual`."""
+    """Images of `actual` that are predicted as `predicted`: how many, and their share of all images of `actual`."""
 
     actual: str
     predicted: str
@@ -126,7 +126,7 @@ def size_correlation(scores: Scores, sizes: Sequence[int]) -> float | None:
 
 
 def confused_pairs(scores: Scores, most: int) -> list[ConfusedPair]:
-    """The pairs confused most often, the worst first, at most `most` of them."""
+    """The most frequently confused pairs, the worst first, at most `most` of them."""
     wrong = scores.confusion * (1 - np.eye(len(scores.confusion), dtype=np.int64))
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
     pairs = [divmod(int(place), len(wrong)) for place in order]
@@ -139,7 +139,7 @@ def confused_pairs(scores: Scores, most: int) -> list[ConfusedPair]:
 
 
 def confident_mistakes(predictions: Predictions, most: int) -> list[Mistake]:
-    """The wrong predictions given the highest probability, the most confident first, at most `most` of them."""
+    """The wrong predictions with the highest probability, the most confident first, at most `most` of them."""
     predicted = predictions.predicted
     confidence = predictions.probabilities.max(axis=1)
     wrong = np.flatnonzero(~predictions.correct)
