@@ -24,7 +24,7 @@ from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.fit import fit_head, measure
 from pipeline.heads.fit import in_memory as rows_of
 from pipeline.heads.sample_filter import keep_convincing
-from pipeline.metrics.sample_quality import judge_samples
+from pipeline.metrics.sample_quality import measure_samples
 
 FIRST = "gan_1 x 2, unaugmented x 6"
 SCHEDULES = {
@@ -83,7 +83,7 @@ def of_kind(data: Path, kind: str, given: argparse.Namespace) -> dict[str, Any]:
                 found["heads"][name][split].append(accuracy(head, features[UNAUGMENTED]))
             if "filtered" in name:
                 found["kept"] = 1 - dropped / len(train[GAN_VARIANT])
-    found["samples"] = judge_samples(train[GAN_VARIANT], train[UNAUGMENTED], val[UNAUGMENTED], 0.85)
+    found["samples"] = measure_samples(train[GAN_VARIANT], train[UNAUGMENTED], val[UNAUGMENTED], 0.85)
     return found
 
 

@@ -19,8 +19,8 @@ from tqdm import tqdm
 from cache.errors import AugcacheError, StorageError
 from cache.records import UNAUGMENTED, FeatureSet, ImageSet
 from pipeline.config.params import SECTIONS, Params, read_params
-from pipeline.config.train_model import OFF
 from pipeline.runtime.malloc import keep_freed_memory
+from stages._runs import choose_classifier, make_record
 
 DATA, PARAMS = Path("data"), Path("params.yaml")
 LOCK_SECONDS = 1.0
@@ -78,8 +78,8 @@ class Job:
 
     @property
     def classifier_folder(self) -> Path:
-        """Where the classifier lies that is judged and used: the full model where a recipe is named, else the head."""
-        return self.data / ("train_head" if self.params.train_model.recipe == OFF else "train_model")
+        """Where the classifier lies that is used: the better one on val, unless evaluate.classifier names one."""
+        return self.data / choose_classifier(self.data, self.params.evaluate.classifier)
 
     @contextmanager
     def progress(self, total: int, unit: str, label: str = "") -> Iterator[Callable[[int], object]]:
@@ -198,8 +198,8 @@ def _record(job: Job, summary: str, seconds: float) -> None:
     typer.echo(f"{job.stage}: {summary} ({seconds:.1f} s)")
     if job.out != job.data / job.stage:
         return  # an experiment beside the run
-    size = sum(path.stat().st_size for path in job.out.rglob("*") if path.is_file())
-    record = {"stage": job.stage, "summary": summary, "seconds": round(seconds, 2), "bytes": size, **job.facts}
+    made_by = make_record(job.params.sections[job.stage], job.out)
+    record = {"stage": job.stage, "summary": summary, "seconds": round(seconds, 2), **made_by, **job.facts}
     write_text(job.data / "runs" / f"{job.stage}.json", json.dumps(record, indent=2) + "\n")
 
 

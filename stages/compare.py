@@ -2,9 +2,11 @@
 
 \b
   python -m stages.compare ../before/data data     two data folders
+  python -m stages.compare data/evaluate/other data/evaluate   the head and the full model of one run
   python -m stages.compare HEAD~1 data             a git revision whose dvc.lock is committed, or a DVC experiment
 
-Prints a line a variant. Writes --out (compare/): index.html, per_class.csv, changed.csv (images that changed side).
+Prints one line per variant. Writes to --out (compare/): index.html, per_class.csv, and changed.csv with the images
+that only one of the two runs classifies correctly.
 """
 
 import tempfile
@@ -17,9 +19,12 @@ from cache.errors import InputError
 from cache.files import write_text
 from cache.reader import read_images
 from pipeline.evaluation.runs import find_run, read_predictions
-from pipeline.metrics.compare import ChangedImage, ClassChange, compare, comparison_table
+from pipeline.evaluation.source_files import with_paths
+from pipeline.metrics.compare import COLUMNS, ChangedImage, ClassChange, compare, comparison_rows
 from pipeline.metrics.csv_text import rows_csv
 from stages._cli import DATA, Data, Debug, description, make_app, one_line_errors
+from stages._runs import read_sources
+from stages._table import print_table
 
 app = make_app()
 
@@ -38,16 +43,16 @@ def main(
         from pipeline.report.comparison_report import render_comparison
 
         runs = [find_run(name, Path(scratch) / number) for number, name in (("before", before), ("after", after))]
-        sets = [read_predictions(run) for run in runs]
-        found = [compare(one, sets[1][name], confidence) for name, one in sets[0].items() if name in sets[1]]
-        if not found:
-            raise InputError("no variant was judged in both", where=after, expected=", ".join(sets[0]))
-        test = data / "prepare" / "test.h5"
-        images = read_images(test) if test.exists() else None
-        write_text(out / "index.html", render_comparison(found, (before, after), images))
-        write_text(out / "per_class.csv", rows_csv(ClassChange, found[0].classes))
-        write_text(out / "changed.csv", rows_csv(ChangedImage, found[0].images))
-        typer.echo("\n".join(comparison_table(found)))
+        old, new = (read_predictions(run) for run in runs)
+        comparisons = [compare(rows, new[name], confidence) for name, rows in old.items() if name in new]
+        if not comparisons:
+            raise InputError("no variant was evaluated in both", where=after, expected=", ".join(old))
+        images = read_images(test) if (test := data / "prepare" / "test.h5").exists() else None
+        comparisons[0] = with_paths(comparisons[0], read_sources(data))
+        write_text(out / "index.html", render_comparison(comparisons, (before, after), images))
+        write_text(out / "per_class.csv", rows_csv(ClassChange, comparisons[0].classes))
+        write_text(out / "changed.csv", rows_csv(ChangedImage, comparisons[0].images))
+        print_table(COLUMNS, comparison_rows(comparisons))
         typer.echo(f"compare: {out / 'index.html'}")
 
 

@@ -1,55 +1,57 @@
-"""Judge the classifier on the test split: clean, augmented, corrupted and under attack, and look for leaks.
+"""Evaluate the classifiers on the test split: clean, augmented, corrupted and under attack, and look for leaks.
 
 \b
-Reads   data/train_head, or data/train_model where train_model.recipe names a full model
+Reads   data/train_head, train_model       the head, the full model, or both
         data/featurize                     features of test, and of all splits to find near duplicates
-        data/prepare, data/augment         images, for a full model and to attack and corrupt
+        data/prepare, data/augment         images, for a full model and to attack and corrupt; names of their files
 Writes  data/evaluate/metrics.json         top-1, top-5, macro F1 with their intervals, and calibration error (ece)
-        .../variants.csv                   what each cached variant is worth to the head, on val
-        .../per_class.csv                  precision, recall and F1 of each class, and what it is taken for
+        .../classifiers.csv                the head and the full model side by side, if both are trained
+        .../variants.csv                   what each cached variant gains the head, on val
+        .../per_class.csv                  precision, recall and F1 of each class, and what it is mistaken for
         .../confusion.csv, confused.csv    actual and predicted class of each test image; the worst pairs
-        .../mistakes.csv, calibration.csv, near_duplicates.csv
+        .../predictions.csv, mistakes.csv, calibration.csv, near_duplicates.csv
         .../predictions-<variant>.npz      for `python -m stages.compare`
+        .../other/                         the same for the classifier that is not used, if both are trained
 
-Intervals are Wilson's for accuracies, a bootstrap over images for macro F1. Nothing is chosen by these figures.
+evaluate.classifier says which of the two is used. Intervals are Wilson's for accuracies, and a bootstrap over images
+for macro F1 and for differences. Nothing is chosen by these scores.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 from cache.files import remove_others, write_bytes
-from cache.records import UNAUGMENTED
-from pipeline.evaluation.tables import summary
 from stages._cli import Job, run_stage
+from stages._runs import params_used, read_sources, trained_classifiers
 
 
 def run(job: Job) -> str:
-    """Predict and judge every test variant, attack and corrupt, write the figures, return the summary."""
-    from pipeline.evaluation.evaluate import EvaluationInputs, judge
-    from pipeline.evaluation.robustness import make_robustness_sample, pixels_of
-    from pipeline.heads.ablation import ablate_schedule
-    from pipeline.inference.classifier import ModelClassifier, load_classifier
+    """Evaluate each classifier, write the tables, return the summary."""
+    from pipeline.evaluation.evaluate import evaluate_classifier, find_leaks
+    from pipeline.evaluation.overview import Overview, overview_files
+    from pipeline.evaluation.tables import evaluation_files, summary
+    from stages import _evaluation as steps
 
-    config, head = job.params.evaluate, job.params.train_head
-    classifier = load_classifier(job.classifier_folder)
-    splits = ("train", "val", "test")
-    full, known = isinstance(classifier, ModelClassifier), job.has_made("featurize")
-    features = {split: job.features(split) for split in splits if known or not full}
-    sets: Mapping[str, Mapping[str, Any]] = {split: job.images(split) for split in splits} if full else features
-    sample = None
-    if sets["test"] and (config.attacks or config.corruptions):
-        images = job.images("test")[UNAUGMENTED]
-        pixels = pixels_of(classifier, job.params.featurize, images, features.get("test", {}).get(UNAUGMENTED))
-        sample = make_robustness_sample(pixels, images, config.probe_images)
-    worth = [] if full else ablate_schedule(features["train"], features["val"], head, config.worth_seeds)
-    inputs = EvaluationInputs(classifier, sets, features, sample, worth)
-    with job.progress(inputs.steps(config), "set") as advance:
-        judged = judge(inputs, config, advance)
-    remove_others(job.out, {job.out / name for name in judged.files}, "predictions-*.npz")
-    for name, content in judged.files.items():
+    config = job.params.evaluate
+    params = params_used(job.data, job.params)
+    stages = steps.stages_to_evaluate(job)
+    features = steps.read_features_of(job, stages)
+    inputs = {stage: steps.make_inputs(job, stage, features, params) for stage in stages}
+    leaks = find_leaks(features, config.near_duplicate)
+    with job.progress(sum(sets.steps(config) for sets in inputs.values()), "set") as advance:
+        evaluations = {stage: evaluate_classifier(sets, config, leaks, advance) for stage, sets in inputs.items()}
+    gains = steps.gains_of(job, stages, features, params)
+    sources = read_sources(job.data)
+    comparison = steps.both_side_by_side(evaluations, config.confidence)
+    overview = Overview(evaluations, trained_classifiers(job.data), comparison, leaks, gains, features)
+    files = overview_files(overview, config, sources)
+    for stage in stages[1:]:
+        other = evaluation_files(evaluations[stage], config.worst, sources, {})
+        files |= {f"other/{name}": content for name, content in other.items()}
+    for name, content in files.items():
         write_bytes(job.out / name, content)
-    job.facts["rows"] = sum(len(predictions) for predictions in judged.predictions)
-    return summary(judged.groups)
+    written = {job.out / name for name in files}
+    remove_others(job.out, written, "predictions-*.npz")
+    remove_others(job.out / "other", written, "*.*")
+    job.facts["rows"] = sum(len(rows) for evaluation in evaluations.values() for rows in evaluation.predictions["test"])
+    return summary(evaluations)
 
 
 if __name__ == "__main__":

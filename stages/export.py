@@ -17,6 +17,7 @@ from cache.reader import read_images
 from pipeline.config.params import read_params
 from pipeline.runtime.provenance import git_revision, package_versions, plain_values
 from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Values, description, make_app, one_line_errors
+from stages._runs import params_used
 
 app = make_app()
 CHECKED = 64  # images on which ONNX and PyTorch are compared
@@ -43,7 +44,8 @@ def main(
         images = read_images(path).images[:CHECKED] if path else np.empty((0, bundle.size, bundle.size, 3), np.uint8)
         difference = largest_difference(bundle, onnx, images)
         made_by = {"revision": git_revision(), "versions": dict(package_versions())}
-        save_bundle(out, bundle, onnx, {**made_by, "params": plain_values(job.params.sections)})
+        used = params_used(data.absolute(), job.params)
+        save_bundle(out, bundle, onnx, {**made_by, "params": plain_values(used.sections)})
         checked = f"ONNX and PyTorch differ by at most {difference:.1e} on {len(images)} images"
         megabytes = sum(file.stat().st_size for file in out.iterdir()) / 1e6
         typer.echo(f"export: {len(bundle.classes)} classes, {megabytes:.1f} MB in {out}; {checked}")

@@ -1,15 +1,15 @@
-"""Train a GAN on the training images and draw samples of every class as the variant gan_1; off where gan.kind is none.
+"""Train a GAN on the training images and draw samples of every class as the variant gan_1; off if gan.kind is none.
 
 \b
-  wgan  report 001's: a network of linear layers a class, with clipped weights, many classes side by side
+  wgan  report 001's: one network of linear layers per class, with clipped weights, many classes side by side
   conv  one convolutional network over all classes, with differentiable augmentation for few images
-Reads   data/prepare/train.h5     training images alone
-Writes  data/gan/train-gan_1.h5   samples; their ids say what made them
+Reads   data/prepare/train.h5     training images only
+Writes  data/gan/train-gan_1.h5   samples
         data/gan/gan.json         samples, spread and failure of each class
         data/gan/losses.csv       of critic and generator, by class
-        data/gan/class-<n>.png    samples over training time, a row each
+        data/gan/class-<n>.png    samples over training time, one row per snapshot
 
-To use them, name gan_1 in a schedule. Checkpoints lie in the store, so a killed run goes on where it was.
+To use them, name gan_1 in a schedule. Checkpoints lie in the store, so a killed run resumes where it stopped.
 """
 
 import json
@@ -38,14 +38,14 @@ def run(job: Job) -> str:
         runs = train_gan(train, config, advance)
     samples = image_set(train, runs, config)
     write_images(job.out / f"train-{GAN_VARIANT}.h5", samples)
-    pictures = {job.out / f"class-{train.classes.index(run.name)}.png": grid_png(run.grid) for run in runs}
-    remove_others(job.out, set(pictures), "class-*.png")
-    for path, picture in pictures.items():
-        write_bytes(path, picture)
+    grids = {job.out / f"class-{train.classes.index(run.name)}.png": grid_png(run.grid) for run in runs}
+    remove_others(job.out, set(grids), "class-*.png")
+    for path, content in grids.items():
+        write_bytes(path, content)
     rows = [(run.name, *row) for run in runs for row in run.losses]
     write_text(job.out / "losses.csv", to_csv(("class", "iteration", "critic", "generator"), rows))
-    made = {run.name: {"samples": len(run.samples), "spread": run.spread, "failure": run.failure} for run in runs}
-    write_text(job.out / "gan.json", json.dumps({"kind": config.kind, "classes": made}, indent=2) + "\n")
+    outcomes = {run.name: {"samples": len(run.samples), "spread": run.spread, "failure": run.failure} for run in runs}
+    write_text(job.out / "gan.json", json.dumps({"kind": config.kind, "classes": outcomes}, indent=2) + "\n")
     job.facts.update(rows=len(samples))
     failed = [run.name for run in runs if run.failure]
     lost = f", {len(failed)} failed: {', '.join(failed[:5])}" if failed else ""

@@ -1,10 +1,11 @@
-"""Put everything that the stages found on one self-contained page, which opens without a network.
+"""Show the results of all stages on one self-contained page that opens offline.
 
 \b
-Reads   data/prepare, augment, gan       images, for samples of every variant beside their source
-        data/featurize, data/train_head  what made the features; curves
-        data/evaluate, data/runs         accuracies, tables, mistakes; time and cache hits
-Writes  data/report/index.html           without whatever this run lacks: a val or test split, say
+Reads   data/prepare, augment, gan    images, for samples of every variant next to their source
+        data/featurize                what made the features
+        data/train_head, train_model  curves
+        data/evaluate, data/runs      accuracies, tables, mistakes; time, cache hits and parameters of each stage
+Writes  data/report/index.html        leaves out what this run does not have, such as a test split
 """
 
 import yaml
@@ -15,25 +16,26 @@ from pipeline.report.results import TEXTS, RunResults
 from pipeline.report.run_report import render_report
 from pipeline.runtime.provenance import git, git_revision, make_provenance, plain_values, plain_values_like
 from stages._cli import Job, run_stage
+from stages._runs import params_used
 
 
 def run(job: Job) -> str:
     """Gather, render, write; return the summary."""
-    images = {name: one for stage in ("prepare", "augment", "gan") for name, one in job.sets(stage).items()}
+    images = {name: rows for stage in ("prepare", "augment", "gan") for name, rows in job.sets(stage).items()}
     features = sorted((job.data / "featurize").glob("*.h5"))
     texts = [path for pattern in TEXTS for path in sorted(job.data.glob(pattern))]
-    used = plain_values(job.params.sections)
-    committed = plain_values_like(job.params.sections, _committed())
-    params = yaml.safe_dump(used, sort_keys=False, allow_unicode=True)
+    params = params_used(job.data, job.params)
+    used = plain_values(params.sections)
+    committed = plain_values_like(params.sections, _committed())
+    text = yaml.safe_dump(used, sort_keys=False, allow_unicode=True)
     results = RunResults(
         report=job.params.report,
-        evaluate=job.params.evaluate,
-        featurize=job.params.featurize,
+        evaluate=params.evaluate,
+        featurize=params.featurize,
         images=images,
         features={path.stem: read_features(path) for path in features},
         texts={path.relative_to(job.data).as_posix(): path.read_text(encoding="utf-8") for path in texts},
-        trainer=job.classifier_folder.name,
-        provenance=make_provenance(params, used, committed, git_revision()),
+        provenance=make_provenance(text, used, committed, git_revision()),
     )
     path, page = job.out / "index.html", render_report(results).encode()
     write_bytes(path, page)

@@ -1,4 +1,4 @@
-"""What the stages of a small run found, with class names that would like to be scripts."""
+"""The results of a small run, with class names that try to be scripts."""
 
 import json
 from pathlib import Path
@@ -35,6 +35,8 @@ def results(**change: Any) -> RunResults:
     texts = {
         "prepare/manifest.json": json.dumps({"source": "digits", "unreadable": {f"{EVIL}.png": "truncated"}}),
         "train_head/metrics.json": '{"best_epoch": 2}',
+        "train_model/metrics.json": '{"best_epoch": 1, "parameters": 1234}',
+        "train_model/curves.csv": "epoch,variant,lr,train_accuracy,val_accuracy\n1,color_1,1,0.5,0.625\n",
         "train_head/curves.csv": (
             "epoch,variant,lr,train_loss,train_accuracy,val_loss,val_accuracy,val_accuracy_color_1\n"
             "1,unaugmented,0.1,2.0,0.25,1.5,0.5,0.4\n2,color_1,0.2,1.0,0.5,1.0,0.75,0.7\n"
@@ -46,6 +48,10 @@ def results(**change: Any) -> RunResults:
                 "corrupted": {"clean": figures(0.75), "jpeg_1": figures(0.5), "jpeg_5": figures(0.25)},
                 "without_near_duplicates": {"test": figures(0.625)},
                 "imbalance": {"f1_size_correlation": 0.1625},
+                "classifiers": {
+                    "train_head": {"used": 1, "val_accuracy": 0.75, **figures(0.75)},
+                    "train_model": {"used": 0, "val_accuracy": 0.625, **figures(0.5)},
+                },
                 "calibration": {"temperature": 1.25, "ece": 0.125, "ece_without": 0.25},
             }
         ),
@@ -53,19 +59,30 @@ def results(**change: Any) -> RunResults:
             "variant,class,support,precision,recall,f1,taken_for,share,train\nunaugmented,cat,2,1.0,1.0,1.0,,0.0,3\n"
             f"unaugmented,{EVIL},4,0.5,0.25,0.333333,cat,0.75,3\ncolor_1,cat,2,0.0,0.0,0.0,,0.0,3\n"
         ),
-        "evaluate/variants.csv": f"variant,gain,deviation,cat,{EVIL}\ncolor_1,0.0125,0.004,-0.25,0.125\n",
+        "evaluate/classifiers.csv": (
+            "group,name,n,head,model,change,change_low,change_high\ntest,unaugmented,6,0.75,0.5,-0.25,-0.5,0.0\n"
+            "attacked,fgsm_eps_1,6,0.25,0.375,0.125,-0.1,0.3\ncorrupted,jpeg_5,6,0.25,0.5,0.25,0.1,0.4\n"
+        ),
+        "evaluate/variants.csv": (
+            "variant,class,gain,deviation\ncolor_1,,0.0125,0.004\n"
+            f"color_1,cat,-0.25,\ncolor_1,{EVIL},0.125,\ncolor_1,gain,0.05,\n"
+        ),
         "evaluate/confused.csv": f"actual,predicted,count,share\n{EVIL},cat,3,0.75\n",
-        "evaluate/mistakes.csv": f"row,id,actual,predicted,probability\n1,{1:064x},{EVIL},cat,0.875\n",
+        "evaluate/mistakes.csv": (
+            f"row,id,path,actual,predicted,probability\n1,{1:064x},{EVIL}/1.jpg,{EVIL},cat,0.875\n"
+        ),
         "evaluate/confusion.csv": f"actual,predicted\n{EVIL},cat\n{EVIL},cat\ncat,cat\n",
         "evaluate/calibration.csv": "low,high,count,confidence,accuracy\n0.8,0.866667,3,0.85,0.333333\n",
         "evaluate/near_duplicates.csv": (
-            "split,row,id,actual,train_row,train_id,train_class,cosine\n"
-            f"test,2,{2:064x},{EVIL},3,{3:064x},cat,0.987654\n"
+            "split,row,id,path,actual,train_row,train_id,train_path,train_class,cosine\n"
+            f"test,2,{2:064x},copy.jpg,{EVIL},3,{3:064x},cat/3.jpg,cat,0.987654\n"
         ),
         "runs/prepare.json": '{"stage": "prepare", "seconds": 2.0, "summary": "done", "rows": {"train": 6, "val": 4}}',
         "runs/featurize.json": (
             '{"stage": "featurize", "seconds": 4, "bytes": 2500000, "summary": "<b>", "rows": 20, "cached": 15}'
         ),
+        "runs/train_head.json": '{"stage": "train_head", "seconds": 30, "summary": "a head"}',
+        "runs/train_model.json": '{"stage": "train_model", "seconds": 600, "params": {"seeds": 5}, "summary": "m"}',
         "runs/report.json": '{"stage": "report", "seconds": 9.9, "summary": "the last page"}',
     }
     values: dict[str, Any] = {

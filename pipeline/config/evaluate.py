@@ -14,9 +14,11 @@ CorruptionName = Literal[
 class AttackConfig(Section):
     """One attack on the classifier."""
 
-    eps: float = Field(gt=0, le=255, description="how far a value of 0..255 may move")
+    eps: float = Field(gt=0, le=255, description="largest change of a pixel value of 0..255")
     steps: int = Field(ge=1, le=1000, description="steps of gradient ascent; 1 is FGSM")
-    restarts: int = Field(ge=1, le=100, description="tries from other starts; an image holds if all of them fail")
+    restarts: int = Field(
+        ge=1, le=100, description="how many random starts; an image counts as right only if it withstands all"
+    )
 
     @property
     def name(self) -> str:
@@ -27,19 +29,28 @@ class AttackConfig(Section):
 
 
 class EvaluateConfig(Section):
-    """How the trained head is judged on the test split."""
+    """How classifiers are evaluated on the test split, and which one is used."""
 
+    classifier: Literal["best", "train_head", "train_model"] = Field(
+        description="which one predict, export and metrics.json use: train_head, train_model, or the best on val"
+    )
     confidence: float = Field(gt=0.5, lt=1, description="level of the confidence intervals")
-    worst: int = Field(ge=1, description="how many worst classes and confident mistakes are listed")
-    attacks: list[AttackConfig] = Field(description="attacks through backbone and head: eps, steps, restarts; or none")
+    worst: int = Field(ge=1, description="how many confused pairs and confident mistakes are listed")
+    attacks: list[AttackConfig] = Field(description="white-box attacks, each with eps, steps and restarts; [] for none")
     corruptions: list[CorruptionName] = Field(
         description="gaussian_noise, shot_noise, impulse_noise, gaussian_blur, brightness, contrast, pixelate, jpeg"
     )
-    severities: list[Annotated[int, Field(ge=1, le=5)]] = Field(description="how strong they are, each 1 to 5")
-    probe_images: int = Field(ge=1, description="how many test images are attacked and corrupted, drawn at random")
+    severities: list[Annotated[int, Field(ge=1, le=5)]] = Field(
+        description="severities of the corruptions, each 1 to 5"
+    )
+    probe_images: int = Field(
+        ge=1, description="number of test images that are attacked and corrupted, drawn at random"
+    )
     near_duplicate: float = Field(
-        gt=0, le=1, description="cosine of standardised features from which two images count as near duplicates"
+        gt=0,
+        le=1,
+        description="two images are near duplicates if the cosine of their standardised features is at least this",
     )
     worth_seeds: int = Field(
-        ge=0, description="heads a set of variants, to see on val what each variant of the schedule is worth; 0: none"
+        ge=0, description="heads trained per set of variants to measure on val what each variant gains; 0 skips it"
     )

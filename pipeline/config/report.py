@@ -9,4 +9,4 @@ class ReportConfig(Section):
     """The self-contained page."""
 
     title: str = Field(min_length=1, description="title of the page")
-    samples: int = Field(ge=1, le=24, description="source images in the gallery, one column each")
+    samples: int = Field(ge=1, le=24, description="number of source images in the gallery, one per column")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cache.errors import RecordError
+from cache.errors import RecordError, StorageError
 from cache.layout import Array
 from cache.records import FeatureSet, ImageSet
 from pipeline.config.evaluate import AttackConfig
@@ -19,29 +19,30 @@ from pipeline.inference.classifier import HeadClassifier, ModelClassifier
 from pipeline.inference.compose import compose
 from pipeline.inference.pixel_classifier import PixelClassifier
 from pipeline.metrics.predictions import Predictions
+from pipeline.metrics.set_checks import check_same_rows
 from pipeline.networks.adversarial import Attack, perturb
 from pipeline.runtime.seeds import derived_seed, make_generator
 
 BATCH = 64
 CLEAN = "clean"
-STEP = 2.5  # of eps over steps, as Madry et al. (ICLR 2018) have it
-AGREEMENT = 0.98  # least cosine between cached features, perhaps of bfloat16, and those computed here
+STEP = 2.5  # size of a step in units of eps / steps, as in Madry et al. (ICLR 2018)
+AGREEMENT = 0.98  # least cosine of cached features, which may be of bfloat16, and features computed here
 
 
 @dataclass(frozen=True)
 class RobustnessSample:
-    """Images drawn at random, and the whole classifier that looks at them."""
+    """Images drawn at random, and the classifier from pixels that predicts them."""
 
     predict: PixelClassifier
     images: ImageSet
 
     def attacked(self, attacks: Sequence[AttackConfig]) -> Iterator[Predictions]:
-        """Predictions for the images clean and under each attack; the attack's name is their variant."""
+        """Predictions for the clean images and under each attack; their variant is `clean` or the attack's name."""
         for attack in [None, *attacks]:
             yield self._gather(CLEAN if attack is None else attack.name, self._worst(attack))
 
     def corrupted(self, names: Sequence[str], severities: Sequence[int]) -> Iterator[Predictions]:
-        """Predictions for the images clean and under each corruption, `<corruption>_<severity>`."""
+        """Predictions for the clean images and under each corruption, whose variant is `<name>_<severity>`."""
         yield self._gather(CLEAN, self._worst(None))
         for name in names:
             for severity in severities:
@@ -63,30 +64,30 @@ class RobustnessSample:
             yield self.predict.probabilities(corrupt(pixels, name, severity, generator))
 
     def _worst(self, config: AttackConfig | None) -> Iterator[Tensor]:
-        """Probabilities [k, c]: of each image those of the first try that fools the classifier, else of the last."""
+        """Probabilities [k, c] of each image: from the first restart that fools the classifier, else from the last."""
         for number, (pixels, labels) in enumerate(self._batches()):
-            found = self.predict.probabilities(pixels)
-            for moved in [] if config is None else tries(self.predict, pixels, labels, config, number):
-                holds = found.argmax(dim=1) == labels
-                found = torch.where(holds[:, None], self.predict.probabilities(moved), found)
-            yield found
+            probabilities = self.predict.probabilities(pixels)
+            for attacked in [] if config is None else attack_restarts(self.predict, pixels, labels, config, number):
+                right = probabilities.argmax(dim=1) == labels
+                probabilities = torch.where(right[:, None], self.predict.probabilities(attacked), probabilities)
+            yield probabilities
 
 
-def tries(
+def attack_restarts(
     predict: PixelClassifier, images: Tensor, labels: Tensor, config: AttackConfig, number: int
 ) -> Iterator[Tensor]:
-    """Images [k, 3, h, w] moved by the attack, once a restart; number: of the batch, for its own random starts."""
+    """Attacked images [k, 3, h, w], once per restart. number: of the batch, which seeds its random starts."""
     step = config.eps if config.steps == 1 else STEP * config.eps / config.steps
     attack = Attack(config.eps, step, config.steps)
     for restart in range(config.restarts):
         seed = derived_seed("attack", config.name, number, restart)
         generator = torch.Generator(images.device).manual_seed(seed % 2**63)
-        from_image = config.steps == 1 and restart == 0  # FGSM as Goodfellow et al. (ICLR 2015) have it
+        from_image = config.steps == 1 and restart == 0  # FGSM as in Goodfellow et al. (ICLR 2015)
         yield perturb(predict, images, labels, attack, None if from_image else generator)
 
 
 def make_robustness_sample(pixels: PixelClassifier, images: ImageSet, count: int) -> RobustnessSample:
-    """At most `count` of the images, drawn at random, before the classifier."""
+    """At most `count` of the images, drawn at random, with the classifier."""
     index = np.sort(make_generator("evaluate", "attack").permutation(len(images))[:count])
     return RobustnessSample(pixels, images.take(index))
 
@@ -97,15 +98,17 @@ def pixels_of(
     images: ImageSet,
     features: FeatureSet | None,
 ) -> PixelClassifier:
-    """The whole classifier: a full model, or a head with its backbone. features: the cached ones of the images.
+    """The classifier from pixels: a full model, or a head with its backbone. features: the cached ones of the images.
 
-    Raises RecordError where the configured backbone does not give them: an attack through another network than the
-    judged one would say nothing.
+    Raises RecordError if the configured backbone does not give these features: attacks on another network than the
+    evaluated one would be meaningless. Raises StorageError if a head's features are missing.
     """
     if isinstance(classifier, ModelClassifier):
         return classifier.pixels
-    if features is None or not np.array_equal(images.ids, features.ids):
-        raise RecordError("images and features are of different rows", where="test", remedy="Run featurize again.")
+    if features is None:
+        raise StorageError("there are no features of the unaugmented images", where="test", remedy="Run featurize.")
+    what = "images and features are of different rows"
+    check_same_rows(images, features, what, where="test", remedy="Run featurize again.")
     backbone = make_backbone(*featurize.backbone_arguments)
     _check_features(compose(backbone, featurize), images.images[:BATCH], features.features[:BATCH])
     return compose(backbone, featurize, classifier)
@@ -118,9 +121,10 @@ def to_pixels(images: Array) -> Tensor:
 
 def _check_features(backbone: PixelClassifier, images: Array, cached: Array) -> None:
     with torch.no_grad():
-        found = backbone(to_pixels(images).to(backbone.device)).cpu()
+        computed = backbone(to_pixels(images).to(backbone.device)).cpu()
     expected = torch.from_numpy(cached).float()
-    agreement = float(functional.cosine_similarity(found, expected).min()) if found.shape == expected.shape else 0.0
+    same_shape = computed.shape == expected.shape
+    agreement = float(functional.cosine_similarity(computed, expected).min()) if same_shape else 0.0
     if agreement < AGREEMENT:
         raise RecordError(
             "the backbone does not give the cached features",

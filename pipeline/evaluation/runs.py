@@ -1,4 +1,4 @@
-"""What evaluate left of a run, from a folder or from a revision that DVC knows."""
+"""Predictions that evaluate wrote, from a folder or from a revision that DVC knows."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ PREFIX = "predictions-"
 def find_run(name: str, scratch: Path) -> Path:
     """The folder of predictions of a data folder, an evaluate folder, or a git revision or DVC experiment.
 
-    Those of a revision are brought to `scratch` from DVC's cache. Raises InputError where there are none.
+    Those of a revision are copied to `scratch` from DVC's cache. Raises InputError if there are none.
     """
     for folder in (Path(name) / "evaluate", Path(name)):
         if any(folder.glob(f"{PREFIX}*.npz")):
@@ -25,8 +25,9 @@ def find_run(name: str, scratch: Path) -> Path:
     command = [sys.executable, "-m", "dvc", "get", ".", OUTPUT, "--rev", name, "--out", str(scratch), "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no shell
     if done.returncode:
-        said = next((line for line in done.stderr.splitlines() if line.startswith("ERROR")), "")
-        what, found = "neither a folder nor a revision that DVC knows", said.removeprefix("ERROR: ") or None
+        message = next((line for line in done.stderr.splitlines() if line.startswith("ERROR")), "")
+        what = "neither a folder nor a revision that DVC knows"
+        found = message.removeprefix("ERROR: ") or None
         remedy = "Name a data folder, a commit with its dvc.lock, or an experiment (`dvc exp list`)."
         raise InputError(what, where=name, found=found, remedy=remedy)
     return scratch

@@ -1,6 +1,6 @@
-"""A class-conditional convolutional GAN: conditional batch norm (Miyato et al.) before, a projection critic after.
+"""A class-conditional convolutional GAN: a generator with conditional batch norm, and a projection critic.
 
-The critic's spectral norms are torch's own (Miyato et al., ICLR 2018); projection: Miyato & Koyama, ICLR 2018.
+Spectral norms: Miyato et al., ICLR 2018. Projection: Miyato & Koyama, ICLR 2018.
 """
 
 from itertools import pairwise
@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
-SIDE, SLOPE, WIDEST = 4, 0.2, 8
+SIDE = 4  # pixels of the smallest maps
+SLOPE = 0.2  # of leaky ReLUs
+WIDEST = 8  # largest multiple of the width
 
 
 def _widths(width: int, size: int) -> list[int]:
@@ -25,14 +27,16 @@ class ConditionalNorm(nn.Module):
     def __init__(self, classes: int, channels: int) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(channels, affine=False)
-        self.gain, self.bias = nn.Embedding(classes, channels), nn.Embedding(classes, channels)
+        self.gain = nn.Embedding(classes, channels)
+        self.bias = nn.Embedding(classes, channels)
         nn.init.ones_(self.gain.weight)
         nn.init.zeros_(self.bias.weight)
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         """[b, c, h, w] and int [b]."""
         normed: Tensor = self.norm(x)
-        gain, bias = (each(labels)[:, :, None, None] for each in (self.gain, self.bias))
+        gain = self.gain(labels)[:, :, None, None]
+        bias = self.bias(labels)[:, :, None, None]
         conditioned: Tensor = normed * gain + bias
         return conditioned
 

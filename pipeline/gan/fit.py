@@ -1,4 +1,4 @@
-"""GAN augmentation: train on training images alone, and draw samples of every class as the variant gan_1."""
+"""GAN augmentation: train on training images only, and draw samples of every class as the variant gan_1."""
 
 import hashlib
 import time
@@ -23,19 +23,20 @@ from pipeline.runtime.devices import choose_device, device_kind
 from pipeline.runtime.seeds import make_generator
 
 CODE_VERSION = 1
-SNAPSHOTS, SHOWN = 5, 8  # of training over time, and samples in each
-LOGGED = 100  # losses of a training that are kept, evenly spread
-COLLAPSED = 0.05  # of the real images' spread
+SNAPSHOTS = 5  # over training time
+SHOWN = 8  # samples in each snapshot
+LOGGED = 100  # losses that are kept, evenly spaced over training
+COLLAPSED = 0.05  # least spread of samples as a share of the real images'
 BLOCK = 64  # samples drawn together
 
 
 @dataclass(frozen=True)
 class ClassRun:
-    """What became of one class.
+    """The outcome for one class.
 
-    samples: uint8 [n, s, s, 3], none where it failed. grid: uint8 [t, m, s, s, 3], samples over training time. spread:
+    samples: uint8 [n, s, s, 3], none if it failed. grid: uint8 [t, m, s, s, 3], samples over training time. spread:
     mean deviation of a pixel over the samples, as a share of the real images'. losses: rows of iteration, critic and
-    generator, of all classes together where they share a network. failure: why there are no samples.
+    generator, of all classes together if they share a network. failure: why there are no samples, or empty.
     """
 
     name: str
@@ -49,10 +50,10 @@ class ClassRun:
 def train_gan(
     train: ImageSet, config: GanConfig, advance: Callable[[int], object] = lambda count: None
 ) -> list[ClassRun]:
-    """Train and sample each class that has images, or go on from checkpoints in the store.
+    """Train and sample each class that has images, or resume from checkpoints in the store.
 
-    Deterministic on one machine with one number of threads. Raises InputError where a class fails and config.failed is
-    `stop`: its samples all look alike though its images do not, or a loss is not finite.
+    Deterministic on one machine with one number of threads. Raises InputError if a class fails and config.failed is
+    `stop`: its samples all look alike although its images do not, or a loss is not finite.
     """
     present = np.unique(train.labels)
     step = config.wgan.classes_at_once if config.kind == "wgan" else len(present)
@@ -67,10 +68,10 @@ def train_gan(
 
 
 def image_set(train: ImageSet, runs: Sequence[ClassRun], config: GanConfig) -> ImageSet:
-    """All samples, class by class. An id is the hash of what made the sample: recipe, class and index."""
+    """All samples, class by class. An id is the hash of the recipe, the class and the index of the sample."""
     recipe = {**_recipe(config), "classes": list(train.classes)}
     numbers = [train.classes.index(run.name) for run in runs]
-    made = [
+    ids = [
         hashlib.sha256(canonical({"recipe": recipe, "class": run.name, "index": index})).hexdigest()
         for run in runs
         for index in range(len(run.samples))
@@ -78,12 +79,12 @@ def image_set(train: ImageSet, runs: Sequence[ClassRun], config: GanConfig) -> I
     labels = np.repeat(numbers, [len(run.samples) for run in runs]).astype(np.int64)
     empty = np.empty((0, *train.images.shape[1:]), dtype=np.uint8)
     images = np.concatenate([empty, *(run.samples for run in runs)])
-    return ImageSet(images, labels, np.array(made, dtype="S64"), train.classes, GAN_VARIANT, recipe)
+    return ImageSet(images, labels, np.array(ids, dtype="S64"), train.classes, GAN_VARIANT, recipe)
 
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Images of some classes, in memory, whose networks are trained together."""
+    """Images of some classes, in memory; the networks of these classes are trained together."""
 
     images: ImageSet
     numbers: Array
@@ -98,10 +99,10 @@ class _Chunk:
         return self.config.wgan.iterations if self.config.kind == "wgan" else self.config.conv.iterations
 
     def decided_by(self) -> dict[str, Any]:
-        """Everything that decides what the training comes to."""
+        """Everything that the result of the training depends on."""
         digest = hashlib.sha256(self.images.keys().tobytes() + np.asarray(self.images.labels, dtype="<i8").tobytes())
-        found = {"images": digest.hexdigest(), "classes": self.names, "samples": self.config.samples}
-        return {**_recipe(self.config), **found, "threads": torch.get_num_threads()}
+        inputs = {"images": digest.hexdigest(), "classes": self.names, "samples": self.config.samples}
+        return {**_recipe(self.config), **inputs, "threads": torch.get_num_threads()}
 
     def learner(self, device: torch.device) -> Learner:
         pixels = torch.from_numpy(self.images.images[:]).permute(0, 3, 1, 2).float()
@@ -113,13 +114,13 @@ class _Chunk:
         return ConvLearner(real, self.config.conv, self.config.seed)
 
     def samples(self, learner: Learner, number: int, count: int, purpose: str) -> Tensor:
-        """uint8 [n, 3, s, s] of the stored size; black where the network is not finite, which its losses tell."""
+        """uint8 [n, 3, s, s] of the stored size; black if the network is not finite, which its losses show."""
         config = self.config
         latent = config.wgan.latent if config.kind == "wgan" else config.conv.latent
-        chance = make_generator("gan", config.seed, self.names[number], purpose)
-        noise = torch.from_numpy(chance.standard_normal((count, latent), dtype=np.float32))
-        made = [learner.sample(number, part.to(choose_device(config.device))).cpu() for part in noise.split(BLOCK)]
-        pixels = resized((torch.cat(made) + 1) * 127.5, self.images.images.shape[1])
+        generator = make_generator("gan", config.seed, self.names[number], purpose)
+        noise = torch.from_numpy(generator.standard_normal((count, latent), dtype=np.float32))
+        drawn = [learner.sample(number, part.to(choose_device(config.device))).cpu() for part in noise.split(BLOCK)]
+        pixels = resized((torch.cat(drawn) + 1) * 127.5, self.images.images.shape[1])
         return pixels.nan_to_num(0).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -144,20 +145,21 @@ def _train_chunk(chunk: _Chunk, advance: Callable[[int], object]) -> list[ClassR
         kept = _finish(chunk, checkpoint, kept, advance)
     else:
         advance(chunk.iterations)
-    return list(_judged(chunk, kept))
+    return _class_runs(chunk, kept)
 
 
 def _finish(
     chunk: _Chunk, checkpoint: Checkpoint, kept: dict[str, Any] | None, advance: Callable[[int], object]
 ) -> dict[str, Any]:
-    """Train to the end; what is kept then are samples, snapshots and losses."""
+    """Train to the end and keep samples, snapshots and losses."""
     learner = chunk.learner(choose_device(chunk.config.device))
     state: dict[str, Any] = kept or {"iteration": 0, "losses": [], "grids": []}
     if kept:
         learner.restore(kept["learner"])
         advance(kept["iteration"])
     shots = {round(chunk.iterations * (number + 1) / SNAPSHOTS) for number in range(SNAPSHOTS)}
-    every, saved = max(1, chunk.iterations // LOGGED), time.monotonic()
+    every = max(1, chunk.iterations // LOGGED)
+    saved = time.monotonic()
     numbers = range(len(chunk.names))
     for iteration in range(state["iteration"], chunk.iterations):
         losses = learner.step(iteration)
@@ -165,34 +167,41 @@ def _finish(
         if (iteration + 1) % every == 0 or iteration + 1 == chunk.iterations:
             state["losses"].append((iteration + 1, losses.cpu()))
         if iteration + 1 in shots:
-            state["grids"].append(torch.stack([chunk.samples(learner, each, SHOWN, "grid") for each in numbers]))
+            state["grids"].append(torch.stack([chunk.samples(learner, number, SHOWN, "grid") for number in numbers]))
         advance(1)
         if time.monotonic() - saved > chunk.config.checkpoint_seconds:
             checkpoint.save({**state, "learner": learner.state()})
             saved = time.monotonic()
-    drawn = torch.stack([chunk.samples(learner, each, chunk.config.samples, "samples") for each in numbers])
+    drawn = torch.stack([chunk.samples(learner, number, chunk.config.samples, "samples") for number in numbers])
     finished = {"samples": drawn, "grids": torch.stack(state["grids"]), "losses": state["losses"]}
     checkpoint.save(finished)
     return finished
 
 
-def _judged(chunk: _Chunk, kept: dict[str, Any]) -> list[ClassRun]:
-    """Each class, with its samples where it has not failed."""
-    runs = []
-    for each, (number, name) in enumerate(zip(chunk.numbers, chunk.names, strict=True)):
-        losses = [
-            (int(at), float(both[0][each % both.shape[1]]), float(both[1][each % both.shape[1]]))
-            for at, both in kept["losses"]
-        ]
-        samples = kept["samples"][each].permute(0, 2, 3, 1).numpy()
-        real = chunk.images.images[:][chunk.images.labels == number]
-        real_spread, spread = (float(rows.std(axis=0, dtype=np.float64).mean()) for rows in (real, samples))
-        share = spread / real_spread if real_spread else 1.0
-        failure = ""
-        if not np.isfinite([loss for row in losses for loss in row]).all():
-            failure = "a loss is not finite"
-        elif share < COLLAPSED and len(samples) > 1:
-            failure = f"its samples have collapsed to {share:.1%} of the images' spread"
-        grid = kept["grids"][:, each].permute(0, 1, 3, 4, 2).numpy()
-        runs.append(ClassRun(name, samples[:0] if failure else samples, grid, share, losses, failure))
-    return runs
+def _class_runs(chunk: _Chunk, kept: dict[str, Any]) -> list[ClassRun]:
+    """Each class, without its samples if it has failed."""
+    return [_class_run(chunk, kept, position) for position in range(len(chunk.names))]
+
+
+def _class_run(chunk: _Chunk, kept: dict[str, Any], position: int) -> ClassRun:
+    """The class at a position of the chunk."""
+    losses = [
+        (int(iteration), *(float(row[position % row.shape[0]]) for row in both)) for iteration, both in kept["losses"]
+    ]
+    samples = kept["samples"][position].permute(0, 2, 3, 1).numpy()
+    images = chunk.images.images[:][chunk.images.labels == chunk.numbers[position]]
+    real_spread = _spread(images)
+    share = _spread(samples) / real_spread if real_spread else 1.0
+    failure = ""
+    if not np.isfinite([loss for row in losses for loss in row]).all():
+        failure = "a loss is not finite"
+    elif share < COLLAPSED and len(samples) > 1:
+        failure = f"its samples have collapsed to {share:.1%} of the images' spread"
+    grid = kept["grids"][:, position].permute(0, 1, 3, 4, 2).numpy()
+    name = chunk.names[position]
+    return ClassRun(name, samples[:0] if failure else samples, grid, share, losses, failure)
+
+
+def _spread(images: Array) -> float:
+    """Mean over pixels of their standard deviation over uint8 images [n, s, s, 3]."""
+    return float(images.std(axis=0, dtype=np.float64).mean())

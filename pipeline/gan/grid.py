@@ -1,4 +1,4 @@
-"""Arrays of images as PNG files."""
+"""Grids of images as PNG files."""
 
 import io
 
@@ -9,7 +9,7 @@ from cache.layout import Array
 
 
 def grid_png(images: Array) -> bytes:
-    """uint8 [rows, columns, h, w, 3] side by side."""
+    """A PNG of images uint8 [rows, columns, h, w, 3] side by side."""
     rows, columns, height, width, _ = images.shape
     whole = images.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
     target = io.BytesIO()

@@ -1,4 +1,4 @@
-"""What one step of a GAN's training moves: a network a class side by side, or one network over all classes."""
+"""One step of a GAN's training: one network per class side by side, or one network over all classes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from pipeline.gan.diff_augment import augment_alike
 from pipeline.gan.wgan import ParallelCritic, ParallelGenerator
 from pipeline.runtime.seeds import derived_seed, make_generator, torch_seeded
 
-BETAS = (0.0, 0.9)  # of Adam, as spectral normalisation has them
+BETAS = (0.0, 0.9)  # of Adam, as in spectral normalisation (Miyato et al., ICLR 2018)
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class RealImages:
 
 
 class Learner(Protocol):
-    """A generator and a critic in training. classes are numbered as in the RealImages that it was made with."""
+    """A generator and a critic in training. Classes are numbered as in the RealImages that it was made with."""
 
     def step(self, iteration: int) -> Tensor:
         """One step of the generator after those of the critic; losses [2, k] of critic and generator by class."""
         ...
 
     def sample(self, number: int, noise: Tensor) -> Tensor:
-        """Images [b, 3, s, s] in -1..1 of the class of this number, from noise [b, latent]."""
+        """Images [b, 3, s, s] in -1..1 of the class with this number, from noise [b, latent]."""
         ...
 
     def state(self) -> dict[str, Any]: ...
@@ -50,17 +50,19 @@ class Learner(Protocol):
 
 
 class ParallelLearner:
-    """Report 001's: a linear WGAN a class. What becomes of a class depends on nothing but its own images and name."""
+    """Report 001's: one linear WGAN per class. The samples of a class depend on its own images and name only."""
 
     def __init__(self, real: RealImages, config: WganConfig, seed: int) -> None:
-        self.real, self.config, self.seed = real, config, seed
+        self.real = real
+        self.config = config
+        self.seed = seed
         own = [make_generator("gan", seed, name, "weights") for name in real.names]
         device = real.images.device
         self.generator = ParallelGenerator(own, config.latent, config.hidden, real.size).to(device)
         self.critic = ParallelCritic(own, config.critic_hidden, real.size).to(device)
         self.flat = real.images.flatten(1)
         networks = (self.generator, self.critic)
-        self.optimizers = [torch.optim.RMSprop(each.parameters(), config.lr) for each in networks]
+        self.optimizers = [torch.optim.RMSprop(network.parameters(), config.lr) for network in networks]
 
     def step(self, iteration: int) -> Tensor:
         """See Learner."""
@@ -69,36 +71,38 @@ class ParallelLearner:
             index, noise = self._draw(iteration, number)
             if number < self.config.critic_steps:
                 with torch.no_grad():
-                    made = self.generator(noise)
-                losses = [self._move_critic(self.flat[index], made)]
+                    generated = self.generator(noise)
+                losses = [self._step_critic(self.flat[index], generated)]
             else:
                 loss = -self.critic(self.generator(noise)).mean(dim=1)  # [k]
-                self._descend(0, loss)
+                self._step(0, loss)
                 losses.append(loss.detach())
         return torch.stack(losses)
 
-    def _move_critic(self, real: Tensor, made: Tensor) -> Tensor:
-        loss: Tensor = self.critic(made).mean(dim=1) - self.critic(real).mean(dim=1)  # [k]
-        self._descend(1, loss)
+    def _step_critic(self, real: Tensor, generated: Tensor) -> Tensor:
+        loss: Tensor = self.critic(generated).mean(dim=1) - self.critic(real).mean(dim=1)  # [k]
+        self._step(1, loss)
         with torch.no_grad():
             for tensor in self.critic.parameters():
                 tensor.clamp_(-self.config.clip, self.config.clip)
         return loss.detach()
 
-    def _descend(self, network: int, loss: Tensor) -> None:
-        """Classes share no weight, so the gradient of the sum is each one's own."""
+    def _step(self, network: int, loss: Tensor) -> None:
+        """Classes share no weights, so the gradient of the sum holds that of each class."""
         self.optimizers[network].zero_grad()
         loss.sum().backward()
         self.optimizers[network].step()
 
     def _draw(self, iteration: int, part: int) -> tuple[Tensor, Tensor]:
-        """Rows [k, b] and noise [k, b, latent], each class's by a generator of its own."""
-        config, device = self.config, self.real.images.device
-        index, noise = [], []
+        """Rows [k, b] and noise [k, b, latent]; each class has a random generator of its own."""
+        config = self.config
+        device = self.real.images.device
+        index = []
+        noise = []
         for rows, name in zip(self.real.rows, self.real.names, strict=True):
-            chance = make_generator("gan", self.seed, name, iteration, part)
-            index.append(rows[chance.integers(len(rows), size=config.batch)])
-            noise.append(chance.standard_normal((config.batch, config.latent), dtype=np.float32))
+            random = make_generator("gan", self.seed, name, iteration, part)
+            index.append(rows[random.integers(len(rows), size=config.batch)])
+            noise.append(random.standard_normal((config.batch, config.latent), dtype=np.float32))
         return torch.from_numpy(np.stack(index)).to(device), torch.from_numpy(np.stack(noise)).to(device)
 
     def sample(self, number: int, noise: Tensor) -> Tensor:
@@ -106,16 +110,16 @@ class ParallelLearner:
         self.generator.eval()
         every = noise.expand(len(self.real.names), *noise.shape)
         with torch.no_grad():
-            made: Tensor = self.generator(every)[number]
+            images: Tensor = self.generator(every)[number]
         self.generator.train()
-        return made.view(len(noise), 3, self.real.size, self.real.size)
+        return images.view(len(noise), 3, self.real.size, self.real.size)
 
     def state(self) -> dict[str, Any]:
-        """Tensors and plain values from which `restore` goes on."""
+        """Tensors and plain values that `restore` takes."""
         return _state_of([self.generator, self.critic], self.optimizers)
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to a `state`."""
+        """Return to an earlier `state`."""
         _restore([self.generator, self.critic], self.optimizers, state)
 
 
@@ -123,8 +127,11 @@ class ConvLearner:
     """One class-conditional convolutional GAN over all classes, by the hinge loss; samples come from its average."""
 
     def __init__(self, real: RealImages, config: ConvGanConfig, seed: int) -> None:
-        self.real, self.config, self.seed = real, config, seed
-        device, classes = real.images.device, len(real.names)
+        self.real = real
+        self.config = config
+        self.seed = seed
+        device = real.images.device
+        classes = len(real.names)
         with torch_seeded("gan", seed, "weights"):
             generator = ConvGenerator(classes, config.latent, config.width, real.size)
             critic = ConvCritic(classes, config.width, real.size)
@@ -132,7 +139,7 @@ class ConvLearner:
         self.critic = critic.to(device).to(memory_format=torch.channels_last)
         self.average = AveragedModel(self.generator, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)
         rates = ((self.generator, config.lr), (self.critic, config.critic_lr))
-        self.optimizers = [torch.optim.Adam(each.parameters(), lr, BETAS, fused=True) for each, lr in rates]
+        self.optimizers = [torch.optim.Adam(network.parameters(), lr, BETAS, fused=True) for network, lr in rates]
         self.rows = torch.from_numpy(np.concatenate(list(real.rows))).to(device)
         self.labels = torch.from_numpy(np.repeat(np.arange(classes), list(map(len, real.rows)))).to(device)
 
@@ -140,20 +147,20 @@ class ConvLearner:
         """See Learner; the losses are of all classes together, so [2, 1]."""
         losses = torch.zeros(2, 1)
         for number in range(self.config.critic_steps + 1):
-            chance = torch.Generator(self.rows.device)
-            chance.manual_seed(derived_seed("gan", self.seed, iteration, number) % 2**63)
-            index = torch.randint(len(self.rows), (self.config.batch,), generator=chance, device=self.rows.device)
+            random = torch.Generator(self.rows.device)
+            random.manual_seed(derived_seed("gan", self.seed, iteration, number) % 2**63)
+            index = torch.randint(len(self.rows), (self.config.batch,), generator=random, device=self.rows.device)
             labels = self.labels[index]
-            noise = torch.randn((len(index), self.config.latent), generator=chance, device=self.rows.device)
+            noise = torch.randn((len(index), self.config.latent), generator=random, device=self.rows.device)
             critic = number < self.config.critic_steps
             with torch.set_grad_enabled(not critic):
-                made = self.generator(noise, labels)
+                generated = self.generator(noise, labels)
             if critic:
-                scores = self._score(self.real.images[self.rows[index]], labels, chance)
-                fooled = self._score(made, labels, chance)
-                loss = functional.relu(1 - scores).mean() + functional.relu(1 + fooled).mean()
+                scores = self._score(self.real.images[self.rows[index]], labels, random)
+                generated_scores = self._score(generated, labels, random)
+                loss = functional.relu(1 - scores).mean() + functional.relu(1 + generated_scores).mean()
             else:
-                loss = -self._score(made, labels, chance).mean()
+                loss = -self._score(generated, labels, random).mean()
             self.optimizers[int(critic)].zero_grad()
             loss.backward()
             self.optimizers[int(critic)].step()
@@ -161,8 +168,8 @@ class ConvLearner:
         self.average.update_parameters(self.generator)
         return losses
 
-    def _score(self, images: Tensor, labels: Tensor, chance: torch.Generator) -> Tensor:
-        scores: Tensor = self.critic(augment_alike(images, chance) if self.config.augment else images, labels)
+    def _score(self, images: Tensor, labels: Tensor, random: torch.Generator) -> Tensor:
+        scores: Tensor = self.critic(augment_alike(images, random) if self.config.augment else images, labels)
         return scores
 
     def sample(self, number: int, noise: Tensor) -> Tensor:
@@ -170,21 +177,21 @@ class ConvLearner:
         self.average.eval()
         labels = torch.full((len(noise),), number, device=noise.device)
         with torch.no_grad():
-            made: Tensor = self.average(noise, labels)
-        return made
+            images: Tensor = self.average(noise, labels)
+        return images
 
     def state(self) -> dict[str, Any]:
-        """Tensors and plain values from which `restore` goes on."""
+        """Tensors and plain values that `restore` takes."""
         return _state_of([self.generator, self.critic, self.average], self.optimizers)
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to a `state`."""
+        """Return to an earlier `state`."""
         _restore([self.generator, self.critic, self.average], self.optimizers, state)
 
 
 def _state_of(networks: Sequence[nn.Module], optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Any]:
     kept: dict[str, Sequence[Any]] = {"networks": networks, "optimizers": optimizers}
-    return {name: [each.state_dict() for each in parts] for name, parts in kept.items()}
+    return {name: [part.state_dict() for part in parts] for name, parts in kept.items()}
 
 
 def _restore(networks: Sequence[nn.Module], optimizers: Sequence[torch.optim.Optimizer], state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Many small linear networks side by side: weights have a first axis of classes, so a layer is one batched product."""
+"""Many small linear networks side by side: the first axis of weights is the class, so a layer is a batched product."""
 
 from itertools import pairwise
 
@@ -7,18 +7,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-SLOPE, MOMENTUM, EPSILON = 0.2, 0.1, 1e-5
+SLOPE = 0.2  # of leaky ReLUs
+MOMENTUM = 0.1
+EPSILON = 1e-5
 
 
 class ParallelLinear(nn.Module):
-    """[k, b, inputs] to [k, b, outputs] by k layers of their own, each drawn by its class's own generator."""
+    """[k, b, inputs] to [k, b, outputs] by k separate layers, each initialised by the generator of its class."""
 
     def __init__(self, generators: list[np.random.Generator], inputs: int, outputs: int) -> None:
         super().__init__()
         bound = inputs**-0.5  # as nn.Linear draws
-        drawn = [one.uniform(-bound, bound, (inputs + 1, outputs)).astype(np.float32) for one in generators]
+        drawn = [random.uniform(-bound, bound, (inputs + 1, outputs)).astype(np.float32) for random in generators]
         both = torch.from_numpy(np.stack(drawn))
-        self.weight, self.bias = nn.Parameter(both[:, :-1].clone()), nn.Parameter(both[:, -1:].clone())
+        self.weight = nn.Parameter(both[:, :-1].clone())
+        self.bias = nn.Parameter(both[:, -1:].clone())
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
@@ -46,7 +49,8 @@ class ParallelNorm(nn.Module):
                 self.mean.lerp_(mean, MOMENTUM)
                 self.variance.lerp_(variance, MOMENTUM)
         else:
-            mean, variance = self.mean, self.variance
+            mean = self.mean
+            variance = self.variance
         return (x - mean) * torch.rsqrt(variance + EPSILON) * self.gain + self.bias
 
 

@@ -69,10 +69,16 @@ def ablate(
     return [*found, worth(TOGETHER, [(chosen[0], frozenset())])] if len(names) > 1 else found
 
 
-def variant_gains_csv(worth: Sequence[VariantGain], classes: Sequence[str]) -> str:
-    """By how much each variant raises val accuracy: over all images, its deviation over seeds, and in each class."""
-    rows = [[one.variant, one.gain.mean, one.gain.deviation, *map(float, one.by_class)] for one in worth]
-    return to_csv(["variant", "gain", "deviation", *classes], rows)
+def variant_gains_csv(gains: Sequence[VariantGain], classes: Sequence[str]) -> str:
+    """By how much each variant raises val accuracy: a row over all images, whose class is empty, and one per class.
+
+    The deviation over seeds is that of all images; it is empty for single classes.
+    """
+    rows: list[tuple[object, ...]] = []
+    for variant in gains:
+        rows.append((variant.variant, "", variant.gain.mean, variant.gain.deviation))
+        rows += [(variant.variant, name, float(gain), "") for name, gain in zip(classes, variant.by_class, strict=True)]
+    return to_csv(["variant", "class", "gain", "deviation"], rows)
 
 
 def _scores(trial: Trial, data: SweepData) -> Array:

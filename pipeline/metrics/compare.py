@@ -1,4 +1,4 @@
-"""Two classifiers on the same images: who is better, how surely, where, and on which images they changed side."""
+"""Two classifiers on the same images: which is better, how certainly, in which classes and on which images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from pipeline.metrics.predictions import Predictions
 
 @dataclass(frozen=True)
 class ClassChange:
-    """One class under both: its images, and the share of them that each gets right."""
+    """One class: how many images it has, and the share of them that each classifier gets right."""
 
     name: str
     support: int
@@ -23,10 +23,11 @@ class ClassChange:
 
 @dataclass(frozen=True)
 class ChangedImage:
-    """An image that one of the two gets right: its row and id, and what each took it for."""
+    """An image that only one of the two gets right: its row, id and file (empty if unknown), and both predictions."""
 
     row: int
     id: str
+    path: str
     actual: str
     before: str
     after: str
@@ -37,9 +38,9 @@ class ChangedImage:
 class Comparison:
     """`after` against `before` on one variant.
 
-    difference: of top-1, after minus before, with its paired interval. gained, lost: images that only after or only
-    before gets right. p_value: McNemar's exact test (Psychometrika 12, 1947), two-sided: how often classifiers that
-    are equally good would differ at least so much.
+    difference: of top-1, after minus before, with its paired interval. gained: images that only `after` gets right.
+    lost: images that only `before` gets right. p_value: of McNemar's exact test (Psychometrika 12, 1947), two-sided:
+    how often two equally good classifiers would differ at least this much.
     """
 
     variant: str
@@ -55,13 +56,14 @@ class Comparison:
 
 
 def compare(before: Predictions, after: Predictions, confidence: float) -> Comparison:
-    """Raises RecordError where the predictions are not of the same images and classes in the same order."""
+    """Raises RecordError unless both are of the same images and classes in the same order."""
     from scipy.stats import binomtest
 
     if before.classes != after.classes:
         raise RecordError("predictions are of different classes", where=after.variant)
     difference = paired_interval([after], [before], confidence)
-    gained, lost = (int((one.correct & ~other.correct).sum()) for one, other in ((after, before), (before, after)))
+    gained = int((after.correct & ~before.correct).sum())
+    lost = int((before.correct & ~after.correct).sum())
     p_value = float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
     return Comparison(
         variant=after.variant,
@@ -80,7 +82,7 @@ def compare(before: Predictions, after: Predictions, confidence: float) -> Compa
 def _class_changes(before: Predictions, after: Predictions) -> tuple[ClassChange, ...]:
     """The classes that have images, the largest change first."""
     support = np.bincount(after.labels, minlength=len(after.classes))
-    right = [np.bincount(one.labels[one.correct], minlength=len(support)) for one in (before, after)]
+    right = [np.bincount(side.labels[side.correct], minlength=len(support)) for side in (before, after)]
     rows = [
         ClassChange(name, int(total), float(old / total), float(new / total), float((new - old) / total))
         for name, total, old, new in zip(after.classes, support, *right, strict=True)
@@ -97,6 +99,7 @@ def _changed_images(before: Predictions, after: Predictions) -> tuple[ChangedIma
         ChangedImage(
             row=row,
             id=after.ids[row].decode(),
+            path="",
             actual=after.classes[after.labels[row]],
             before=before.classes[before.predicted[row]],
             after=after.classes[after.predicted[row]],
@@ -106,14 +109,25 @@ def _changed_images(before: Predictions, after: Predictions) -> tuple[ChangedIma
     )
 
 
-def comparison_table(found: Sequence[Comparison]) -> list[str]:
-    """Lines of text, one a variant."""
-    width = max(len(one.variant) for one in found) + 2
-    numbers = f"{'images':>8}{'before':>9}{'after':>9}  {'change, points':<24}{'gained':>8}{'lost':>8}{'p':>9}"
-    lines = [f"{'variant':<{width}}{numbers}"]
-    for one in found:
-        change = one.difference
-        points = f"{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]"
-        shares = f"{one.n:>8,}{one.before:>9.1%}{one.after:>9.1%}"
-        lines.append(f"{one.variant:<{width}}{shares}  {points:<24}{one.gained:>8,}{one.lost:>8,}{one.p_value:>9.2g}")
-    return lines
+COLUMNS = ("variant", "images", "before", "after", "change, points", "gained", "lost", "p")
+
+
+def comparison_rows(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
+    """A row of texts per variant, under `COLUMNS`."""
+    return [
+        (
+            comparison.variant,
+            f"{comparison.n:,}",
+            f"{comparison.before:.1%}",
+            f"{comparison.after:.1%}",
+            _points(comparison.difference),
+            f"{comparison.gained:,}",
+            f"{comparison.lost:,}",
+            f"{comparison.p_value:.2g}",
+        )
+        for comparison in comparisons
+    ]
+
+
+def _points(change: Interval) -> str:
+    return f"{100 * change.value:+.1f} [{100 * change.low:+.1f}, {100 * change.high:+.1f}]"

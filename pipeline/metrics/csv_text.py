@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, fields
 from typing import Any
 
-DIGITS = 6  # after the point: finer than any test split can tell apart
+DIGITS = 6  # after the point; finer than the share of one image in any test split
 
 
 def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -19,7 +19,7 @@ def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def rows_csv(kind: type[Any], rows: Iterable[Any]) -> str:
-    """One column a field, one line a row."""
+    """CSV text of dataclasses of this kind: one column per field, one line per row."""
     return to_csv([field.name for field in fields(kind)], map(astuple, rows))
 
 
@@ -27,7 +27,7 @@ COLUMNS = ("epoch", "variant", "lr", "train_loss", "train_accuracy", "val_loss",
 
 
 def curves_csv(curves: Sequence[Mapping[str, Any]]) -> str:
-    """The header alone where there are no epochs; empty cells where there is no validation set."""
+    """The text of curves.csv: a row per epoch. The header alone without epochs; cells are empty without a val split."""
     text = io.StringIO()
     columns = dict.fromkeys([*COLUMNS, *(name for row in curves for name in row)])  # DVC's plots want them all
     writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")

@@ -1,4 +1,4 @@
-"""Intervals: Wilson for accuracies, bootstrap over images for differences and macro F1, spread over seeds or folds."""
+"""Intervals: Wilson's for accuracies, bootstraps for differences and macro F1, and spread over seeds or folds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,16 +8,17 @@ import numpy as np
 from cache.errors import RecordError
 from cache.layout import Array
 from pipeline.metrics.predictions import Predictions
+from pipeline.metrics.set_checks import check_same_rows
 
-RESAMPLES = 1000  # a percentile of macro F1 costs a confusion matrix each
-PAIRED_RESAMPLES = 20_000  # those of a difference cost next to nothing
-BOOTSTRAP_SEED = 0  # one seed for all, so equal predictions always get equal intervals
-CHUNK_CELLS = 4_000_000
+RESAMPLES = 1000  # of macro F1, each of which costs a confusion matrix
+PAIRED_RESAMPLES = 20_000  # of a difference, which cost next to nothing
+BOOTSTRAP_SEED = 0  # a single seed, so equal predictions always get equal intervals
+CHUNK_CELLS = 4_000_000  # counts that are held at once
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure and the interval that holds it at the chosen confidence."""
+    """A value and its confidence interval."""
 
     value: float
     low: float
@@ -41,20 +42,23 @@ def accuracy_interval(right: int, n: int, confidence: float) -> Interval:
 def macro_f1_interval(confusion: Array, confidence: float) -> Interval:
     """Macro F1 over the classes that have images, and its bootstrap interval.
 
-    Drawing n images anew is drawing the confusion matrix's cells from a multinomial, so no image is touched.
+    Resampling n images is the same as drawing the confusion matrix's cells from a multinomial distribution.
     """
     from scipy.sparse import csr_array
 
-    n, c = int(confusion.sum()), len(confusion)
+    n = int(confusion.sum())
+    c = len(confusion)
     actual, predicted = np.nonzero(confusion)
     cells = confusion[actual, predicted]  # [k], k <= n
-    ones, numbers = np.ones(len(cells), dtype=np.int64), np.arange(len(cells))
+    ones = np.ones(len(cells), dtype=np.int64)
+    numbers = np.arange(len(cells))
     by_actual = csr_array((ones, (numbers, actual)), shape=(len(cells), c))
     by_predicted = csr_array((ones, (numbers, predicted)), shape=(len(cells), c))
     on_diagonal = csr_array(((actual == predicted).astype(np.int64), (numbers, actual)), shape=(len(cells), c))
 
     def macro_f1(counts: Array) -> Array:  # [b, k] -> [b]
-        support, right = counts @ by_actual, counts @ on_diagonal  # [b, c]
+        support = counts @ by_actual  # [b, c]
+        right = counts @ on_diagonal  # [b, c]
         f1 = 2 * right / np.maximum(support + counts @ by_predicted, 1)
         return np.asarray((f1 * (support > 0)).sum(axis=1) / (support > 0).sum(axis=1))
 
@@ -63,7 +67,7 @@ def macro_f1_interval(confusion: Array, confidence: float) -> Interval:
     sizes = [min(step, RESAMPLES - start) for start in range(0, RESAMPLES, step)]
     drawn = np.concatenate([macro_f1(generator.multinomial(n, cells / n, size=size)) for size in sizes])
     value = float(macro_f1(cells[None])[0])
-    # F1 is biased in small samples, and more so in samples of samples: reflecting the percentiles takes that out.
+    # F1 is biased in small samples, and twice so in resamples of them; reflected percentiles remove that bias.
     low, high = np.clip(2 * value - _bounds(drawn, confidence)[::-1], 0, 1)
     return Interval(value, float(low), float(high))
 
@@ -73,20 +77,21 @@ def _bounds(drawn: Array, confidence: float) -> Array:
 
 
 def paired_interval(a: Sequence[Predictions], b: Sequence[Predictions], confidence: float) -> Interval:
-    """By how much a's accuracy exceeds b's on the same images, each averaged over its seeds.
+    """By how much the accuracy of a exceeds that of b on the same images, each averaged over its seeds.
 
-    One Predictions a seed. The interval is a bootstrap over images, each drawn with all its predictions: it says what
-    other images would change, not what other seeds would. Raises RecordError where rows differ.
+    a, b: one Predictions per seed. The interval is a bootstrap over images, each drawn with all its predictions: it
+    tells the spread over images, not over seeds. Raises RecordError if rows differ.
     """
     if not a or not b or len(a[0]) == 0:
         raise RecordError("nothing to compare", expected="predictions of at least one image on each side")
     for other in [*a, *b]:
-        if not np.array_equal(other.ids, a[0].ids) or not np.array_equal(other.labels, a[0].labels):
-            raise RecordError("predictions are of different rows", expected="the same ids and labels in the same order")
-    # Images that count alike are drawn as one: [n] differences have few distinct values.
-    right_a, right_b = (np.sum([one.correct for one in side], axis=0) for side in (a, b))
+        check_same_rows(other, a[0], "predictions are of different rows")
+    # The [n] differences have few distinct values, so images of the same difference are drawn together.
+    right_a = np.sum([predictions.correct for predictions in a], axis=0)
+    right_b = np.sum([predictions.correct for predictions in b], axis=0)
     gains, counts = np.unique(right_a * len(b) - right_b * len(a), return_counts=True)  # in units of 1 / |a| |b|
-    n, unit = len(a[0]), 1 / (len(a) * len(b))
+    n = len(a[0])
+    unit = 1 / (len(a) * len(b))
     generator = np.random.default_rng(BOOTSTRAP_SEED)
     drawn = generator.multinomial(n, counts / n, size=PAIRED_RESAMPLES) @ gains * unit / n
     low, high = _bounds(drawn, confidence)
@@ -95,7 +100,7 @@ def paired_interval(a: Sequence[Predictions], b: Sequence[Predictions], confiden
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and standard deviation over seeds or folds; how many."""
+    """Mean and standard deviation over seeds or folds, and their count."""
 
     mean: float
     deviation: float
@@ -107,5 +112,5 @@ class Spread:
 
 
 def spread(values: Sequence[float] | Array) -> Spread:
-    """Of some figures; the deviation of a single one is 0."""
+    """Of some values; the deviation of a single value is 0."""
     return Spread(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0, len(values))

@@ -9,19 +9,24 @@ from cache.errors import RecordError
 from cache.layout import Array
 from cache.records import FeatureSet
 
-BLOCK_CELLS = 16_000_000  # of the matrix of cosines held at once
+BLOCK_CELLS = 16_000_000  # cosines that are held at once
 
 
 @dataclass(frozen=True)
 class NearDuplicate:
-    """A held-out image and the training image nearest to it, by row and id; cosine of their standardised features."""
+    """A held-out image and the training image nearest to it; cosine of their standardised features.
+
+    path, train_path: the files that they came from, empty if unknown.
+    """
 
     split: str
     row: int
     id: str
+    path: str
     actual: str
     train_row: int
     train_id: str
+    train_path: str
     train_class: str
     cosine: float
 
@@ -29,8 +34,8 @@ class NearDuplicate:
 def near_duplicates(split: str, held_out: FeatureSet, train: FeatureSet, threshold: float) -> list[NearDuplicate]:
     """The held-out images whose nearest training image has at least this cosine, the nearest first.
 
-    Features are standardised by the training set's mean and deviation first: raw ones all point much the same way.
-    Raises RecordError where the sets are of different backbones or classes.
+    Features are standardised by the training set's mean and deviation first: raw features all point much the same way.
+    Raises RecordError if the sets are of different backbones or classes.
     """
     for name in ("classes", "recipe"):
         if getattr(held_out, name) != getattr(train, name):
@@ -45,9 +50,11 @@ def near_duplicates(split: str, held_out: FeatureSet, train: FeatureSet, thresho
             split=split,
             row=int(row),
             id=held_out.ids[row].decode(),
+            path="",
             actual=held_out.classes[held_out.labels[row]],
             train_row=int(nearest[row]),
             train_id=train.ids[nearest[row]].decode(),
+            train_path="",
             train_class=train.classes[train.labels[nearest[row]]],
             cosine=float(cosines[row]),
         )
@@ -61,8 +68,8 @@ def nearest_rows(queries: Array, among: Array) -> tuple[Array, Array]:
     scale = 1 / np.maximum(among.astype(np.float32).std(axis=0), 1e-6)
     known = _directions(among, mean, scale)
     step = max(1, BLOCK_CELLS // len(known))
-    found = list(_blocks(queries, known, mean, scale, step))
-    return np.concatenate([index for index, _ in found]), np.concatenate([cosine for _, cosine in found])
+    blocks = list(_blocks(queries, known, mean, scale, step))
+    return np.concatenate([index for index, _ in blocks]), np.concatenate([cosine for _, cosine in blocks])
 
 
 def _blocks(queries: Array, known: Array, mean: Array, scale: Array, step: int) -> Iterator[tuple[Array, Array]]:

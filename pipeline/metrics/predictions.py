@@ -1,4 +1,4 @@
-"""What a classifier says of each row: class probabilities beside the row's identity."""
+"""A classifier's output for each row: class probabilities with the row's label and id."""
 
 import io
 import json
@@ -14,7 +14,7 @@ from cache.records import check_identity
 
 FORMAT = "augcache predictions"
 VERSION = 1
-SUM_TOLERANCE = 1e-4  # float32 softmax over thousands of classes stays well inside
+SUM_TOLERANCE = 1e-4  # a float32 softmax over thousands of classes stays well within
 REMAKE = "Run the evaluate stage again."
 UNREADABLE = (ValueError, KeyError, OSError, EOFError, RuntimeError, struct.error, zipfile.BadZipFile)
 
@@ -24,7 +24,7 @@ class Predictions:
     """Predictions for the rows of one split and variant.
 
     probabilities: float32 [n, c], rows sum to 1. labels: int [n], the true classes. ids: S64 [n], the content hash
-    of each source image. Raises RecordError where the columns do not belong together.
+    of each source image. Raises RecordError if the columns do not fit each other.
     """
 
     probabilities: Array
@@ -42,17 +42,17 @@ class Predictions:
 
     @property
     def predicted(self) -> Array:
-        """int [n]: the likeliest class of each row, the first of equals."""
+        """int [n]: the most probable class of each row, the first among equals."""
         return np.asarray(self.probabilities.argmax(axis=1))
 
     @property
     def correct(self) -> Array:
-        """bool [n]: whether the likeliest class is the true one."""
+        """bool [n]: whether the most probable class is the true one."""
         return np.asarray(self.predicted == self.labels)
 
     @property
     def ranks(self) -> Array:
-        """int [n]: how many classes come before the true one; equals are ordered by class, as in `predicted`."""
+        """int [n]: how many classes are ranked before the true one; equals rank in class order, as in `predicted`."""
         own = self.probabilities[np.arange(len(self)), self.labels][:, None]  # [n, 1]
         earlier = np.arange(len(self.classes)) < self.labels[:, None]  # [n, c]
         return np.asarray(((self.probabilities > own) | ((self.probabilities == own) & earlier)).sum(axis=1))
@@ -72,7 +72,7 @@ class Predictions:
 
 
 def to_npz(predictions: Predictions) -> bytes:
-    """An .npz file's bytes, equal for equal predictions: no timestamps, no pickle, a CRC on every array."""
+    """The bytes of an .npz file, equal for equal predictions: no timestamps, no pickle, a CRC for every array."""
     meta = {
         "format": FORMAT,
         "version": VERSION,
@@ -84,14 +84,14 @@ def to_npz(predictions: Predictions) -> bytes:
         target,
         probabilities=predictions.probabilities.astype("<f4"),
         labels=predictions.labels.astype("<i8"),
-        ids=predictions.ids.astype("S64"),  # sheds the marks that HDF5 leaves on the type
+        ids=predictions.ids.astype("S64"),  # without the metadata that HDF5 attaches to the type
         meta=np.frombuffer(canonical(meta), dtype=np.uint8),
     )
     return target.getvalue()
 
 
 def from_npz(content: bytes, where: object = None) -> Predictions:
-    """Predictions from the bytes that `to_npz` made. Raises ForeignFile, NewerFile, DamagedFile or RecordError."""
+    """Predictions from bytes written by `to_npz`. Raises ForeignFile, NewerFile, DamagedFile or RecordError."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             damaged = archive.testzip()

@@ -1,10 +1,10 @@
-"""How good predictions are: accuracies with their intervals, figures per class, confusions, and paired comparison.
+"""Scores of predictions: accuracies with their intervals, scores per class, confused pairs and confident mistakes.
 
-Numbers in, numbers out. Intervals of accuracies are Wilson's (J. Am. Stat. Assoc. 22, 1927); those of
-differences and of macro F1 come from a bootstrap over images: percentiles, and reflected ones (Davison and Hinkley
-1997, section 5.2).
+Intervals of accuracies are Wilson's (J. Am. Stat. Assoc. 22, 1927); that of macro F1 comes from a bootstrap over
+images with reflected percentiles (Davison and Hinkley 1997, section 5.2).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +18,10 @@ from pipeline.metrics.predictions import Predictions
 
 @dataclass(frozen=True)
 class ClassScores:
-    """One class on its own: how many images it has, and precision, recall and F1 (0 where undefined).
+    """One class: how many images it has, and precision, recall and F1 (0 if undefined).
 
-    taken_for: the class that most of its images are taken for wrongly, and their share of all its images; empty, 0.
+    taken_for: the wrong class that is predicted most often for its images, empty if there is none. share: of the
+    class's images that are taken for it.
     """
 
     name: str
@@ -34,7 +35,7 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class Scores:
-    """How good one variant's predictions are.
+    """Scores of one variant.
 
     ece: expected calibration error. confusion: int [c, c], actual by predicted.
     """
@@ -51,7 +52,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class ConfusedPair:
-    """Images of `actual` taken for `predicted`: how many, and their share of all images of `actual`."""
+    """Images of `actual` that are predicted as `predicted`: how many, and their share of all images of `actual`."""
 
     actual: str
     predicted: str
@@ -61,23 +62,24 @@ class ConfusedPair:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong prediction: its row, the image's id, and the probability that was given to the wrong class."""
+    """A wrong prediction: row, id and file of the image (empty if unknown), and the wrong class's probability."""
 
     row: int
     id: str
+    path: str
     actual: str
     predicted: str
     probability: float
 
 
 def evaluate(predictions: Predictions, confidence: float) -> Scores:
-    """Every figure of one variant. Raises RecordError where there is nothing to judge."""
+    """Every score of one variant. Raises RecordError if there are no rows."""
     from sklearn.metrics import confusion_matrix
 
-    n, c = len(predictions), len(predictions.classes)
+    n = len(predictions)
     if n == 0:
         raise RecordError("no rows to evaluate", where=predictions.variant, expected="at least one image")
-    confusion = confusion_matrix(predictions.labels, predictions.predicted, labels=np.arange(c))
+    confusion = confusion_matrix(predictions.labels, predictions.predicted, labels=np.arange(len(predictions.classes)))
     return Scores(
         variant=predictions.variant,
         n=n,
@@ -97,17 +99,26 @@ def _class_scores(predictions: Predictions, confusion: Array) -> tuple[ClassScor
     precision, recall, f1, support = precision_recall_fscore_support(
         predictions.labels, predictions.predicted, labels=numbers, zero_division=0
     )
-    wrong, names = confusion * (1 - np.eye(len(confusion), dtype=np.int64)), predictions.classes
-    most, worst = wrong.max(axis=1), wrong.argmax(axis=1)
-    rows = zip(names, support, precision, recall, f1, most, worst, strict=True)
+    names = predictions.classes
+    wrong = confusion * (1 - np.eye(len(confusion), dtype=np.int64))
+    counts = wrong.max(axis=1)  # [c], of the wrong class that is predicted most often
+    worst = wrong.argmax(axis=1)
     return tuple(
-        ClassScores(name, int(s), float(p), float(r), float(f), names[w] if m else "", float(m / max(1, s)))
-        for name, s, p, r, f, m, w in rows
+        ClassScores(
+            name=names[number],
+            support=int(support[number]),
+            precision=float(precision[number]),
+            recall=float(recall[number]),
+            f1=float(f1[number]),
+            taken_for=names[worst[number]] if counts[number] else "",
+            share=float(counts[number] / max(1, support[number])),
+        )
+        for number in numbers
     )
 
 
-def size_correlation(scores: Scores, sizes: Array) -> float | None:
-    """Pearson's, of F1 with the classes' training images int [c] (report 004); None where one of them is constant."""
+def size_correlation(scores: Scores, sizes: Sequence[int]) -> float | None:
+    """Pearson's, of F1 with the classes' training images [c] (report 004); None if one of them is constant."""
     f1 = np.array([class_scores.f1 for class_scores in scores.per_class])
     if len(f1) < 3 or not np.ptp(sizes) or not np.ptp(f1):
         return None
@@ -115,7 +126,7 @@ def size_correlation(scores: Scores, sizes: Array) -> float | None:
 
 
 def confused_pairs(scores: Scores, most: int) -> list[ConfusedPair]:
-    """The pairs confused most often, the worst first, at most `most` of them."""
+    """The most frequently confused pairs, the worst first, at most `most` of them."""
     wrong = scores.confusion * (1 - np.eye(len(scores.confusion), dtype=np.int64))
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
     pairs = [divmod(int(place), len(wrong)) for place in order]
@@ -128,7 +139,7 @@ def confused_pairs(scores: Scores, most: int) -> list[ConfusedPair]:
 
 
 def confident_mistakes(predictions: Predictions, most: int) -> list[Mistake]:
-    """The wrong predictions given the highest probability, the most confident first, at most `most` of them."""
+    """The wrong predictions with the highest probability, the most confident first, at most `most` of them."""
     predicted = predictions.predicted
     confidence = predictions.probabilities.max(axis=1)
     wrong = np.flatnonzero(~predictions.correct)
@@ -138,6 +149,7 @@ def confident_mistakes(predictions: Predictions, most: int) -> list[Mistake]:
         Mistake(
             row=int(row),
             id=predictions.ids[row].decode(),
+            path="",
             actual=names[predictions.labels[row]],
             predicted=names[predicted[row]],
             probability=float(confidence[row]),

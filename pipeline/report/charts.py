@@ -1,4 +1,4 @@
-"""Curves over epochs as geometry in percent of a plot's width and height; the page's template draws them."""
+"""Curves over epochs as geometry in percent of a plot's width and height, which the page's template draws."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,6 +7,7 @@ from itertools import groupby
 
 STEPS = (1, 2, 5, 10)
 TICKS = 5
+EPOCH_LABELS = 12  # more would touch each other
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,10 @@ class Band:
 
 @dataclass(frozen=True)
 class Tick:
-    """A label on an axis at `place` percent from its start."""
+    """A label on an axis at `position` percent from its start."""
 
     label: str
-    place: float
+    position: float
 
 
 @dataclass(frozen=True)
@@ -61,38 +62,37 @@ def ticks(low: float, high: float) -> list[float]:
     span = (high - low) or abs(high) or 1.0
     power = 10.0 ** math.floor(math.log10(span / TICKS))
     step = next(factor * power for factor in STEPS if factor * power * TICKS >= span * (1 - 1e-9))
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    last = max(last, first + 1)
-    return [round(place * step, 12) for place in range(first, last + 1)]
+    first = math.floor(low / step + 1e-9)
+    last = max(math.ceil(high / step - 1e-9), first + 1)
+    return [round(multiple * step, 12) for multiple in range(first, last + 1)]
 
 
 def make_chart(
     title: str, epochs: Sequence[Mapping[str, str]], columns: Mapping[str, str], percent: bool
 ) -> Chart | None:
-    """Draw the columns (name shown by column) of the rows of curves.csv; None where they hold no number."""
-    found = {
-        shown: [
-            (place, value) for place, row in enumerate(epochs) if (value := number(row.get(column, ""))) is not None
-        ]
-        for column, shown in columns.items()
-    }
-    values = [value for points in found.values() for _, value in points]
+    """Draw columns of the rows of curves.csv; None if they hold no number.
+
+    columns: from a column's name to the name shown. percent: values are shares.
+    """
+    points = {shown: _points(epochs, column) for column, shown in columns.items()}
+    values = [value for line in points.values() for _, value in line]
     if not values:
         return None
     axis = ticks(min(values), max(values))
     span = axis[-1] - axis[0]
     lines = []
-    for name, points in found.items():
-        scaled = [(100 * (place + 0.5) / len(epochs), 100 * (axis[-1] - value) / span) for place, value in points]
-        if points:
-            lines.append(Line(name, _path(scaled), _label(points[-1][1], percent)))
+    for name, line in points.items():
+        scaled = [(_middle(index, len(epochs)), 100 * (axis[-1] - value) / span) for index, value in line]
+        if line:
+            lines.append(Line(name, _path(scaled), _label(line[-1][1], percent)))
     ticks_y = tuple(Tick(_label(value, percent), 100 * (value - axis[0]) / span) for value in axis)
     return Chart(title, tuple(lines), phase_bands(epochs), _epoch_ticks(epochs), ticks_y)
 
 
 def phase_bands(epochs: Sequence[Mapping[str, str]]) -> tuple[Band, ...]:
     """Neighbouring epochs on the same variant, joined."""
-    bands, start = [], 0
+    bands = []
+    start = 0
     for variant, group in groupby(epochs, key=lambda row: row.get("variant", "")):
         count = len(list(group))
         bands.append(Band(variant, count, 100 * start / len(epochs), 100 * count / len(epochs)))
@@ -100,10 +100,21 @@ def phase_bands(epochs: Sequence[Mapping[str, str]]) -> tuple[Band, ...]:
     return tuple(bands)
 
 
+def _points(epochs: Sequence[Mapping[str, str]], column: str) -> list[tuple[int, float]]:
+    """Index of the row and value, of the rows that have a number."""
+    values = [number(row.get(column, "")) for row in epochs]
+    return [(index, value) for index, value in enumerate(values) if value is not None]
+
+
+def _middle(index: int, count: int) -> float:
+    """Where an epoch's point lies, in percent of the width."""
+    return 100 * (index + 0.5) / count
+
+
 def _epoch_ticks(epochs: Sequence[Mapping[str, str]]) -> tuple[Tick, ...]:
-    step = math.ceil(len(epochs) / 12)  # more labels would touch each other
-    places = range(step - 1, len(epochs), step)
-    return tuple(Tick(epochs[place].get("epoch", ""), 100 * (place + 0.5) / len(epochs)) for place in places)
+    step = math.ceil(len(epochs) / EPOCH_LABELS)
+    indices = range(step - 1, len(epochs), step)
+    return tuple(Tick(epochs[index].get("epoch", ""), _middle(index, len(epochs))) for index in indices)
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:

@@ -1,4 +1,4 @@
-"""A confusion matrix that can be read however many classes there are: alike classes side by side, in blocks."""
+"""A confusion matrix that is readable for any number of classes: confused classes side by side, in blocks."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,24 +9,25 @@ import numpy as np
 from cache.layout import Array
 from pipeline.report.gallery import png_uri
 
-NUMBERS = 20  # up to so many classes the cells are numbers
-BLOCKS = 12  # more classes than numbers are cut into at most so many blocks
-SIDE = 720  # of the picture in pixels, at least
+NUMBERS = 20  # with up to this many classes the cells are numbers
+BLOCKS = 12  # at most; more classes are grouped into blocks
+SIDE = 720  # least side of the image in pixels
 INK = (11, 98, 196)
+OUTLINE = (128, 128, 128, 255)
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """Classes in an order that puts those together that are taken for each other.
+    """Classes in an order that puts those side by side that are confused with each other.
 
-    cells: int [c, c], actual by predicted. blocks: names of the classes of each block; one block up to 20 classes.
-    picture: a data: URI of one square a cell, transparent where nothing is, for more classes than that; else empty.
+    cells: int [c, c], actual by predicted. blocks: names of the classes of each block; a single one up to 20 classes.
+    image: for more than 20 classes a data: URI with one square per cell, transparent if it counts nothing; else empty.
     """
 
     classes: tuple[str, ...]
     cells: Array
     blocks: tuple[tuple[str, ...], ...]
-    picture: str
+    image: str
 
     @property
     def rows(self) -> Iterable[tuple[str, list[tuple[int, float]]]]:
@@ -41,20 +42,23 @@ def make_confusion(pairs: Sequence[tuple[str, str]]) -> Confusion | None:
     if not pairs:
         return None
     names = sorted({name for pair in pairs for name in pair})
-    place = {name: index for index, name in enumerate(names)}
+    numbers = {name: number for number, name in enumerate(names)}
     cells = np.zeros((len(names), len(names)), dtype=np.int64)
-    np.add.at(cells, ([place[actual] for actual, _ in pairs], [place[predicted] for _, predicted in pairs]), 1)
+    actual = [numbers[name] for name, _ in pairs]
+    predicted = [numbers[name] for _, name in pairs]
+    np.add.at(cells, (actual, predicted), 1)
     if len(names) <= NUMBERS:
         return Confusion(tuple(names), cells, (tuple(names),), "")
     order, block = _order(cells)
-    cells, chosen = cells[np.ix_(order, order)], [names[index] for index in order]
-    starts = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(chosen)]
-    blocks = tuple(tuple(chosen[start:end]) for start, end in pairwise(starts))
-    return Confusion(tuple(chosen), cells, blocks, _picture(cells, starts))
+    cells = cells[np.ix_(order, order)]
+    ordered = [names[index] for index in order]
+    starts = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(ordered)]
+    blocks = tuple(tuple(ordered[start:end]) for start, end in pairwise(starts))
+    return Confusion(tuple(ordered), cells, blocks, _draw(cells, starts))
 
 
 def _order(cells: Array) -> tuple[Array, Array]:
-    """Class numbers in an order that puts the confused together, and the block of each place."""
+    """Class numbers in an order that puts the confused side by side, and the block of each position."""
     from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
     from scipy.spatial.distance import squareform
 
@@ -66,15 +70,18 @@ def _order(cells: Array) -> tuple[Array, Array]:
     return order, np.asarray(fcluster(tree, BLOCKS, "maxclust"))[order]
 
 
-def _picture(cells: Array, starts: Sequence[int]) -> str:
-    """The share of each actual class as depth of ink, its square root so that rare confusions show; blocks outlined."""
+def _draw(cells: Array, starts: Sequence[int]) -> str:
+    """Opacity: square root of the share of the actual class, so that rare confusions show; blocks have outlines."""
     step = -(-SIDE // len(cells))
-    depth = np.sqrt(cells / np.maximum(cells.sum(axis=1, keepdims=True), 1))
+    opacity = np.sqrt(cells / np.maximum(cells.sum(axis=1, keepdims=True), 1))
     pixels = np.zeros((*cells.shape, 4), dtype=np.uint8)
-    pixels[..., :3], pixels[..., 3] = INK, np.rint(255 * depth)
+    pixels[..., :3] = INK
+    pixels[..., 3] = np.rint(255 * opacity)
     large = pixels.repeat(step, axis=0).repeat(step, axis=1)
     for start, end in pairwise(starts):
-        first, last = start * step, end * step - 1
+        first = start * step
+        last = end * step - 1
         for edge in (first, last):
-            large[first : last + 1, edge] = large[edge, first : last + 1] = (128, 128, 128, 255)
+            large[first : last + 1, edge] = OUTLINE
+            large[edge, first : last + 1] = OUTLINE
     return png_uri(large, len(large))

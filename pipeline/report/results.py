@@ -1,4 +1,4 @@
-"""What the stages found, as the page reads it. Whatever a run does not have is empty."""
+"""The outputs of all stages, as the page reads them. Whatever a run does not have is empty."""
 
 import csv
 import io
@@ -15,15 +15,15 @@ from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.report import ReportConfig
 from pipeline.runtime.provenance import Provenance
 
+HEAD = "train_head"
+MODEL = "train_model"
+TRAINERS = {HEAD: "head", MODEL: "full model"}
 TEXTS = (
     "prepare/manifest.json",
     "gan/gan.json",
-    "train_head/metrics.json",
-    "train_head/curves.csv",
-    "train_model/metrics.json",
-    "train_model/curves.csv",
-    "train_model/classifier.json",
+    *(f"{stage}/{name}" for stage in TRAINERS for name in ("metrics.json", "curves.csv", "classifier.json")),
     "evaluate/metrics.json",
+    "evaluate/classifiers.csv",
     "evaluate/calibration.csv",
     "evaluate/confusion.csv",
     "evaluate/near_duplicates.csv",
@@ -33,7 +33,7 @@ TEXTS = (
     "evaluate/mistakes.csv",
     "runs/*.json",
 )
-REMEDY = "Delete it and run the stage that makes it again."
+REMEDY = "Delete it and run the stage that writes it again."
 
 Row = Mapping[str, str]
 
@@ -42,9 +42,8 @@ Row = Mapping[str, str]
 class RunResults:
     """The outputs of all stages.
 
-    images, features: by <split> or <split>-<variant>. texts: the files that `TEXTS` names, as far as they are there,
-    by <stage>/<file>. trainer: the stage that made the classifier that is judged. Properties raise DamagedFile where a
-    text is not what it should be.
+    images, features: by <split> or <split>-<variant>. texts: the files that `TEXTS` names, as far as they exist, by
+    <stage>/<file>. Properties raise DamagedFile if a text cannot be read.
     """
 
     report: ReportConfig
@@ -54,67 +53,77 @@ class RunResults:
     features: Mapping[str, FeatureSet]
     texts: Mapping[str, str]
     provenance: Provenance
-    trainer: str = "train_head"
 
     def group(self, name: str) -> Mapping[str, Mapping[str, float]]:
-        """Figures of a group that evaluate judged: `test` by variant, `attacked` by attack, and so on."""
-        return self._json("evaluate/metrics.json").get(name, {})  # type: ignore[no-any-return]
+        """Scores of a group that evaluate wrote: `test` by variant, `attacked` by attack, and so on."""
+        return self.json("evaluate/metrics.json").get(name, {})  # type: ignore[no-any-return]
 
     @cached_property
     def calibration(self) -> Mapping[str, float]:
         """Temperature, and calibration error with and without it."""
-        return self._json("evaluate/metrics.json").get("calibration", {})  # type: ignore[no-any-return]
+        return self.json("evaluate/metrics.json").get("calibration", {})  # type: ignore[no-any-return]
 
     @property
     def size_correlation(self) -> float | None:
-        """Of F1 with the classes' training images; None where it says nothing."""
-        return self._json("evaluate/metrics.json").get("imbalance", {}).get("f1_size_correlation")  # type: ignore[no-any-return]
+        """Of F1 with the classes' training images; None if it is undefined."""
+        return self.json("evaluate/metrics.json").get("imbalance", {}).get("f1_size_correlation")  # type: ignore[no-any-return]
 
     @cached_property
-    def best_epoch(self) -> int:
-        """The epoch whose weights were kept; 0 where unknown."""
-        found = self._json(f"{self.trainer}/metrics.json").get("best_epoch")
-        return found if isinstance(found, int) and 0 < found <= len(self.curves) else 0
+    def trained(self) -> list[str]:
+        """The stages that trained a classifier."""
+        return [stage for stage in TRAINERS if self.curves(stage)]
+
+    @cached_property
+    def used(self) -> str:
+        """The stage whose classifier is used by predict and export: as evaluate says, else the only one there is."""
+        by_evaluate = [stage for stage, figures in self.group("classifiers").items() if figures.get("used")]
+        return next(iter([*by_evaluate, *self.trained]), HEAD)
+
+    def curves(self, stage: str) -> Sequence[Row]:
+        """One row per epoch of a stage that trains a classifier."""
+        return self.table(f"{stage}/curves.csv")
+
+    def best_epoch(self, stage: str) -> int:
+        """The epoch whose weights were kept; 0 if unknown."""
+        epoch = self.json(f"{stage}/metrics.json").get("best_epoch")
+        return epoch if isinstance(epoch, int) and 0 < epoch <= len(self.curves(stage)) else 0
 
     @cached_property
     def manifest(self) -> Mapping[str, Any]:
         """What prepare read, refused and removed."""
-        return self._json("prepare/manifest.json")
+        return self.json("prepare/manifest.json")
 
     @cached_property
-    def runs(self) -> Sequence[Mapping[str, Any]]:
-        """What each stage said of its last run."""
-        return [self._json(name) for name in self.texts if name.startswith("runs/")]
-
-    @cached_property
-    def curves(self) -> Sequence[Row]:
-        """One row an epoch."""
-        return self.table(f"{self.trainer}/curves.csv")
+    def runs(self) -> Mapping[str, Mapping[str, Any]]:
+        """What each stage recorded of its last run."""
+        records = [self.json(name) for name in self.texts if name.startswith("runs/")]
+        return {str(record.get("stage")): record for record in records}
 
     @property
     def gan(self) -> Mapping[str, Any]:
         """What kind of GAN made samples, and how good they are; empty without."""
-        made = self._json("gan/gan.json")
-        return {**made, **self._json("evaluate/metrics.json").get("gan", {})} if made else {}
+        samples = self.json("gan/gan.json")
+        return {**samples, **self.json("evaluate/metrics.json").get("gan", {})} if samples else {}
 
     @cached_property
     def model(self) -> Mapping[str, Any]:
-        """Name, network, training and parameters of the full model; empty where the classifier is a head."""
-        metrics = self._json("train_model/metrics.json")
-        if not metrics or self.trainer != "train_model":
+        """Name, network, training and parameters of the full model; empty unless it is the classifier that is used."""
+        metrics = self.json(f"{MODEL}/metrics.json")
+        if not metrics or self.used != MODEL:
             return {}
-        recipe = self._json("train_model/classifier.json").get("recipe", {})
+        recipe = self.json(f"{MODEL}/classifier.json").get("recipe", {})
         return {"parameters": metrics.get("parameters", 0), **recipe}
 
     def table(self, name: str) -> Sequence[Row]:
         """The rows of a CSV file by their column names; cells that a line lacks are empty."""
-        return list(csv.DictReader(io.StringIO(self.texts.get(name, "")), restval=""))
+        return list(csv.DictReader(io.StringIO(self.texts.get(name, ""), newline=""), restval=""))
 
-    def _json(self, name: str) -> dict[str, Any]:
+    def json(self, name: str) -> dict[str, Any]:
+        """A JSON file's object; empty if there is no such file. Raises DamagedFile."""
         try:
-            found = json.loads(self.texts.get(name, "{}"))
+            value = json.loads(self.texts.get(name, "{}"))
         except ValueError as error:
             raise DamagedFile("not JSON", where=name, remedy=REMEDY) from error
-        if not isinstance(found, dict):
+        if not isinstance(value, dict):
             raise DamagedFile("not a JSON object", where=name, remedy=REMEDY)
-        return found
+        return value

@@ -1,109 +1,130 @@
-"""Everything that the stages found, as one self-contained HTML page."""
+"""The results of all stages as one self-contained HTML page."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from statistics import mean
 from typing import Any
 
 import numpy as np
 
-from cache.layout import canonical
-from cache.records import UNAUGMENTED, FeatureSet, ImageSet
-from pipeline.config.shared.variants import GAN_PREFIX, variant_order
-from pipeline.report.charts import Chart, make_chart, number, phase_bands
+from cache.records import UNAUGMENTED, ImageSet
+from pipeline.config.shared.variants import GAN_PREFIX
+from pipeline.report.charts import Band, Chart, make_chart, number, phase_bands
+from pipeline.report.classifiers import compare_classifiers
 from pipeline.report.confusion import make_confusion
-from pipeline.report.gallery import choose_side, count_pictures, make_gallery, make_samples, pictures_of
+from pipeline.report.details import SPLITS, class_counts, manifest_rows, recipes, stage_rows
+from pipeline.report.gallery import choose_side, count_thumbnails, make_gallery, make_samples, thumbnails_of
 from pipeline.report.html import percent, render_page
-from pipeline.report.results import Row, RunResults
+from pipeline.report.results import TRAINERS, Row, RunResults
 
-STAGES = ("prepare", "augment", "gan", "featurize", "train_head", "train_model", "evaluate")
-SPLITS = ("train", "val", "test")
-SHOWN_ELSEWHERE = ("version", "classes", "images")
-LISTED = 20  # of a long list in the manifest
+STAGES = ("prepare", "augment", "gan", "featurize", *TRAINERS, "evaluate")
 EXTREMES = 3  # classes that a variant helps or harms most
-PAIRS = 12  # near duplicates shown with their pictures
+PAIRS = 12  # near duplicates shown with their thumbnails
+
+
+@dataclass(frozen=True)
+class Training:
+    """Curves of one classifier. best: the place of the epoch whose weights were kept, in percent; None if unknown."""
+
+    name: str
+    charts: tuple[Chart, ...]
+    bands: tuple[Band, ...]
+    best_epoch: int
+    best: float | None
 
 
 def render_report(results: RunResults) -> str:
     """The page. Every value is escaped, and nothing is fetched from anywhere."""
-    mistakes, leaks = results.table("evaluate/mistakes.csv"), _nearest(results)
-    made = results.report.samples**2 if any(GAN_PREFIX in name for name in results.images) else 0
-    pictures = len(mistakes) + 2 * min(PAIRS, len(leaks)) + made
-    side = choose_side(count_pictures(list(results.images), results.report.samples, pictures))
+    mistakes = results.table("evaluate/mistakes.csv")
+    leaks = _nearest_first(results.table("evaluate/near_duplicates.csv"))
+    samples = results.report.samples**2 if any(GAN_PREFIX in name for name in results.images) else 0
+    others = len(mistakes) + 2 * min(PAIRS, len(leaks)) + samples
+    side = choose_side(count_thumbnails(list(results.images), results.report.samples, others))
+    pairs = [(row["actual"], row["predicted"]) for row in results.table("evaluate/confusion.csv")]
     values = {
-        "found": results,
+        "results": results,
         "random": results.featurize.weights == "random" and not results.model,
+        "used": TRAINERS[results.used],
         "headline": list(_headline(results)),
-        "variants": _judged(results.group("test")),
-        "worth": _worth(results.table("evaluate/variants.csv")),
-        "attacked": _judged(results.group("attacked")),
+        "variants": _with_changes(results.group("test")),
+        "classifiers": compare_classifiers(results),
+        "gains": variant_gains(results.table("evaluate/variants.csv")),
+        "attacked": _with_changes(results.group("attacked")),
         "corrupted": corruption_table(results.group("corrupted")),
         "bins": results.table("evaluate/calibration.csv") if "ece" in results.calibration else [],
-        "charts": _charts(results.curves),
-        "bands": phase_bands(results.curves),
+        "trainings": [_training(results, stage) for stage in results.trained],
         "gallery": make_gallery(results.images, results.report.samples, side),
         "samples": make_samples(results.images, results.report.samples, side),
-        "counts": _counts(results.images),
-        "manifest": list(_flat({key: v for key, v in results.manifest.items() if key not in SHOWN_ELSEWHERE})),
+        "counts": class_counts(results.images),
+        "manifest": manifest_rows(results.manifest),
         "per_class": _weakest_first(results.table("evaluate/per_class.csv")),
-        "confusion": make_confusion([(r["actual"], r["predicted"]) for r in results.table("evaluate/confusion.csv")]),
+        "confusion": make_confusion(pairs),
         "mistakes": _mistakes(results.images.get("test"), mistakes, side),
         "leaks": _leaks(results.images, leaks[:PAIRS], side),
         "leak_count": len(leaks),
-        "runs": _runs(results.runs),
-        "recipes": _recipes(results),
+        "stages": stage_rows(results.runs, STAGES),
+        "recipes": recipes(results.images, results.features),
     }
     return render_page("report.html.jinja", results.report.title, values)
 
 
 def _headline(results: RunResults) -> Iterator[tuple[str, str, str]]:
     """Figure, what it is, and a remark."""
-    clean, level = results.group("test").get(UNAUGMENTED), f"{100 * results.evaluate.confidence:g} % interval"
+    clean = results.group("test").get(UNAUGMENTED)
+    level = f"{100 * results.evaluate.confidence:g} % interval"
     if clean is not None:
         for name, shown in (("top1", "top-1 on test"), ("top5", "top-5 on test"), ("macro_f1", "macro F1 on test")):
-            low, high = percent(clean.get(f"{name}_low")), percent(clean.get(f"{name}_high"))
+            low = percent(clean.get(f"{name}_low"))
+            high = percent(clean.get(f"{name}_high"))
             yield percent(clean.get(name)), shown, f"{level} {low} to {high}"
         if "ece" in clean:
             without = percent(results.calibration.get("ece_without"))
-            yield percent(clean["ece"]), "calibration error", f"{without} without the temperature that val gave"
-    best = max(
-        (value for row in results.curves if (value := number(row.get("val_accuracy"))) is not None), default=None
-    )
-    if best is not None:
-        yield percent(best), "top-1 on val", "the best epoch, chosen by it"
-    images = [results.images[split] for split in SPLITS if split in results.images]
+            yield percent(clean["ece"]), "calibration error", f"{without} without temperature scaling"
+    values = [number(row.get("val_accuracy")) for row in results.curves(results.used)]
+    accuracies = [value for value in values if value is not None]
+    if accuracies:
+        yield percent(max(accuracies)), "top-1 on val", "in the best epoch, which was chosen on val"
+    images = {split: results.images[split] for split in SPLITS if split in results.images}
     if images:
-        parts = ", ".join(f"{len(results.images[split]):,} {split}" for split in SPLITS if split in results.images)
-        yield f"{sum(map(len, images)):,}", "images", parts
-        yield f"{len(images[0].classes):,}", "classes", ""
+        parts = ", ".join(f"{len(rows):,} {split}" for split, rows in images.items())
+        yield f"{sum(map(len, images.values())):,}", "images", parts
+        yield f"{len(next(iter(images.values())).classes):,}", "classes", ""
 
 
-def _judged(metrics: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
-    """Each variant's or attack's figures, with its change against the first, which is clean."""
-    clean = next(iter(metrics.values()), {}).get("top1", 0.0)
+def _with_changes(scores: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
+    """The scores of each variant or attack, with the change against the first, which is clean."""
+    clean = next(iter(scores.values()), {}).get("top1", 0.0)
     return [
         {**figures, "name": name, "change": figures["top1"] - clean if index else None}
-        for index, (name, figures) in enumerate(metrics.items())
+        for index, (name, figures) in enumerate(scores.items())
     ]
 
 
-def _worth(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """What each variant is worth on val, and the classes that it helps and harms most."""
-    found = []
-    for row in rows:
-        classes = {name: float(gain) for name, gain in row.items() if name not in ("variant", "gain", "deviation")}
-        ranked = sorted(classes.items(), key=lambda item: -item[1])
-        helped = [(name, gain) for name, gain in ranked[:EXTREMES] if gain > 0]
-        harmed = [(name, gain) for name, gain in ranked[: -EXTREMES - 1 : -1] if gain < 0]
-        gain = {"gain": float(row["gain"]), "deviation": float(row["deviation"])}
-        found.append({"name": row["variant"], **gain, "helped": helped, "harmed": harmed})
-    return found
+def variant_gains(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """By how much each variant raises accuracy on val, and the classes that it helps and harms most.
+
+    rows: of variants.csv: variant, class (empty for all images), gain and deviation.
+    """
+    return [_variant_gain(name, list(group)) for name, group in groupby(rows, key=lambda row: row["variant"])]
+
+
+def _variant_gain(name: str, rows: Sequence[Row]) -> dict[str, Any]:
+    overall = next(row for row in rows if not row["class"])
+    by_class = sorted(((row["class"], float(row["gain"])) for row in rows if row["class"]), key=lambda item: -item[1])
+    return {
+        "name": name,
+        "gain": float(overall["gain"]),
+        "deviation": float(overall["deviation"]),
+        "helped": [(label, gain) for label, gain in by_class[:EXTREMES] if gain > 0],
+        "harmed": [(label, gain) for label, gain in by_class[: -EXTREMES - 1 : -1] if gain < 0],
+    }
 
 
 def corruption_table(figures: Mapping[str, Mapping[str, float]]) -> dict[str, Any] | None:
-    """Top-1 by corruption and severity, with means; None where nothing was corrupted.
+    """Top-1 by corruption and severity, with means; None if nothing was corrupted.
 
-    clean: top-1 of the same images as they are. rows: name, mean over severities, and one cell a severity.
+    clean: top-1 of the same images uncorrupted. rows: name, mean over severities, and one cell per severity.
     """
     clean, *corrupted = figures.items() if figures else [("", {})]
     if not corrupted:
@@ -114,47 +135,23 @@ def corruption_table(figures: Mapping[str, Mapping[str, float]]) -> dict[str, An
         cells.setdefault(name, {})[severity] = row["top1"]
     severities = list(next(iter(cells.values())))
     rows = [(name, mean(row.values()), [row.get(severity) for severity in severities]) for name, row in cells.items()]
-    every = mean(average for _, average, _ in rows)
-    return {"clean": clean[1]["top1"], "n": clean[1]["n"], "severities": severities, "rows": rows, "mean": every}
+    overall = mean(average for _, average, _ in rows)
+    return {"clean": clean[1]["top1"], "n": clean[1]["n"], "severities": severities, "rows": rows, "mean": overall}
 
 
-def _charts(curves: Sequence[Row]) -> list[Chart]:
-    columns = curves[0] if curves else {}
-    augmented = {name: name.replace("val_accuracy_", "val ") for name in columns if name.startswith("val_accuracy_")}
+def _training(results: RunResults, stage: str) -> Training:
+    curves = results.curves(stage)
+    augmented = {name: name.replace("val_accuracy_", "val ") for name in curves[0] if name.startswith("val_accuracy_")}
     accuracy = {"train_accuracy": "train", "val_accuracy": "val", **augmented}
-    wanted = (
+    charts = (
         make_chart("Accuracy", curves, accuracy, percent=True),
         make_chart("Loss", curves, {"train_loss": "train", "val_loss": "val"}, percent=False),
         make_chart("Learning rate", curves, {"lr": "lr"}, percent=False),
     )
-    return [chart for chart in wanted if chart is not None]
-
-
-def _counts(sets: Mapping[str, ImageSet]) -> dict[str, Any]:
-    """Images of each class in each split."""
-    splits = [split for split in SPLITS if split in sets]
-    classes = sets[splits[0]].classes if splits else ()
-    columns = [np.bincount(sets[split].labels, minlength=len(classes)).tolist() for split in splits]
-    totals = [sum(column) for column in columns]
-    return {"splits": splits, "totals": totals, "rows": list(zip(classes, zip(*columns, strict=True), strict=True))}
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """The manifest as key and text; of long lists and mappings the beginning."""
-    for key, entry in list(value.items())[:LISTED]:
-        if isinstance(entry, Mapping) and entry:
-            yield from _flat(entry, f"{prefix}{key}: ")
-        elif not isinstance(entry, Mapping):
-            yield f"{prefix}{key}", _text(entry)
-    if len(value) > LISTED:
-        yield f"{prefix}and", f"{len(value) - LISTED:,} more"
-
-
-def _text(entry: object) -> str:
-    if isinstance(entry, list):
-        more = [f"and {len(entry) - LISTED:,} more"] if len(entry) > LISTED else []
-        return "; ".join([_text(one) for one in entry[:LISTED]] + more) or "none"
-    return f"{entry:,}" if type(entry) is int else "none" if entry is None else str(entry)
+    epoch = results.best_epoch(stage)
+    best = 100 * (epoch - 0.5) / len(curves) if epoch else None
+    drawn = tuple(chart for chart in charts if chart is not None)
+    return Training(TRAINERS[stage], drawn, phase_bands(curves), epoch, best)
 
 
 def _weakest_first(per_class: Sequence[Row]) -> list[Row]:
@@ -163,53 +160,25 @@ def _weakest_first(per_class: Sequence[Row]) -> list[Row]:
 
 
 def _mistakes(test: ImageSet | None, mistakes: Sequence[Row], side: int) -> list[tuple[Row, str]]:
-    """Each mistake with its picture, empty where the test images are not there."""
+    """Each mistake with its thumbnail, empty without the test images."""
     if test is None:
         return [(row, "") for row in mistakes]
     ids = np.array([row.get("id", "").encode() for row in mistakes], dtype="S64")
-    return list(zip(mistakes, pictures_of(test, ids, side), strict=True))
+    return list(zip(mistakes, thumbnails_of(test, ids, side), strict=True))
 
 
-def _nearest(results: RunResults) -> list[Row]:
-    """Near duplicates of all splits, the nearest first."""
-    return sorted(results.table("evaluate/near_duplicates.csv"), key=lambda row: -(number(row.get("cosine")) or 0.0))
+def _nearest_first(leaks: Sequence[Row]) -> list[Row]:
+    return sorted(leaks, key=lambda row: -(number(row.get("cosine")) or 0.0))
 
 
 def _leaks(sets: Mapping[str, ImageSet], leaks: Sequence[Row], side: int) -> list[tuple[Row, str, str]]:
-    """Each near duplicate with the picture of the held-out and of the training image."""
+    """Each near duplicate with the thumbnails of the held-out and of the training image."""
 
-    def picture(split: str, one: str) -> str:
-        return pictures_of(sets[split], np.array([one.encode()], dtype="S64"), side)[0] if split in sets else ""
+    def thumbnail(split: str, image_id: str) -> str:
+        ids = np.array([image_id.encode()], dtype="S64")
+        return thumbnails_of(sets[split], ids, side)[0] if split in sets else ""
 
     return [
-        (row, picture(row.get("split", ""), row.get("id", "")), picture("train", row.get("train_id", "")))
+        (row, thumbnail(row.get("split", ""), row.get("id", "")), thumbnail("train", row.get("train_id", "")))
         for row in leaks
     ]
-
-
-def _runs(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Stages in the pipeline's order; the page's own last run is left out."""
-    known = {str(run.get("stage")): run for run in runs}
-    rows = []
-    for stage in [name for name in STAGES if name in known]:
-        made = known[stage].get("rows")
-        rows_made = sum(made.values()) if isinstance(made, Mapping) else number(made)
-        seconds, cached = number(known[stage].get("seconds")), number(known[stage].get("cached"))
-        rate = rows_made / seconds if rows_made and seconds else None
-        share = cached / rows_made if cached is not None and rows_made else None
-        summary = str(known[stage].get("summary", ""))
-        cost = {"seconds": seconds, "rate": rate, "cached": share, "bytes": number(known[stage].get("bytes"))}
-        rows.append({"stage": stage, "rows": rows_made, "summary": summary, **cost})
-    return rows
-
-
-def _recipes(results: RunResults) -> list[tuple[list[str], str]]:
-    """Each distinct recipe once, with what it made."""
-    made: dict[bytes, list[str]] = {}
-    kinds: dict[str, Mapping[str, ImageSet | FeatureSet]] = {"images": results.images, "features": results.features}
-    for kind, sets in kinds.items():
-        for one in sorted(sets.values(), key=lambda one: variant_order(one.variant)):
-            names = made.setdefault(canonical(one.recipe), [])
-            if (name := f"{one.variant} {kind}") not in names:
-                names.append(name)
-    return [(names, json.dumps(json.loads(text), indent=2, ensure_ascii=False)) for text, names in made.items()]

@@ -31,16 +31,19 @@ def test_two_folders_give_a_table_a_page_and_lists(tmp_path: Path) -> None:
     before = write_run(tmp_path / "before", [True, True, False, False])
     after = write_run(tmp_path / "after", [True, False, True, True])
     write_run(after, [True] * 4, "color_1")  # not in both
+    (tmp_path / "prepare").mkdir()
+    files = f'id,split,row,class,path\n{2:064x},test,2,a,"a/two, three.jpg"\n{2:064x},test,3,a,other_image.jpg\n'
+    (tmp_path / "prepare" / "files.csv").write_text(files, encoding="utf-8")
     result = compare(before, after / "evaluate", "--out", tmp_path / "out", "--data", tmp_path)
     assert result.exit_code == 0
-    _, line, page = result.output.splitlines()
+    _, line, _, page = result.output.splitlines()
     assert line.split()[:4] == ["unaugmented", "4", "50.0%", "75.0%"]
     assert page == f"compare: {tmp_path}/out/index.html"
     with (tmp_path / "out" / "changed.csv").open(newline="") as file:
-        assert [(row["row"], row["gained"]) for row in csv.DictReader(file)] == [
-            ("1", "False"),
-            ("2", "True"),
-            ("3", "True"),
+        assert [(row["row"], row["gained"], row["path"]) for row in csv.DictReader(file)] == [
+            ("1", "False", ""),
+            ("2", "True", "a/two, three.jpg"),
+            ("3", "True", ""),
         ]
     assert (tmp_path / "out" / "per_class.csv").read_text() == "name,support,before,after,change\na,4,0.5,0.75,0.25\n"
 

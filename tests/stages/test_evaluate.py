@@ -57,8 +57,14 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     )
 
 
+def write_trained(data: Path, stage: str, val_accuracy: float) -> None:
+    (data / stage).mkdir(parents=True)
+    (data / stage / "classifier.json").write_text("{}", encoding="utf-8")
+    (data / stage / "metrics.json").write_text(json.dumps({"val_accuracy": val_accuracy}), encoding="utf-8")
+
+
 @pytest.fixture
-def judged(job: Job) -> Job:
+def evaluated(job: Job) -> Job:
     write_test(job.data / "featurize", "unaugmented", [0, 0, 0, 0, 1, 1, 1, 2, 0, 0])
     write_test(job.data / "featurize", "spatial_2", [0, 0, 0, 0, 1, 1, 0, 0, 0, 0])
     write_test(job.data / "featurize", "color_1", [0, 0, 0, 0, 1, 1, 1, 2, 2, 0])
@@ -71,13 +77,13 @@ def rows(path: Path) -> list[dict[str, Any]]:
         return list(csv.DictReader(file))
 
 
-def test_summary_names_the_accuracy_its_interval_and_the_worst_variant(judged: Job) -> None:
-    assert judged.facts["summary"] == ("top-1 80.0 % [49.0, 94.3] on 10 test images, worst variant spatial_2 60.0 %")
-    assert judged.facts["rows"] == 30
+def test_summary_names_the_accuracy_its_interval_and_the_worst_variant(evaluated: Job) -> None:
+    assert evaluated.facts["summary"] == ("top-1 80.0 % [49.0, 94.3] on 10 test images, worst variant spatial_2 60.0 %")
+    assert evaluated.facts["rows"] == 30
 
 
-def test_metrics_hold_every_variant_unaugmented_first(judged: Job) -> None:
-    metrics = json.loads((judged.out / "metrics.json").read_text())
+def test_metrics_hold_every_variant_unaugmented_first(evaluated: Job) -> None:
+    metrics = json.loads((evaluated.out / "metrics.json").read_text())
     assert list(metrics["test"]) == ["unaugmented", "color_1", "spatial_2"]
     assert [figures["top1"] for figures in metrics["test"].values()] == [0.8, 0.9, 0.6]
     assert set(metrics["test"]["color_1"]) == {
@@ -86,8 +92,8 @@ def test_metrics_hold_every_variant_unaugmented_first(judged: Job) -> None:
     }
 
 
-def test_tables_keep_awkward_class_names(judged: Job) -> None:
-    per_class = rows(judged.out / "per_class.csv")
+def test_tables_keep_awkward_class_names(evaluated: Job) -> None:
+    per_class = rows(evaluated.out / "per_class.csv")
     assert [row["class"] for row in per_class] == [*CLASSES] * 3
     assert per_class[2] == {
         "variant": "unaugmented",
@@ -100,35 +106,37 @@ def test_tables_keep_awkward_class_names(judged: Job) -> None:
         "share": "0.666667",
         "train": "",
     }
-    confusion = rows(judged.out / "confusion.csv")
+    confusion = rows(evaluated.out / "confusion.csv")
     assert len(confusion) == 10
     assert confusion[9] == {"actual": "<d>", "predicted": "a"}
-    assert rows(judged.out / "confused.csv") == [{"actual": "<d>", "predicted": "a", "count": "2", "share": "0.666667"}]
-    assert [row["row"] for row in rows(judged.out / "mistakes.csv")] == ["8", "9"]
+    assert rows(evaluated.out / "confused.csv") == [
+        {"actual": "<d>", "predicted": "a", "count": "2", "share": "0.666667"}
+    ]
+    assert [row["row"] for row in rows(evaluated.out / "mistakes.csv")] == ["8", "9"]
 
 
-def test_predictions_are_kept_per_variant_and_those_of_a_removed_variant_go(judged: Job) -> None:
-    kept = from_npz((judged.out / "predictions-spatial_2.npz").read_bytes())
+def test_predictions_are_kept_per_variant_and_those_of_a_removed_variant_go(evaluated: Job) -> None:
+    kept = from_npz((evaluated.out / "predictions-spatial_2.npz").read_bytes())
     assert (kept.variant, len(kept), kept.probabilities[0].tolist()) == ("spatial_2", 10, [0.75, 0.125, 0.125])
-    (judged.data / "featurize" / "test-spatial_2.h5").unlink()
-    run(judged)
-    assert sorted(path.name for path in judged.out.glob("*.npz")) == [
+    (evaluated.data / "featurize" / "test-spatial_2.h5").unlink()
+    run(evaluated)
+    assert sorted(path.name for path in evaluated.out.glob("*.npz")) == [
         "predictions-color_1.npz",
         "predictions-unaugmented.npz",
     ]
 
 
-def test_the_same_input_gives_the_same_bytes(judged: Job) -> None:
-    before = {path.name: path.read_bytes() for path in judged.out.iterdir()}
-    run(judged)
-    assert {path.name: path.read_bytes() for path in judged.out.iterdir()} == before
+def test_the_same_input_gives_the_same_bytes(evaluated: Job) -> None:
+    before = {path.name: path.read_bytes() for path in evaluated.out.iterdir()}
+    run(evaluated)
+    assert {path.name: path.read_bytes() for path in evaluated.out.iterdir()} == before
 
 
-def test_calibration_is_measured_with_and_without_the_temperature(judged: Job) -> None:
-    found = json.loads((judged.out / "metrics.json").read_text())["calibration"]
+def test_calibration_is_measured_with_and_without_the_temperature(evaluated: Job) -> None:
+    found = json.loads((evaluated.out / "metrics.json").read_text())["calibration"]
     # probability 0.75 is 0.9 squared and shared out anew: 0.9474 without the temperature of 2; accuracy is 0.8
     assert found == {"temperature": 2.0, "ece": 0.05, "ece_without": pytest.approx(0.947368 - 0.8, abs=1e-5)}
-    (only,) = rows(judged.out / "calibration.csv")
+    (only,) = rows(evaluated.out / "calibration.csv")
     assert (only["count"], only["confidence"], only["accuracy"]) == ("10", "0.75", "0.8")
 
 
@@ -152,10 +160,11 @@ def test_a_leak_from_train_is_listed_and_accuracy_told_without_it(job: Job) -> N
 def test_without_a_test_split_it_says_so_and_the_metrics_are_empty(job: Job) -> None:
     write_test(job.data / "featurize", "unaugmented", [0] * 10)
     (job.data / "featurize" / "test-unaugmented.h5").rename(job.data / "featurize" / "train-unaugmented.h5")
-    assert run(job) == "no test split (prepare.test is none), so nothing to judge"
+    assert run(job) == "no test split (prepare.test is none), so there is nothing to evaluate"
     assert json.loads((job.out / "metrics.json").read_text()) == {
         **{"test": {}, "attacked": {}, "corrupted": {}, "without_near_duplicates": {}},
         "calibration": {"temperature": 2.0},
+        "classifiers": {"train_head": {"used": 1}},
     }
     assert (
         job.out / "per_class.csv"
@@ -172,3 +181,95 @@ def test_augmented_test_features_without_the_unaugmented_are_refused(job: Job) -
     write_test(job.data / "featurize", "spatial_1", [0] * 10)
     with pytest.raises(AugcacheError, match=r"test-unaugmented\.h5: no such file\. Run the stage that makes it"):
         run(job)
+
+
+@pytest.fixture
+def both(job: Job, monkeypatch: pytest.MonkeyPatch) -> Job:
+    """A head that is right on 8 of 10, and a model that takes every image for the first class; the head wins on val."""
+    chosen = {"train_head": FirstColumns(), "train_model": AlwaysFirst()}
+    monkeypatch.setattr(classifier, "load_classifier", lambda folder: chosen[folder.name])
+    write_trained(job.data, "train_head", 0.9)
+    write_trained(job.data, "train_model", 0.8)
+    write_test(job.data / "featurize", "unaugmented", [0, 0, 0, 0, 1, 1, 1, 2, 0, 0])
+    write_test(job.data / "featurize", "color_1", [0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
+    return job
+
+
+@dataclass(frozen=True)
+class AlwaysFirst(FirstColumns):
+    """A classifier that takes every image for the first class."""
+
+    def predict(self, features: FeatureSet) -> Predictions:
+        probabilities = np.tile(np.array([0.5, 0.25, 0.25], dtype=np.float32), (len(features), 1))
+        return Predictions(probabilities, features.labels, features.ids, features.classes, features.variant)
+
+
+def test_both_classifiers_are_evaluated_on_the_same_images(both: Job) -> None:
+    assert run(both) == (
+        "train_head, top-1 80.0 % [49.0, 94.3] on 10 test images, worst variant color_1 100.0 %; "
+        "train_model, top-1 40.0 % [16.8, 68.7]"
+    )
+    table = rows(both.out / "classifiers.csv")
+    assert [(row["group"], row["name"], row["n"]) for row in table] == [
+        ("test", "unaugmented", "10"),
+        ("test", "color_1", "10"),
+    ]
+    assert [(row["head"], row["model"], row["change"]) for row in table] == [
+        ("0.8", "0.4", "-0.4"),
+        ("1.0", "0.4", "-0.6"),
+    ]
+    assert all(float(row["change_low"]) < float(row["change"]) < float(row["change_high"]) < 0 for row in table)
+    used = json.loads((both.out / "metrics.json").read_text())
+    other = json.loads((both.out / "other" / "metrics.json").read_text())
+    assert used["test"]["unaugmented"]["top1"] == 0.8 and other["test"]["unaugmented"]["top1"] == 0.4
+    summaries = used["classifiers"]
+    assert {stage: (row["used"], row["val_accuracy"], row["top1"]) for stage, row in summaries.items()} == {
+        "train_head": (1, 0.9, 0.8),
+        "train_model": (0, 0.8, 0.4),
+    }
+    assert len(from_npz((both.out / "other" / "predictions-color_1.npz").read_bytes())) == 10
+
+
+def test_the_classifier_that_is_named_is_the_one_that_metrics_describe(both: Job) -> None:
+    both.params = read_params(
+        PARAMS, ["evaluate.classifier=train_model", "evaluate.attacks=[]", "evaluate.corruptions=[]"]
+    )
+    assert run(both).startswith("train_model, top-1 40.0 %")
+    assert json.loads((both.out / "metrics.json").read_text())["test"]["unaugmented"]["top1"] == 0.4
+    assert rows(both.out / "classifiers.csv")[0]["change"] == "-0.4"  # always the model's minus the head's
+
+
+def test_without_the_other_classifier_its_files_are_gone(both: Job) -> None:
+    run(both)
+    (both.data / "train_model" / "metrics.json").write_text("{}", encoding="utf-8")  # train_model.recipe is none
+    run(both)
+    assert list((both.out / "other").iterdir()) == []
+    assert (both.out / "classifiers.csv").read_text() == "group,name,n,head,model,change,change_low,change_high\n"
+
+
+def test_tables_name_the_file_of_each_image(both: Job) -> None:
+    files = "id,split,row,class,path\n" + "".join(f"{row:064x},test,{row},a,photos/{row}.jpg\n" for row in range(9))
+    files += f'{0:064x},test,9,a,of_another_image.jpg\n{5:064x},train,0,a,"other, 5.jpg"\n'
+    (both.data / "prepare").mkdir()
+    (both.data / "prepare" / "files.csv").write_text(files, encoding="utf-8")
+    run(both)
+    predictions = rows(both.out / "predictions.csv")
+    assert [row["path"] for row in predictions] == [*(f"photos/{row}.jpg" for row in range(9)), ""]
+    assert predictions[8] | {"id": ""} == {
+        **{"row": "8", "id": "", "path": "photos/8.jpg", "actual": "<d>", "predicted": "a", "probability": "0.75"}
+    }
+    assert [(row["row"], row["path"]) for row in rows(both.out / "mistakes.csv")] == [("8", "photos/8.jpg"), ("9", "")]
+
+
+def test_near_duplicates_name_both_files(job: Job) -> None:
+    write_test(job.data / "featurize", "unaugmented", [0, 0, 0, 0, 1, 1, 1, 2, 0, 0])
+    content = (job.data / "featurize" / "test-unaugmented.h5").read_bytes()
+    (job.data / "featurize" / "train-unaugmented.h5").write_bytes(content)
+    lines = [f"{row:064x},{split},{row},a,{split}/{row}.jpg" for split in ("train", "test") for row in range(10)]
+    (job.data / "prepare").mkdir()
+    (job.data / "prepare" / "files.csv").write_text("\n".join(["id,split,row,class,path", *lines]), encoding="utf-8")
+    run(job)
+    leaks = rows(job.out / "near_duplicates.csv")
+    assert len(leaks) == 10
+    assert all(leak["path"] == f"test/{leak['row']}.jpg" for leak in leaks)
+    assert all(leak["train_path"] == f"train/{leak['train_row']}.jpg" for leak in leaks)

@@ -71,10 +71,10 @@ def sample(trained: Trained, count: int = 60) -> RobustnessSample:
 
 
 def test_accuracy_falls_with_eps_steps_and_restarts_to_nothing(trained: Trained) -> None:
-    found = list(sample(trained).attacked(params().evaluate.attacks))
+    predictions = list(sample(trained).attacked(params().evaluate.attacks))
     names = [CLEAN, "fgsm_eps_1", "fgsm_eps_8", "pgd_10_eps_8", "pgd_10_eps_8_restarts_2", "pgd_60_eps_60"]
-    assert [one.variant for one in found] == names and {len(one) for one in found} == {60}
-    accuracy = {one.variant: one.correct.mean() for one in found}
+    assert [rows.variant for rows in predictions] == names and {len(rows) for rows in predictions} == {60}
+    accuracy = {rows.variant: rows.correct.mean() for rows in predictions}
     assert accuracy["clean"] > 0.9
     assert accuracy["clean"] >= accuracy["fgsm_eps_1"] >= accuracy["fgsm_eps_8"] >= accuracy["pgd_10_eps_8"]
     assert accuracy["pgd_10_eps_8"] >= accuracy["pgd_10_eps_8_restarts_2"]
@@ -84,7 +84,7 @@ def test_accuracy_falls_with_eps_steps_and_restarts_to_nothing(trained: Trained)
 def test_clean_predictions_are_those_of_the_cached_features(trained: Trained) -> None:
     classifier, images, features = trained
     (clean,) = sample(trained).attacked([])
-    rows = [images.ids.tolist().index(each) for each in clean.ids.tolist()]
+    rows = [images.ids.tolist().index(image_id) for image_id in clean.ids.tolist()]
     cached = classifier.predict(features.take(np.array(rows)))
     np.testing.assert_allclose(clean.probabilities, cached.probabilities, atol=0.01)
     assert np.array_equal(clean.labels, cached.labels)
@@ -97,8 +97,8 @@ def test_twice_gives_the_same_bytes(trained: Trained) -> None:
         seen = sample(trained, 20)
         return [*seen.attacked(chosen.attacks[:3]), *seen.corrupted(chosen.corruptions, [3])]
 
-    for one, other in zip(run(), run(), strict=True):
-        assert one.probabilities.tobytes() == other.probabilities.tobytes()
+    for first, second in zip(run(), run(), strict=True):
+        assert first.probabilities.tobytes() == second.probabilities.tobytes()
 
 
 def test_another_backbone_than_that_of_the_features_is_refused(trained: Trained) -> None:
@@ -111,9 +111,15 @@ def test_another_backbone_than_that_of_the_features_is_refused(trained: Trained)
 
 
 def test_corruptions_are_named_by_severity_and_the_harsh_ones_cost_accuracy(trained: Trained) -> None:
-    found = list(sample(trained).corrupted(["contrast", "impulse_noise"], [1, 5]))
-    assert [one.variant for one in found] == [CLEAN, "contrast_1", "contrast_5", "impulse_noise_1", "impulse_noise_5"]
-    accuracy = {one.variant: one.correct.mean() for one in found}
+    predictions = list(sample(trained).corrupted(["contrast", "impulse_noise"], [1, 5]))
+    assert [rows.variant for rows in predictions] == [
+        CLEAN,
+        "contrast_1",
+        "contrast_5",
+        "impulse_noise_1",
+        "impulse_noise_5",
+    ]
+    accuracy = {rows.variant: rows.correct.mean() for rows in predictions}
     assert accuracy["clean"] > 0.9 > accuracy["impulse_noise_5"]
 
 

@@ -1,4 +1,4 @@
-"""GANs: each class depends on its own images alone, a kill changes no bit, and a failed class is named."""
+"""GANs: each class depends on its own images only, a kill changes no bit, and a failed class is named."""
 
 import io
 from dataclasses import replace
@@ -66,22 +66,23 @@ def names(runs: list[ClassRun]) -> dict[str, bytes]:
 @pytest.mark.parametrize("kind", ["wgan", "conv"])
 def test_samples_have_the_stored_size_and_ids_of_their_own(kind: str) -> None:
     runs = train_gan(TRAIN, config(kind))
-    made = image_set(TRAIN, runs, config(kind))
-    assert made.images.shape == (15, 12, 12, 3) and made.variant == "gan_1"
-    assert made.labels.tolist() == [0] * 5 + [1] * 5 + [2] * 5
-    assert len(set(made.ids.tolist())) == 15 and not np.isin(made.ids, TRAIN.ids).any()
+    samples = image_set(TRAIN, runs, config(kind))
+    assert samples.images.shape == (15, 12, 12, 3) and samples.variant == "gan_1"
+    assert samples.labels.tolist() == [0] * 5 + [1] * 5 + [2] * 5
+    assert len(set(samples.ids.tolist())) == 15 and not np.isin(samples.ids, TRAIN.ids).any()
     assert runs[0].grid.shape[1:] == (8, 12, 12, 3) and [row[0] for row in runs[0].losses][-1] == 6
     again = image_set(TRAIN, runs, config(kind, seed=1))
-    assert not np.isin(again.ids, made.ids).any()
+    assert not np.isin(again.ids, samples.ids).any()
 
 
 @pytest.mark.parametrize("kind", ["wgan", "conv"])
-def test_a_killed_training_goes_on_bit_for_bit(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_training_resumes_bit_for_bit(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUGCACHE_STORE", str(tmp_path / "quiet"))
     quiet = train_gan(TRAIN, config(kind))
     monkeypatch.setenv("AUGCACHE_STORE", str(tmp_path / "killed"))
     learner = module.ParallelLearner if kind == "wgan" else module.ConvLearner
-    whole, seen = learner.step, [0]
+    whole = learner.step
+    seen = [0]
 
     def dies(self: Any, iteration: int) -> torch.Tensor:
         seen[0] += 1
@@ -101,7 +102,7 @@ def test_a_killed_training_goes_on_bit_for_bit(kind: str, tmp_path: Path, monkey
 
 
 def test_a_class_of_the_wgan_depends_on_no_other() -> None:
-    """Trained alone or beside others: the same samples, but for the last bits of a batched product."""
+    """Trained alone or beside others: the same samples, except for the last bits of a batched product."""
     together = {run.name: run.samples for run in train_gan(TRAIN, config())}
     alone = {run.name: run.samples for run in train_gan(TRAIN, config(wgan={"classes_at_once": 1}))}
     for name, samples in together.items():
@@ -115,11 +116,13 @@ def test_a_class_of_the_wgan_depends_on_no_other() -> None:
 
 def test_parallel_layers_are_those_of_torch_side_by_side() -> None:
     own = [make_generator("test", number) for number in range(3)]
-    linear, x = ParallelLinear(own, 4, 6), torch.randn(3, 5, 4)
+    linear = ParallelLinear(own, 4, 6)
+    x = torch.randn(3, 5, 4)
     for number in range(3):
         expected = functional.linear(x[number], linear.weight[number].T, linear.bias[number, 0])
         torch.testing.assert_close(linear(x)[number], expected)
-    norm, plain = ParallelNorm(3, 4), nn.BatchNorm1d(4)
+    norm = ParallelNorm(3, 4)
+    plain = nn.BatchNorm1d(4)
     torch.testing.assert_close(norm(x)[1], plain(x[1]))
     torch.testing.assert_close(norm.mean[1, 0], plain.running_mean)
     assert ParallelGenerator(own, 5, [8], 8)(torch.randn(3, 2, 5)).shape == (3, 2, 192)
@@ -130,6 +133,7 @@ def test_the_critics_weights_stay_within_the_clip() -> None:
     chunk = module._Chunk(TRAIN, np.arange(3), config())
     learner = chunk.learner(torch.device("cpu"))
     assert isinstance(learner, module.ParallelLearner)
+    assert max(float(tensor.detach().abs().max()) for tensor in learner.critic.parameters()) > 0.05  # as drawn
     for iteration in range(3):
         learner.step(iteration)
     assert max(float(tensor.detach().abs().max()) for tensor in learner.critic.parameters()) <= 0.05 + 1e-7
@@ -153,23 +157,27 @@ def test_the_convolutional_one_learns_the_colour_of_each_class() -> None:
 
 @pytest.mark.parametrize("size", [8, 16, 32, 64])
 def test_networks_fit_every_size(size: int) -> None:
-    noise, labels = torch.randn(2, 5), torch.tensor([0, 1])
-    made = ConvGenerator(2, 5, 2, size)(noise, labels)
-    assert made.shape == (2, 3, size, size) and float(made.detach().abs().max()) <= 1
-    assert ConvCritic(2, 2, size)(made, labels).shape == (2,)
+    noise = torch.randn(2, 5)
+    labels = torch.tensor([0, 1])
+    images = ConvGenerator(2, 5, 2, size)(noise, labels)
+    assert images.shape == (2, 3, size, size) and float(images.detach().abs().max()) <= 1
+    assert ConvCritic(2, 2, size)(images, labels).shape == (2,)
 
 
-def test_one_image_a_class_and_odd_sizes_are_enough() -> None:
+@pytest.mark.parametrize("kind", ["wgan", "conv"])
+def test_one_image_per_class_and_odd_sizes_are_enough(kind: str) -> None:
+    """Samples of a single image may well be all alike: that is no collapse."""
     few = coloured(3, 1, size=13)
-    runs = train_gan(few, config())
-    assert all(run.samples.shape == (5, 13, 13, 3) or run.failure for run in runs)
+    runs = train_gan(few, config(kind))
     assert [run.name for run in runs] == list(few.classes)
+    assert [run.failure for run in runs] == ["", "", ""]
+    assert [run.samples.shape for run in runs] == [(5, 13, 13, 3)] * 3
 
 
 def test_a_class_without_images_has_no_samples() -> None:
     two = TRAIN.take(np.flatnonzero(TRAIN.labels != 1))
-    made = image_set(two, train_gan(two, config()), config())
-    assert set(made.labels.tolist()) == {0, 2} and made.classes == TRAIN.classes
+    samples = image_set(two, train_gan(two, config()), config())
+    assert set(samples.labels.tolist()) == {0, 2} and samples.classes == TRAIN.classes
 
 
 def test_collapse_and_divergence_are_found_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,12 +198,12 @@ def test_collapse_and_divergence_are_found_and_named(monkeypatch: pytest.MonkeyP
 def test_augmentation_is_differentiable_seeded_and_each_images_own() -> None:
     images = torch.zeros(6, 3, 16, 16).uniform_(-1, 1).requires_grad_()
     seeded = [torch.Generator().manual_seed(3) for _ in range(2)]
-    one, other = (augment_alike(images, each) for each in seeded)
-    assert torch.equal(one, other) and one.shape == images.shape
-    one.sum().backward()
+    first, second = (augment_alike(images, generator) for generator in seeded)
+    assert torch.equal(first, second) and first.shape == images.shape
+    first.sum().backward()
     assert images.grad is not None and bool((images.grad != 0).any())
     same = augment_alike(torch.ones(6, 3, 16, 16) * 0.3, torch.Generator().manual_seed(0))
-    assert len({float(each.max()) for each in same}) > 1
+    assert len({float(image.max()) for image in same}) > 1
     cut = (same == 0).float().mean(dim=(1, 2, 3))
     assert float(cut.min()) > 0.05 and float(cut.max()) < 0.5
 
@@ -209,7 +217,16 @@ def test_a_grid_shows_rows_by_columns() -> None:
     assert (shown[4:, 10:] == 200).all() and shown[:4].sum() == 0
 
 
-def test_only_the_given_images_are_seen() -> None:
-    """Two sets that are equal give equal samples, whatever else exists."""
-    assert names(train_gan(TRAIN, config())) == names(train_gan(coloured(24, 1), config()))
-    assert isinstance(TRAIN, ImageSet)
+@pytest.mark.parametrize("kind", ["wgan", "conv"])
+def test_samples_depend_on_images_and_seed_alone(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each training begins in an empty store: no checkpoint gives the answer of the one before."""
+
+    def samples(images: ImageSet, store: str, **changes: Any) -> dict[str, bytes]:
+        monkeypatch.setenv("AUGCACHE_STORE", str(tmp_path / store))
+        torch.manual_seed(len(list(tmp_path.iterdir())))
+        return names(train_gan(images, config(kind, **changes)))
+
+    first = samples(TRAIN, "first")
+    assert samples(coloured(24, 1), "equal") == first
+    assert samples(coloured(24, 2), "other_images") != first
+    assert samples(TRAIN, "other_seed", seed=1) != first

@@ -79,6 +79,8 @@ def test_where_it_cannot_be_told_nothing_is_trained(
     assert ablate_schedule(train, val, config(*phases), seeds) == []
 
 
-def test_table_has_a_column_for_each_class() -> None:
+def test_table_has_a_row_for_each_variant_and_class() -> None:
     text = variant_gains_csv([VariantGain("color_1", spread([0.01, 0.03]), np.array([0.5, -0.25, 0.0]))], CLASSES)
-    assert text == "variant,gain,deviation,ant,bee,cow\ncolor_1,0.02,0.014142,0.5,-0.25,0.0\n"
+    assert text == (
+        "variant,class,gain,deviation\ncolor_1,,0.02,0.014142\ncolor_1,ant,0.5,\ncolor_1,bee,-0.25,\ncolor_1,cow,0.0,\n"
+    )

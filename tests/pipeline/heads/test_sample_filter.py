@@ -15,7 +15,7 @@ from pipeline.config.shared.schedule import Phase
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.fit import fit_head
 from pipeline.heads.sample_filter import keep_convincing
-from pipeline.metrics.sample_quality import frechet, judge_samples
+from pipeline.metrics.sample_quality import frechet, measure_samples
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -46,13 +46,13 @@ def test_the_frechet_distance_is_that_of_two_gaussians() -> None:
 
 def test_copies_show_and_real_images_are_the_measure() -> None:
     train, val = features(90, 1), features(90, 2)
-    good = judge_samples(features(60, 3, "gan_1"), train, val, 0.999)
-    copies = judge_samples(replace(train, variant="gan_1"), train, val, 0.999)
-    poor = judge_samples(features(60, 4, "gan_1", noise=5.0), train, val, 0.999)
+    good = measure_samples(features(60, 3, "gan_1"), train, val, 0.999)
+    copies = measure_samples(replace(train, variant="gan_1"), train, val, 0.999)
+    poor = measure_samples(features(60, 4, "gan_1", noise=5.0), train, val, 0.999)
     assert copies["copies"] == 1.0 and copies["nearest"] == pytest.approx(1) and copies["frechet_train"] < 1e-6
     assert good["copies"] < 0.1 and good["frechet_val"] < 3 * good["frechet_real"]
     assert poor["frechet_train"] > 5 * good["frechet_train"] and poor["nearest"] < good["nearest"]
-    assert set(judge_samples(features(60, 3, "gan_1"), train, None, 0.9)) == {"frechet_train", "nearest", "copies"}
+    assert set(measure_samples(features(60, 3, "gan_1"), train, None, 0.9)) == {"frechet_train", "nearest", "copies"}
 
 
 def test_samples_that_do_not_convince_a_head_are_dropped() -> None:

@@ -30,8 +30,8 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def test_error_is_the_gap_between_confidence_and_accuracy_weighted_by_bins() -> None:
-    found = np.array([[0.79, 0.11, 0.1]] * 4 + [[0.25, 0.5, 0.25]] * 2)
-    predictions = predict(found, np.array([0, 0, 0, 1, 1, 0]))  # 3 of 4 right at 0.79, 1 of 2 at 0.5
+    probabilities = np.array([[0.79, 0.11, 0.1]] * 4 + [[0.25, 0.5, 0.25]] * 2)
+    predictions = predict(probabilities, np.array([0, 0, 0, 1, 1, 0]))  # 3 of 4 right at 0.79, 1 of 2 at 0.5
     first, second = reliability(predictions)
     assert (first.count, first.confidence, first.accuracy) == (2, 0.5, 0.5)
     assert second == Bin(11 / 15, 12 / 15, 4, pytest.approx(0.79), 0.75)  # type: ignore[arg-type]
@@ -43,22 +43,24 @@ def test_the_temperature_that_was_put_in_is_found(temperature: float) -> None:
     assert fit_temperature(*draws(20_000, temperature)) == pytest.approx(temperature, rel=0.05)
 
 
-def test_reheating_mends_overconfidence_changes_no_prediction_and_can_be_undone() -> None:
+def test_reheating_reduces_overconfidence_changes_no_prediction_and_can_be_undone() -> None:
     logits, labels = draws(20_000, 3.0)
-    sure = predict(softmax(logits), labels)
-    mended = reheated(sure, fit_temperature(logits, labels))
-    assert calibration_error(sure) > 0.1 > 0.02 > calibration_error(mended)
-    assert np.array_equal(sure.predicted, mended.predicted)
-    np.testing.assert_allclose(reheated(reheated(sure, 2.0), 0.5).probabilities, sure.probabilities, atol=1e-5)
+    overconfident = predict(softmax(logits), labels)
+    calibrated = reheated(overconfident, fit_temperature(logits, labels))
+    assert calibration_error(overconfident) > 0.1 > 0.02 > calibration_error(calibrated)
+    assert np.array_equal(overconfident.predicted, calibrated.predicted)
+    np.testing.assert_allclose(
+        reheated(reheated(overconfident, 2.0), 0.5).probabilities, overconfident.probabilities, atol=1e-5
+    )
 
 
 def test_certain_predictions_stay_finite_and_fall_into_the_last_bin() -> None:
     certain = predict(np.eye(3), np.arange(3))
-    assert [one.high for one in reliability(reheated(certain, 0.5))] == [1.0]
+    assert [entry.high for entry in reliability(reheated(certain, 0.5))] == [1.0]
     assert fit_temperature(np.eye(3) * 100, np.arange(3)) < 1
 
 
-def test_nothing_to_judge() -> None:
+def test_without_rows_there_is_no_error_and_the_temperature_is_1() -> None:
     assert fit_temperature(np.empty((0, 3)), np.empty(0, dtype=int)) == 1.0
     with pytest.raises(RecordError, match="no rows"):
         calibration_error(predict(np.empty((0, 3)), np.empty(0, dtype=int)))

@@ -7,7 +7,7 @@ import pytest
 
 from cache.errors import RecordError
 from cache.records import FeatureSet
-from pipeline.metrics import near_duplicates as leakage
+from pipeline.metrics import near_duplicates as module
 from pipeline.metrics.near_duplicates import near_duplicates, nearest_rows
 
 
@@ -44,7 +44,7 @@ def test_features_that_merely_point_the_same_way_are_no_duplicates(train: Featur
 def test_blocks_give_what_one_matrix_gives(train: FeatureSet, monkeypatch: pytest.MonkeyPatch) -> None:
     queries = np.random.default_rng(1).normal(size=(23, 16)).astype(np.float16)
     index, cosine = nearest_rows(queries, np.asarray(train.features))
-    monkeypatch.setattr(leakage, "BLOCK_CELLS", 200)
+    monkeypatch.setattr(module, "BLOCK_CELLS", 200)
     blocked_index, blocked_cosine = nearest_rows(queries, np.asarray(train.features))
     assert np.array_equal(index, blocked_index)
     np.testing.assert_allclose(cosine, blocked_cosine, rtol=1e-5)

@@ -1,12 +1,13 @@
-"""The page in a real browser: nothing fetched, no error, tables that sort and filter, nothing that overflows."""
+"""The page in a real browser: it fetches nothing, reports no error, sorts and filters tables, and fits any width."""
 
 import shutil
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 from pages import CLASSES, EVIL, results
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, FloatRect, Page, sync_playwright
 
 from pipeline.report.run_report import render_report
 
@@ -43,15 +44,15 @@ def column(page: Page, table: str, number: int) -> list[str]:
 
 
 def test_nothing_is_fetched_and_nothing_complains(browser: Browser, file: Path) -> None:
-    said: list[str] = []
-    asked: list[str] = []
+    messages: list[str] = []
+    requests: list[str] = []
     opened = browser.new_page()
-    opened.on("console", lambda message: said.append(message.text))
-    opened.on("pageerror", lambda error: said.append(str(error)))
-    opened.on("request", lambda request: asked.append(request.url))
+    opened.on("console", lambda message: messages.append(message.text))
+    opened.on("pageerror", lambda error: messages.append(str(error)))
+    opened.on("request", lambda request: requests.append(request.url))
     opened.goto(file.as_uri())
-    assert said == []
-    assert [url for url in asked if not url.startswith("data:")] == [file.as_uri()]
+    assert messages == []
+    assert [url for url in requests if not url.startswith("data:")] == [file.as_uri()]
     opened.close()
 
 
@@ -84,6 +85,27 @@ def test_nothing_overflows_in_light_or_dark(browser: Browser, file: Path, width:
     background = opened.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, background[4:-1].split(","))) < 200) == (scheme == "dark")
     opened.close()
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_labels_of_a_chart_cover_neither_its_curves_nor_each_other(browser: Browser, file: Path, width: int) -> None:
+    opened = browser.new_page(viewport={"width": width, "height": 800})
+    opened.goto(file.as_uri())
+    for chart in opened.locator(".plot").all():
+        plot = chart.locator(".area svg").bounding_box()
+        labels = [label.bounding_box() for label in chart.locator(".ys span, .xs span, .band span").all()]
+        assert plot is not None and len(labels) >= 3
+        boxes = [box for box in labels if box is not None]
+        assert all(not overlap(plot, box) for box in boxes)
+        assert not [pair for pair in combinations(boxes, 2) if overlap(*pair)]
+    opened.close()
+
+
+def overlap(a: FloatRect, b: FloatRect) -> bool:
+    """Whether two boxes share more than a pixel's width and height, which rounding may give."""
+    across = min(a["x"] + a["width"], b["x"] + b["width"]) - max(a["x"], b["x"])
+    down = min(a["y"] + a["height"], b["y"] + b["height"]) - max(a["y"], b["y"])
+    return across > 1 and down > 1
 
 
 def test_names_from_files_run_no_script(page: Page) -> None:

@@ -1,4 +1,4 @@
-"""Confused classes come to stand together, and what is drawn is what was counted."""
+"""Confused classes are put side by side, and what is drawn is what was counted."""
 
 import base64
 import io
@@ -23,13 +23,13 @@ def groups_of_ten(count: int) -> list[tuple[str, str]]:
 def test_few_classes_are_numbers_in_their_own_order() -> None:
     confusion = make_confusion([("b", "a"), ("b", "b"), ("b", "b"), ("a", "a"), ("c", "a")])
     assert confusion is not None
-    assert (confusion.classes, confusion.picture) == (("a", "b", "c"), "")
+    assert (confusion.classes, confusion.image) == (("a", "b", "c"), "")
     assert confusion.cells.tolist() == [[1, 0, 0], [1, 2, 0], [1, 0, 0]]
     assert dict(confusion.rows)["b"] == [(1, 1 / 3), (2, 2 / 3), (0, 0.0)]
     assert make_confusion([]) is None
 
 
-def test_many_classes_stand_in_blocks_of_those_confused() -> None:
+def test_many_classes_are_grouped_into_blocks_of_those_confused() -> None:
     confusion = make_confusion(groups_of_ten(200))
     assert confusion is not None
     assert sorted(confusion.classes) == sorted(f"c{number}" for number in range(200))
@@ -39,13 +39,13 @@ def test_many_classes_stand_in_blocks_of_those_confused() -> None:
     assert within <= 14  # ten groups, hardly any of them torn apart
 
 
-def test_the_picture_is_transparent_where_nothing_was_counted_and_small() -> None:
+def test_the_image_is_transparent_where_nothing_was_counted_and_small() -> None:
     confusion = make_confusion(groups_of_ten(200))
     assert confusion is not None
-    png = base64.b64decode(confusion.picture.partition(",")[2])
-    picture = np.asarray(Image.open(io.BytesIO(png)))
-    step = len(picture) // 200
-    assert picture.shape == (800, 800, 4) and len(png) < 200_000
-    middle = picture[step // 2 :: step, step // 2 :: step, 3]
+    png = base64.b64decode(confusion.image.partition(",")[2])
+    image = np.asarray(Image.open(io.BytesIO(png)))
+    step = len(image) // 200
+    assert image.shape == (800, 800, 4) and len(png) < 200_000
+    middle = image[step // 2 :: step, step // 2 :: step, 3]
     counted = confusion.cells > 0
     assert (middle[counted] > 0).all() and (middle[~counted] == 0).all()

@@ -1,0 +1,41 @@
+"""Which file each stored image came from, as prepare records it in files.csv."""
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from cache.errors import DamagedFile
+from pipeline.metrics.compare import Comparison
+
+NAME = "files.csv"
+COLUMNS = {"id", "split", "row", "path"}
+
+
+@dataclass(frozen=True)
+class SourceFiles:
+    """files: id and path of the image in a row of a split, by (split, row); empty if prepare has recorded none."""
+
+    files: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+
+    def path(self, split: str, row: int, image_id: str) -> str:
+        """The path within the source; empty if unknown, or if the row now holds another image."""
+        known_id, path = self.files.get((split, str(row)), ("", ""))
+        return path if known_id == image_id else ""
+
+
+def parse_source_files(text: str) -> SourceFiles:
+    """From the text of files.csv; empty text has no files. Raises DamagedFile if a column is missing."""
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    header = set(reader.fieldnames or ())
+    if text and not header >= COLUMNS:
+        remedy = "Run prepare again."
+        expected = ", ".join(sorted(COLUMNS))
+        raise DamagedFile("columns are missing", where=NAME, expected=expected, found=", ".join(header), remedy=remedy)
+    return SourceFiles({(row["split"], row["row"]): (row["id"], row["path"]) for row in reader})
+
+
+def with_paths(comparison: Comparison, sources: SourceFiles) -> Comparison:
+    """The same comparison with the file of each changed image of test."""
+    images = tuple(replace(image, path=sources.path("test", image.row, image.id)) for image in comparison.images)
+    return replace(comparison, images=images)

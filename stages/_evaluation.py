@@ -1,0 +1,61 @@
+"""What evaluate reads: the classifiers, the sets that they take, and the images that are attacked and corrupted."""
+
+from collections.abc import Mapping
+
+from cache.records import UNAUGMENTED, FeatureSet
+from pipeline.config.params import Params
+from pipeline.evaluation.evaluate import Evaluation, EvaluationInputs
+from pipeline.evaluation.robustness import make_robustness_sample, pixels_of
+from pipeline.evaluation.side_by_side import SideBySide, side_by_side
+from pipeline.heads.ablation import VariantGain, ablate_schedule
+from pipeline.inference import classifier as classifiers
+from stages._cli import Job
+from stages._runs import choose_classifier, trained_classifiers
+
+HEAD = "train_head"
+MODEL = "train_model"
+SPLITS = ("train", "val", "test")
+Features = Mapping[str, Mapping[str, FeatureSet]]
+
+
+def stages_to_evaluate(job: Job) -> list[str]:
+    """The stages whose classifiers are evaluated, first the one that is used."""
+    chosen = choose_classifier(job.data, job.params.evaluate.classifier)
+    others = [stage for stage in trained_classifiers(job.data) if stage != chosen]
+    return [chosen, *(stage for stage in others if stage != HEAD or job.has_made("featurize"))]
+
+
+def read_features_of(job: Job, stages: list[str]) -> Features:
+    """The cached features by split and variant; a full model alone needs none. StorageError if a head lacks them."""
+    if stages == [MODEL] and not job.has_made("featurize"):
+        return {}
+    return {split: job.features(split) for split in SPLITS}
+
+
+def make_inputs(job: Job, stage: str, features: Features, params: Params) -> EvaluationInputs:
+    """The classifier of a stage and what it is evaluated on. params: those that its inputs were made with."""
+    config = job.params.evaluate
+    trained = classifiers.load_classifier(job.data / stage)
+    is_model = isinstance(trained, classifiers.ModelClassifier)
+    sets = {split: job.images(split) for split in SPLITS} if is_model else features
+    sample = None
+    if sets["test"] and (config.attacks or config.corruptions):
+        images = job.images("test")[UNAUGMENTED]
+        cached = features.get("test", {}).get(UNAUGMENTED)
+        pixels = pixels_of(trained, params.featurize, images, cached)
+        sample = make_robustness_sample(pixels, images, config.probe_images)
+    return EvaluationInputs(trained, sets, features, sample)
+
+
+def gains_of(job: Job, stages: list[str], features: Features, params: Params) -> list[VariantGain]:
+    """What each variant of the schedule gains the head on val; nothing without a head."""
+    if HEAD not in stages:
+        return []
+    return ablate_schedule(features["train"], features["val"], params.train_head, job.params.evaluate.worth_seeds)
+
+
+def both_side_by_side(evaluations: Mapping[str, Evaluation], confidence: float) -> list[SideBySide]:
+    """The head and the full model on the same images; empty unless both were evaluated."""
+    if len(evaluations) < 2:
+        return []
+    return side_by_side(evaluations[HEAD], evaluations[MODEL], confidence)
