@@ -5,13 +5,12 @@
   python -m stages.train_model --recipe 003-cbam --set 'train_model.override={schedule: [unaugmented x 9], batch: 64}'
   python -m stages.train_model --set train_model.recipe=004-final --set train_model.seeds=5
 Recipes are pipeline/recipes/<name>.yaml; each says whose it is, the figure reported, and what we chose.
+Checkpoints lie in the store: a killed run resumes where it stopped, and ends with the same bytes.
 
 \b
 Reads   data/prepare, augment, gan  images of train and val, by variant
 Writes  data/train_model/           model.safetensors and classifier.json (the weights that are kept), last.safetensors,
                                     curves.csv, and metrics.json with mean and spread over seeds
-
-Checkpoints lie in the store, so a killed run goes on where it was, and ends with the same bytes.
 """
 
 import json
@@ -42,8 +41,9 @@ def run(job: Job) -> str:
         fits = fit_model(train, val, recipe, config, advance, log)
         first = next(fits)
         kept = [first.kept, *(fit.kept for fit in fits)]  # the other networks are let go
-    classes, made_by = next(iter(train.values())).classes, first.describe(config.recipe, recipe)
-    save_classifier(job.out, make_model_classifier(first.network, classes, made_by, first.temperature))
+    prepared = next(iter(train.values()))  # unaugmented
+    made_by = first.describe(config.recipe, recipe) | {"image_size": int(prepared.images.shape[1])}
+    save_classifier(job.out, make_model_classifier(first.network, prepared.classes, made_by, first.temperature))
     write_bytes(job.out / "last.safetensors", weights_of(first.last))
     write_text(job.out / "curves.csv", curves_csv(first.curves))
     found = [figures["val_accuracy"] for figures in kept if figures]
