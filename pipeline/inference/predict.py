@@ -246,7 +246,7 @@ def submission_id(path: str) -> str:
 def check_submission_ids(paths: Sequence[str]) -> None:
     """Raise InputError if two files of different folders would have the same id in a submission."""
     folders: dict[str, str] = {}
-    for path in paths:
+    for path in sorted(paths):
         first = folders.get(submission_id(path))
         if first is not None:
             remedy = "Predict each folder on its own, or leave out --submission."
