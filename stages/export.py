@@ -1,12 +1,14 @@
 """Pack the classifier into one folder that predicts on any machine without this project's data.
 
-Writes bundle.json (classes, preprocessing, sizes, checksums, provenance), backbone.safetensors, head.safetensors,
-classifier.json, and model.onnx: uint8 images in, probabilities out, checked against PyTorch on real images.
+Writes bundle.json (classes, preprocessing, sizes, views, checksums, provenance), backbone.safetensors,
+head.safetensors, classifier.json, and model.onnx: uint8 images in, probabilities out, checked against PyTorch on real
+images. Preprocessing and sizes are those that the classifier was trained with; --set must not contradict them.
 \b
   python -m stages.export --out my_bundle
   python -m stages.predict --images photos --bundle my_bundle
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +18,7 @@ import typer
 from cache.reader import read_images
 from pipeline.config.params import read_params
 from pipeline.runtime.provenance import git_revision, package_versions, plain_values
+from stages._classifier import VIEWS_HELP, choose_views, read_bundle
 from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Values, description, make_app, one_line_errors
 from stages._runs import params_used
 
@@ -26,6 +29,7 @@ CHECKED = 64  # images on which ONNX and PyTorch are compared
 @app.command(help=description())
 def main(
     out: Annotated[Path, typer.Option(help="folder to write")] = Path("bundle"),
+    views: Annotated[str | None, typer.Option("--views", help=VIEWS_HELP)] = None,
     params: Values = PARAMS,
     override: Overrides = None,
     data: Data = DATA,
@@ -33,22 +37,22 @@ def main(
 ) -> None:
     """Compose, export, check, write."""
     with one_line_errors("export", debug):
-        from pipeline.inference.bundle import compose_bundle, save_bundle
-        from pipeline.inference.onnx_export import largest_difference, to_onnx
+        from pipeline.inference.bundle import save_bundle
+        from pipeline.inference.onnx_export import checked_onnx
+        from pipeline.inference.restore import asked_values
 
         job = Job("export", read_params(params, override or []), data, out, quiet=True)
-        size, config = job.params.prepare.size, job.params.featurize
-        bundle = compose_bundle(size, config, job.classifier_folder)
-        onnx = to_onnx(bundle)
+        bundle = read_bundle(job, None, asked_values(job.params.sections, override or []))
+        bundle = replace(bundle, views=choose_views(job, bundle, views))
         path = next(iter(sorted((data / "prepare").glob("*.h5"))), None)
         images = read_images(path).images[:CHECKED] if path else np.empty((0, bundle.size, bundle.size, 3), np.uint8)
-        difference = largest_difference(bundle, onnx, images)
-        made_by = {"revision": git_revision(), "versions": dict(package_versions())}
+        onnx, checked = checked_onnx(bundle, images)
+        provenance = {"revision": git_revision(), "versions": dict(package_versions())}
         used = params_used(data.absolute(), job.params)
-        save_bundle(out, bundle, onnx, {**made_by, "params": plain_values(used.sections)})
-        checked = f"ONNX and PyTorch differ by at most {difference:.1e} on {len(images)} images"
+        save_bundle(out, bundle, onnx, {**provenance, "params": plain_values(used.sections)})
         megabytes = sum(file.stat().st_size for file in out.iterdir()) / 1e6
-        typer.echo(f"export: {len(bundle.classes)} classes, {megabytes:.1f} MB in {out}; {checked}")
+        averaged = f", averaged over {', '.join(bundle.views)}" if bundle.views else ""
+        typer.echo(f"export: {len(bundle.classes)} classes, {megabytes:.1f} MB in {out}{averaged}; {checked}")
 
 
 if __name__ == "__main__":

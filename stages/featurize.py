@@ -1,9 +1,9 @@
 """Turn images into pooled features of a frozen backbone.
 
 Reads data/prepare/<split>.h5, and <split>-<variant>.h5 of data/augment and data/gan; writes them to data/featurize.
-A row is keyed by its pixels and by everything that made it (weights, preprocessing, sizes, engine, precision,
-device, library versions), and kept in the part store (AUGCACHE_STORE, else the user's cache folder). Only rows
-that the store lacks are computed, so changing one photo costs one row a variant, and going back costs nothing.
+A row is keyed by its pixels and by everything that made it (weights, preprocessing, sizes, engine, precision, device,
+library versions), and kept in the part store (AUGCACHE_STORE, else the user's cache folder), which computes only what
+it lacks: changing one photo costs one row per variant.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from stages._cli import Job, run_stage
 
 def run(job: Job) -> str:
     """Featurize every (split, variant) file; return the summary."""
-    from pipeline.features.featurizer import Featurizer, featurize
+    from pipeline.features.featurizer import Featurizer, describe_origin, featurize
     from pipeline.features.weights import fetch_weights
     from pipeline.runtime.workers import Pool
 
@@ -27,19 +27,19 @@ def run(job: Job) -> str:
     if config.weights in OFFICIAL:  # here, where progress can be shown
         fetch_weights(config.backbone, config.weights, config.weights_folder, job.progress)
     featurizer = Featurizer(config)
-    sources = find_images(job)
-    remove_others(job.out, {job.out / f"{name}.h5" for name in sources})
-    sets = {name: read_images(path) for name, path in sources.items()}
-    total, computed = sum(map(len, sets.values())), 0
+    sets = {name: read_images(path) for name, path in find_images(job).items()}
+    remove_others(job.out, {job.out / f"{name}.h5" for name in sets})
+    origin = describe_origin(config, next(images for images in sets.values() if images.variant == UNAUGMENTED))
+    total = sum(map(len, sets.values()))
+    computed = 0
     with Pool(config.workers, config.scheduler) as pool, job.progress(total, "img") as advance:
         for name, images in sets.items():
-            features, count = featurize(images, featurizer, pool, advance)
+            features, count = featurize(images, featurizer, pool, advance, origin)
             write_features(job.out / f"{name}.h5", features)
             computed += count
     job.facts.update(rows=total, cached=total - computed)
-    random = " with RANDOM weights" if config.weights == "random" else ""
-    made = f"{total:,} rows in {len(sets)} files, {computed:,} computed, {total - computed:,} from the cache"
-    return f"{made}, by {config.backbone}{random}"
+    name = config.backbone + (" with RANDOM weights" if config.weights == "random" else "")
+    return f"{total:,} rows in {len(sets)} files, {computed:,} computed, {total - computed:,} from the cache, by {name}"
 
 
 def find_images(job: Job) -> dict[str, Path]:

@@ -2,12 +2,12 @@
 
 \b
   python -m stages.predict --images photos --out predictions.csv
-  python -m stages.predict --images photos --bundle my_bundle --tta flip,crops
+  python -m stages.predict --images photos --bundle my_bundle --views flip,crops
 
-Uses the head in data/train_head with the backbone in params.yaml, the full model in data/train_model where
-train_model.recipe names one, or a bundle that `python -m stages.export` wrote.
-The CSV has a line a file: path, class, probability, the next likeliest classes, and why a file could not be read.
-Where folders bear the names of classes, it has the label too, and the accuracy is printed.
+Uses the project's classifier, with the backbone, sizes and preprocessing that it was trained with, or a bundle that
+`python -m stages.export` wrote. Values given by --set must not contradict them.
+The CSV has one line per file: path, class, probability, the next likeliest classes, and why a file could not be read.
+If folders inside the source are named after classes, it has the label too, and the accuracy is printed.
 """
 
 from pathlib import Path
@@ -17,18 +17,21 @@ import typer
 
 from cache.files import write_text
 from pipeline.config.params import read_params
+from stages._classifier import VIEWS_HELP, check_target, choose_views, read_bundle
 from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Quiet, Values, description, make_app, one_line_errors
 
 app = make_app()
 
 
 @app.command(help=description())
-def main(  # noqa: PLR0913, PLR0917 - a flag each
+def main(  # noqa: PLR0913, PLR0917 - one per flag
     images: Annotated[str, typer.Option(help="folder, archive, pattern or image")],
     out: Annotated[Path, typer.Option(help="the CSV file to write")] = Path("predictions.csv"),
-    bundle: Annotated[Path | None, typer.Option(help="an exported bundle, instead of this project's head")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="an exported bundle, instead of this project's classifier")
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="how many of the likeliest classes are listed")] = 5,
-    tta: Annotated[str, typer.Option(help="views to average over: flip,crops,jitter,affine")] = "",
+    views: Annotated[str | None, typer.Option("--views", "--tta", help=VIEWS_HELP)] = None,
     submission: Annotated[bool, typer.Option("--submission", help="write `id,label` alone: file name, class")] = False,
     params: Values = PARAMS,
     override: Overrides = None,
@@ -36,21 +39,23 @@ def main(  # noqa: PLR0913, PLR0917 - a flag each
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Predict, write the table, say what was read."""
+    """Predict, write the table, print what was read."""
     with one_line_errors("predict", debug):
-        from pipeline.inference.bundle import compose_bundle, load_bundle
-        from pipeline.inference.predict import predict_files, predictions_csv, submission_csv, summary_of
+        from pipeline.inference import predict as prediction
+        from pipeline.inference.restore import asked_values
         from pipeline.ingest.decode import DecodeOptions
 
         job = Job("predict", read_params(params, override or []), data, out, quiet)
-        size, config = job.params.prepare.size, job.params.featurize
-        chosen = load_bundle(bundle) if bundle else compose_bundle(size, config, job.classifier_folder)
-        views = [name.strip() for name in tta.split(",") if name.strip()]
-        with job.progress(0, "image") as advance:
+        check_target(out)
+        listing = prediction.list_images(images)
+        prediction.check_submission_ids(listing.images if submission else [])
+        classifier = read_bundle(job, bundle, asked_values(job.params.sections, override or []))
+        names = choose_views(job, classifier, views)
+        with job.progress(len(listing.images), "image") as advance:
             options = DecodeOptions.of(job.params.prepare)
-            found = predict_files(images, chosen, top, views, advance, options)
-        write_text(out, submission_csv(found) if submission else predictions_csv(found, top))
-        typer.echo(f"predict: {summary_of(found)}, in {out}")
+            rows = prediction.predict_files(images, classifier, top, names, advance, options)
+        write_text(out, prediction.submission_csv(rows) if submission else prediction.predictions_csv(rows, top))
+        typer.echo(f"predict: {prediction.summary_of(rows, listing.passed_over)}, in {prediction.shown_path(out)}")
 
 
 if __name__ == "__main__":

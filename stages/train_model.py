@@ -4,8 +4,7 @@
   python -m stages.train_model --recipe finetune
   python -m stages.train_model --recipe 003-cbam --set 'train_model.override={schedule: [unaugmented x 9], batch: 64}'
 
-`finetune` starts from featurize's backbone and the trained head. Checkpoints lie in the store, so a killed run resumes
-where it stopped, and ends with the same bytes.
+`finetune` starts from featurize's backbone and the trained head. A killed run resumes from its checkpoint in the store.
 
 \b
 Reads   data/prepare, augment, gan  images of train and val, by variant; data/train_head for `finetune`
@@ -33,31 +32,32 @@ def run(job: Job) -> str:
         write_text(job.out / "curves.csv", curves_csv([]))
         return "off (train_model.recipe is none)"
     from pipeline.inference.classifier import load_head, make_model_classifier, save_classifier, weights_of
-    from pipeline.training.fit import Watch, fit_model
+    from pipeline.training.fit import Watch, fit_model, images_trained
     from pipeline.training.start import start_from_head
 
     recipe = read_recipe(config.recipe, config.override)
     train, val = (job.images(split) for split in ("train", "val"))
     head = load_head(job.data / "train_head").head if recipe.network.name == BACKBONE else None
     start = start_from_head(head, job.params.featurize) if head else None
-    rows = config.seeds * sum(phase.epochs * len(train.get(phase.variants[0], ())) for phase in recipe.schedule)
+    rows = config.seeds * images_trained(recipe, train)
     with tensorboard(config.tensorboard) as log, job.progress(rows, "image") as advance:
         fits = fit_model(train, val, recipe, config, Watch(advance, log), start)
         first = next(fits)
         kept = [first.kept, *(fit.kept for fit in fits)]  # the other networks are let go
-    classes = next(iter(train.values())).classes
-    made_by = first.describe(config.recipe, recipe)
-    save_classifier(job.out, make_model_classifier(first.network, classes, made_by, first.temperature))
+    unaugmented = next(iter(train.values()))
+    made_by = first.describe(config.recipe, recipe) | {"image_size": int(unaugmented.images.shape[1])}
+    save_classifier(job.out, make_model_classifier(first.network, unaugmented.classes, made_by, first.temperature))
     write_bytes(job.out / "last.safetensors", weights_of(first.last))
     write_text(job.out / "curves.csv", curves_csv(first.curves))
-    found = [figures["val_accuracy"] for figures in kept if figures]
-    spread = {"val_accuracy_mean": mean(found), "val_accuracy_std": stdev(found)} if len(found) > 1 else {}
+    accuracies = [figures["val_accuracy"] for figures in kept if figures]
+    many = len(accuracies) > 1
+    spread = {"val_accuracy_mean": mean(accuracies), "val_accuracy_std": stdev(accuracies)} if many else {}
     metrics = {"best_epoch": first.best_epoch, "parameters": first.parameters, **first.kept, **spread}
     write_text(job.out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     job.facts.update(rows=rows, recipe=config.recipe)
-    accuracy = f"val accuracy {found[0]:.1%}" if found else "no validation set"
-    many = f", {mean(found):.1%} ± {stdev(found):.1%} over {len(found)} seeds" if spread else ""
-    return f"{config.recipe}, {first.parameters:,} parameters: {accuracy} at epoch {first.best_epoch}{many}"
+    accuracy = f"val accuracy {accuracies[0]:.1%}" if accuracies else "no validation set"
+    over = f", {mean(accuracies):.1%} ± {stdev(accuracies):.1%} over {len(accuracies)} seeds" if many else ""
+    return f"{config.recipe}, {first.parameters:,} parameters: {accuracy} at epoch {first.best_epoch}{over}"
 
 
 if __name__ == "__main__":

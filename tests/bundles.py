@@ -7,8 +7,9 @@ import torch
 
 from pipeline.config.params import read_params
 from pipeline.features.featurizer import Featurizer
-from pipeline.inference.bundle import Bundle, FeaturizedHead
+from pipeline.inference.bundle import Bundle
 from pipeline.inference.classifier import HeadClassifier
+from pipeline.inference.restore import FeaturizedHead
 from pipeline.networks.head import Head
 
 ROOT = Path(__file__).resolve().parents[1]

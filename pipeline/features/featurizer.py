@@ -1,11 +1,12 @@
 """Pooled features of a frozen backbone for the rows of an ImageSet, through the part store."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -84,15 +85,29 @@ class Featurizer:
 
 
 def featurize(
-    images: ImageSet, featurizer: Featurizer, pool: Pool, advance: Callable[[int], object] = lambda count: None
+    images: ImageSet,
+    featurizer: Featurizer,
+    pool: Pool,
+    advance: Callable[[int], object] = lambda count: None,
+    origin: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[FeatureSet, int]:
-    """The FeatureSet with lazy rows, and how many rows had to be computed."""
+    """The FeatureSet with lazy rows, and how many rows had to be computed. origin: of `describe_origin`."""
     config, recipe = featurizer.config, featurizer.recipe
     store = PartStore(store_folder() / "features", recipe)
     plan = ComputePlan(store, featurizer, config.rows_per_task, pool)
     rows, computed = compute_missing(images, images.keys(), plan, advance=advance)
     identity = (images.labels, images.ids, images.classes, images.variant)
-    return FeatureSet(rows, *identity, backbone=config.backbone, recipe=recipe), computed
+    return FeatureSet(rows, *identity, backbone=config.backbone, recipe={**recipe, **origin}), computed
+
+
+def describe_origin(config: FeaturizeConfig, prepared: ImageSet) -> dict[str, Any]:
+    """What features say besides the keys of their rows, for a classifier to carry: no bytes of a row depend on it.
+
+    image_size: the side in pixels that prepare brought images to. weights_name: how the weights are named, if by a
+    word and not by a path, which other machines lack.
+    """
+    name = {"weights_name": config.weights} if config.weights.isalpha() else {}
+    return {"image_size": int(prepared.images.shape[1]), **name}
 
 
 @cache

@@ -2,19 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cache.errors import AugcacheError, DamagedFile, ForeignFile, NewerFile, RecordError, StorageError
+from cache.errors import AugcacheError, DamagedFile, ForeignFile, NewerFile, StorageError
 from cache.files import write_bytes
 from cache.layout import Array, canonical
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.shared.section import parse
-from pipeline.features.backbone import PREPROCESSING, PooledEfficientNet
+from pipeline.features.backbone import PooledEfficientNet
 from pipeline.features.featurizer import Featurizer
 from pipeline.inference.classifier import (
     DESCRIPTION,
@@ -26,125 +26,139 @@ from pipeline.inference.classifier import (
     save_classifier,
     weights_of,
 )
-from pipeline.inference.compose import compose
-from pipeline.inference.pixel_classifier import PixelClassifier
-from pipeline.ingest.decode import squared
+from pipeline.inference.pixels import AnyImages, as_list, to_square
+from pipeline.inference.restore import (
+    FeaturizedHead,
+    Project,
+    image_size_of,
+    make_featurized_head,
+    open_classifier,
+    preprocessing_of,
+    refuse_contradictions,
+)
 
-FORMAT, VERSION = "augcache bundle", 1
+FORMAT = "augcache bundle"
+VERSION = 2  # written for bundles with views or without an ONNX file, which version 1 did not know; else 1
 CARD, BACKBONE, ONNX = "bundle.json", "backbone.safetensors", "model.onnx"
-FILES = {True: (DESCRIPTION, WEIGHTS, BACKBONE, ONNX), False: (DESCRIPTION, MODEL_WEIGHTS, ONNX)}  # with a backbone?
+FILES = {True: (DESCRIPTION, WEIGHTS, BACKBONE), False: (DESCRIPTION, MODEL_WEIGHTS)}  # with a backbone?
 REMEDY = "Export it again, or fetch it again."
 
 
 @dataclass(frozen=True)
-class FeaturizedHead:
-    """A head over its own backbone. Raises RecordError where they do not belong together."""
-
-    featurizer: Featurizer
-    head: HeadClassifier
-
-    def __post_init__(self) -> None:
-        self.head.check_backbone(self.featurizer.recipe)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the columns of probabilities."""
-        return self.head.classes
-
-    def probabilities(self, images: Array) -> Array:
-        """float32 [n, c] for images uint8 [n, h, w, 3]; features are those that the cache would hold."""
-        return self.head.probabilities(self.featurizer(images, np.empty(len(images), dtype="S64")))
-
-    @property
-    def pixels(self) -> PixelClassifier:
-        """As one network."""
-        return compose(self.featurizer.backbone, self.featurizer.config, self.head)
-
-
-@dataclass(frozen=True)
 class Bundle:
-    """A classifier of images. size: side in pixels that images are brought to first, as prepare does it."""
+    """A classifier of images.
+
+    size: side in pixels that images are brought to first, as prepare does it. views: names of inference.tta.VIEWS that
+    predictions are averaged over, besides the images themselves.
+    """
 
     size: int
     classifier: FeaturizedHead | ModelClassifier
+    views: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the columns of probabilities."""
         return self.classifier.classes
 
-    def predict(self, images: Array | Sequence[Array], views: Collection[str] = ()) -> Array:
-        """Probabilities float32 [n, c] of RGB images uint8 [h, w, 3], each of any size; averaged over views.
+    @property
+    def note(self) -> str:
+        """Which engine stands in for the one that the classifier was trained with; empty if none does."""
+        return self.classifier.note if isinstance(self.classifier, FeaturizedHead) else ""
 
-        views: names of inference.tta.VIEWS, besides the images themselves. Raises RecordError for other arrays.
+    def predict(self, images: AnyImages, views: Collection[str] | None = None) -> Array:
+        """Probabilities float32 [n, c] of images of any size, averaged over views (those of the bundle if None).
+
+        images: uint8 RGB [n, h, w, 3], or a sequence of uint8 RGB [h, w, 3], PIL images and paths of image files, or a
+        single one of these (then n is 1). Raises RecordError for anything else, Unreadable for a damaged image.
         """
-        for image in images:
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-                found = f"{image.dtype} {image.shape}"
-                raise RecordError("image has the wrong form", expected="uint8 [h, w, 3]", found=found)
-        if not len(images):
+        rows = as_list(images)
+        if not len(rows):
             return np.empty((0, len(self.classes)), dtype=np.float32)
-        square = np.stack([squared(image, self.size) for image in images])
-        seen: Iterable[Array] = [square]
-        if views:
-            from pipeline.inference.tta import views_of  # whose torchvision takes two seconds to import
+        square = np.stack([to_square(image, self.size) for image in rows])
+        names = self.views if views is None else views
+        if not names:
+            return self.classifier.probabilities(square)
+        from pipeline.inference.tta import mean_over_views  # whose torchvision takes two seconds to import
 
-            seen = views_of(square, views)
-        averaged = [self.classifier.probabilities(view) for view in seen]
-        return np.asarray(np.stack(averaged).mean(axis=0, dtype=np.float64).astype(np.float32))
-
-
-def compose_bundle(size: int, config: FeaturizeConfig, folder: Path) -> Bundle:
-    """The classifier in a folder; a head with the project's own backbone. Raises RecordError, StorageError."""
-    classifier = load_classifier(folder)
-    if isinstance(classifier, HeadClassifier):
-        return Bundle(size, FeaturizedHead(Featurizer(config), classifier))
-    return Bundle(size, classifier)
+        return mean_over_views(self.classifier, square, names)
 
 
-def save_bundle(folder: Path, bundle: Bundle, onnx: bytes, provenance: Mapping[str, Any]) -> None:
-    """Write the bundle; its card comes last, so a folder with a card is whole."""
+def open_bundle(folder: Path, project: Project) -> Bundle:
+    """The classifier in a folder of the project, with all that it was trained with. Raises as `open_classifier`."""
+    classifier = open_classifier(folder, project)
+    own = classifier.head if isinstance(classifier, FeaturizedHead) else classifier
+    return Bundle(image_size_of(own, project, folder), classifier)
+
+
+def check_asked(bundle: Bundle, asked: Mapping[str, Any]) -> None:
+    """Raise ParamsError if the bundle was made with other values than the user asks for, by `section.key`."""
+    classifier = bundle.classifier.head if isinstance(bundle.classifier, FeaturizedHead) else bundle.classifier
+    refuse_contradictions(classifier, bundle.size, asked)
+
+
+def save_bundle(folder: Path, bundle: Bundle, onnx: bytes | None, provenance: Mapping[str, Any]) -> None:
+    """Write the bundle; its card comes last, so a folder with a card is whole. onnx: None if there is no such form."""
     (folder / CARD).unlink(missing_ok=True)
-    write_bytes(folder / ONNX, onnx)
-    card = {"format": FORMAT, "version": VERSION, "size": bundle.size, "provenance": provenance}
+    (folder / ONNX).unlink(missing_ok=True)
+    if onnx is not None:
+        write_bytes(folder / ONNX, onnx)
+    version = 1 if onnx is not None and not bundle.views else VERSION
+    card: dict[str, Any] = {"format": FORMAT, "version": version, "size": bundle.size, "provenance": provenance}
+    if bundle.views:
+        card["views"] = list(bundle.views)
     if isinstance(bundle.classifier, FeaturizedHead):
         save_classifier(folder, bundle.classifier.head)
         card["featurize"] = _save_backbone(folder, bundle.classifier.featurizer)
     else:
         save_classifier(folder, bundle.classifier)
-    names = FILES["featurize" in card]
+    names = [*FILES["featurize" in card], *([ONNX] if onnx is not None else [])]
     write_bytes(folder / CARD, canonical({**card, "files": {name: _digest(folder / name) for name in names}}) + b"\n")
 
 
 def _save_backbone(folder: Path, featurizer: Featurizer) -> dict[str, Any]:
-    """Write its weights; return the section that makes it of them."""
+    """Write its weights; return the section `featurize` that makes it of them."""
     backbone = featurizer.backbone
     network: Any = backbone.network.network if isinstance(backbone.network, PooledEfficientNet) else backbone.network
     write_bytes(folder / BACKBONE, weights_of(network.state_dict()))
-    own = {name for name, values in PREPROCESSING.items() if values == (backbone.mean, backbone.std)}
-    elsewhere = {"weights": BACKBONE, "weights_folder": None, "scheduler": None, "workers": 1, "device": "auto"}
-    preprocessing = "auto" if backbone.library == "timm" else own.pop()
-    return featurizer.config.model_dump(mode="json") | elsewhere | {"preprocessing": preprocessing}
+    portable = {"weights": BACKBONE, "weights_folder": None, "scheduler": None, "workers": 1, "device": "auto"}
+    own = {"engine": featurizer.engine, "preprocessing": preprocessing_of(featurizer.recipe)}
+    return featurizer.config.model_dump(mode="json") | portable | own
 
 
 def load_bundle(folder: str | Path) -> Bundle:
     """Read what `save_bundle` wrote, checking every byte. Runs no code from it.
 
-    Raises StorageError where there is none, ForeignFile, NewerFile or DamagedFile where it cannot be used.
+    If its engine does not run on this machine, another one computes and `Bundle.note` says so. Raises StorageError if
+    there is no bundle, ForeignFile, NewerFile or DamagedFile if it cannot be used.
     """
     folder = Path(folder)
     card = _read_card(folder)
     for name, expected in card["files"].items():
-        found = _digest(folder / Path(name).name)
-        if found != expected:
+        digest = _digest(folder / Path(name).name)
+        if digest != expected:
             raise DamagedFile("checksum does not match", where=folder / name, remedy=REMEDY)
     try:
+        classifier = load_classifier(folder)
+        views = tuple(str(name) for name in card.get("views", ()))
         if "featurize" not in card:
-            return Bundle(int(card["size"]), _model(load_classifier(folder)))
-        values = {**card["featurize"], "weights": str(folder / BACKBONE)}
-        return compose_bundle(int(card["size"]), parse(FeaturizeConfig, values, "featurize"), folder)
+            return Bundle(int(card["size"]), _model(classifier), views)
+        return Bundle(int(card["size"]), _featurized(folder, card["featurize"], _head(classifier)), views)
     except (AugcacheError, TypeError, ValueError, KeyError) as error:
         raise DamagedFile("bundle cannot be used", where=folder, found=str(error), remedy=REMEDY) from error
+
+
+def _featurized(folder: Path, section: Mapping[str, Any], head: HeadClassifier) -> FeaturizedHead:
+    values = {**section, "weights": str(folder / BACKBONE), "preprocessing": preprocessing_of(head.recipe)}
+    if values["engine"] == "onnx":
+        values["device"] = "cpu"
+    return make_featurized_head(head, Featurizer(parse(FeaturizeConfig, values, "featurize", CARD)))
+
+
+def _head(classifier: HeadClassifier | ModelClassifier) -> HeadClassifier:
+    if isinstance(classifier, ModelClassifier):
+        raise DamagedFile("a full model beside a backbone", where=CARD)
+    return classifier
 
 
 def _model(classifier: HeadClassifier | ModelClassifier) -> ModelClassifier:
@@ -166,7 +180,7 @@ def _read_card(folder: Path) -> dict[str, Any]:
     if not isinstance(card.get("version"), int) or card["version"] > VERSION:
         found = f"version {card.get('version')}"
         raise NewerFile("format is newer than this code", where=folder, expected=f"version {VERSION}", found=found)
-    if set(card.get("files", ())) != set(FILES["featurize" in card]):
+    if set(card.get("files", ())) - {ONNX} != set(FILES["featurize" in card]):
         raise DamagedFile("its card does not name its files", where=folder / CARD, remedy=REMEDY)
     return card
 

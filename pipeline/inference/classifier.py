@@ -25,12 +25,12 @@ from pipeline.runtime.devices import choose_device
 DESCRIPTION, WEIGHTS, MODEL_WEIGHTS = "classifier.json", "head.safetensors", "model.safetensors"
 REMEDY = "Run train_head again."
 ROWS = 256  # images that a full model looks at together
-# What features must have in common with those that the head was trained on; device, engine and batch may differ.
+# In these keys, features must agree with those that the head was trained on; device, engine and batch may differ.
 BACKBONE_KEYS = ("backbone", "weights", "mean", "std", "size", "interpolation")
 
 
 class Classifier(Protocol):
-    """What evaluates and predicts: a head over features, or a full model over images."""
+    """A head over features, or a full model over images."""
 
     @property
     def classes(self) -> tuple[str, ...]: ...
@@ -41,7 +41,10 @@ class Classifier(Protocol):
 
 @dataclass(frozen=True)
 class HeadClassifier:
-    """A head with the classes it tells apart, the recipe of the features it reads, and what divides its logits."""
+    """A head, its classes, the recipe of the features that it reads, and the temperature that divides its logits.
+
+    recipe: may carry `image_size`, the side in pixels of the stored images, and `weights_name`.
+    """
 
     head: Head
     classes: tuple[str, ...]
@@ -65,14 +68,13 @@ class HeadClassifier:
         """Raise RecordError for a recipe of features by another backbone than the head was trained on."""
         for key in BACKBONE_KEYS:
             if recipe.get(key) != self.recipe.get(key):
-                expected, found = self.recipe.get(key), recipe.get(key)
                 what = f"features are of another backbone ({key})"
-                raise RecordError(what, expected=expected, found=found, remedy=REMEDY)
+                raise RecordError(what, expected=self.recipe.get(key), found=recipe.get(key), remedy=REMEDY)
 
 
 @dataclass(frozen=True)
 class ModelClassifier:
-    """A full model with the classes it tells apart. recipe: its network and what it was trained by."""
+    """A full model and its classes. recipe: its network, how it was trained, and `image_size` of the stored images."""
 
     pixels: PixelClassifier
     classes: tuple[str, ...]
@@ -80,7 +82,7 @@ class ModelClassifier:
 
     @property
     def temperature(self) -> float:
-        """What its logits are divided by."""
+        """Divides the logits."""
         return self.pixels.temperature
 
     def predict(self, images: ImageSet) -> Predictions:
@@ -94,8 +96,8 @@ class ModelClassifier:
     def probabilities(self, images: Array) -> Array:
         """float32 [n, c] for images uint8 [n, h, w, 3]."""
         blocks = torch.from_numpy(images).permute(0, 3, 1, 2).split(ROWS)
-        found = [self.pixels.probabilities(block.to(self.pixels.device)).cpu() for block in blocks]
-        return np.concatenate([np.empty((0, len(self.classes)), np.float32), *(one.numpy() for one in found)])
+        rows = [self.pixels.probabilities(block.to(self.pixels.device)).cpu().numpy() for block in blocks]
+        return np.concatenate([np.empty((0, len(self.classes)), np.float32), *rows])
 
 
 def make_model_classifier(
@@ -103,36 +105,47 @@ def make_model_classifier(
 ) -> ModelClassifier:
     """A full model ready to predict. recipe: holds `mean` and `std` of inputs in 0..1, `size` and `interpolation`."""
     device = choose_device("auto")
-    mean, std = tuple(recipe["mean"]), tuple(recipe["std"])
-    size, interpolation = int(recipe["size"]), str(recipe["interpolation"])
-    pixels = PixelClassifier(on_device(network, device), mean, std, size, interpolation, temperature, device)
+    pixels = PixelClassifier(
+        network=on_device(network, device),
+        mean=tuple(recipe["mean"]),
+        std=tuple(recipe["std"]),
+        size=int(recipe["size"]),
+        interpolation=str(recipe["interpolation"]),
+        temperature=temperature,
+        device=device,
+    )
     return ModelClassifier(pixels, classes, recipe)
 
 
 def save_classifier(folder: Path, classifier: HeadClassifier | ModelClassifier) -> None:
     """Write the classifier; both files are complete or absent."""
-    head = isinstance(classifier, HeadClassifier)
-    network = classifier.head if isinstance(classifier, HeadClassifier) else classifier.pixels.network
+    if isinstance(classifier, HeadClassifier):
+        network: nn.Module = classifier.head
+        file = WEIGHTS
+    else:
+        network = classifier.pixels.network
+        file = MODEL_WEIGHTS
     description = {
         "classes": list(classifier.classes),
         "recipe": classifier.recipe,
         "temperature": classifier.temperature,
     }
-    write_bytes(folder / (WEIGHTS if head else MODEL_WEIGHTS), weights_of(network.state_dict()))
+    write_bytes(folder / file, weights_of(network.state_dict()))
     write_bytes(folder / DESCRIPTION, canonical(description) + b"\n")
 
 
 def weights_of(tensors: Mapping[str, Tensor]) -> bytes:
     """A network's tensors by name, as safetensors."""
-    return save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
+    return save({name: tensor.cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()})
 
 
 def load_classifier(folder: Path) -> HeadClassifier | ModelClassifier:
-    """Read what `save_classifier` wrote. Raises StorageError where it is absent, DamagedFile where it is broken."""
+    """Read what `save_classifier` wrote. Raises StorageError if it is absent, DamagedFile if it is broken."""
     try:
         description = json.loads((folder / DESCRIPTION).read_bytes())
         classes = tuple(str(name) for name in description["classes"])
-        recipe, temperature = dict(description["recipe"]), float(description["temperature"])
+        recipe = dict(description["recipe"])
+        temperature = float(description["temperature"])
         if not 0 < temperature < float("inf"):
             raise ValueError(f"temperature {temperature}")
         if recipe.get("stage") == MODEL_STAGE:
@@ -143,7 +156,7 @@ def load_classifier(folder: Path) -> HeadClassifier | ModelClassifier:
         raise StorageError("no classifier", where=folder, remedy=f"Run {stage}.") from error
     except (SafetensorError, ParamsError, ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        remedy = "Run the stage that makes it again."
+        remedy = "Run the stage that trains it again."
         raise DamagedFile("classifier cannot be read", where=folder, found=reason, remedy=remedy) from error
 
 

@@ -10,8 +10,9 @@ from pipeline.runtime.devices import choose_device
 
 
 def compose(backbone: Backbone, config: FeaturizeConfig, classifier: HeadClassifier | None = None) -> PixelClassifier:
-    """The backbone with the head over it, or alone: then what it gives are features."""
-    device, head = choose_device(config.device), [classifier.head] if classifier else []
+    """The backbone with the head over it; without a head it gives features instead of logits."""
+    device = choose_device(config.device)
+    head = [classifier.head] if classifier else []
     return PixelClassifier(
         on_device(nn.Sequential(backbone.network, *head), device),
         backbone.mean,

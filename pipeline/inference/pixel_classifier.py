@@ -25,7 +25,9 @@ class PixelClassifier:
     device: torch.device
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        mean, std = (torch.tensor(each, device=self.device).view(1, 3, 1, 1) * 255 for each in (self.mean, self.std))
+        mean, std = (
+            torch.tensor(values, device=self.device).view(1, 3, 1, 1) * 255 for values in (self.mean, self.std)
+        )
         inputs = (resized(pixels.float(), self.size, self.interpolation) - mean) / std
         logits: Tensor = self.network(inputs.contiguous(memory_format=torch.channels_last))
         return logits / self.temperature
@@ -37,5 +39,5 @@ class PixelClassifier:
 
 
 def on_device(network: nn.Module, device: torch.device) -> nn.Module:
-    """A copy there in evaluation mode; the network itself stays where it is."""
+    """A copy on the device, in evaluation mode; the network itself stays where it is."""
     return deepcopy(network).to(device).to(memory_format=torch.channels_last).eval()

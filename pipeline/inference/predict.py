@@ -1,35 +1,59 @@
-"""Predictions for any files: a folder, an archive, a pattern or one image, with or without labels."""
+"""Predictions for any files: a folder, an archive, a pattern or a single image, with or without labels."""
 
 import glob
+import io
 import itertools
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 import numpy as np
+from PIL import Image
 
 from cache.errors import InputError
 from cache.layout import Array
 from pipeline.inference.bundle import Bundle
-from pipeline.ingest.archive import Entry, Unreadable, read_file, walk
+from pipeline.ingest.archive import Unreadable, read_file, walk
 from pipeline.ingest.decode import EXTENSIONS, DecodeOptions, decode
-from pipeline.ingest.names import is_hidden
+from pipeline.ingest.names import is_hidden, printable
 from pipeline.metrics.csv_text import to_csv
 from pipeline.metrics.intervals import accuracy_interval
 
 CHUNK = 256  # images decoded and held at once
 CONFIDENCE = 0.95
+LISTED = 5  # names or endings that a message gives
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file of a source. name: as it is shown. inside: its path within the source, whose folders may be labels.
+
+    `read` gives its bytes or raises Unreadable; call it before the next file is asked for.
+    """
+
+    name: str
+    inside: str
+    read: Callable[[], bytes]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a source holds: the names of its images, and other files by their ending."""
+
+    images: list[str]
+    passed_over: Counter[str]
 
 
 @dataclass(frozen=True)
 class FilePrediction:
-    """What is said of one file. classes, probabilities: the likeliest first; empty with a reason in `error`.
+    """A file's prediction. classes, probabilities: the likeliest first; empty with a reason in `error`.
 
-    label: the class whose name one of its folders bears, the innermost one; empty if none does.
+    label: the class that one of its folders inside the source is named after, the innermost one; empty if none is.
     """
 
     path: str
@@ -39,111 +63,222 @@ class FilePrediction:
     error: str = ""
 
 
+def list_images(source: str) -> Listing:
+    """The images of a source, before any is decoded. Raises InputError if there is no such source or no image."""
+    images: list[str] = []
+    passed_over: Counter[str] = Counter()
+    for file, is_image in _files_of(source):
+        if is_image:
+            images.append(file.name)
+        else:
+            passed_over[_ending(file.name) or "no ending"] += 1
+    if not images:
+        expected = ", ".join(sorted(EXTENSIONS))
+        raise InputError("holds no images", where=printable(source), expected=expected, found=_counted(passed_over))
+    return Listing(images, passed_over)
+
+
 def predict_files(
     source: str,
     bundle: Bundle,
     top: int,
-    views: Collection[str] = (),
+    views: Collection[str] | None = None,
     advance: Callable[[int], object] = lambda count: None,
     options: DecodeOptions | None = None,
 ) -> list[FilePrediction]:
-    """Predictions of every image of a source, sorted by path. Raises InputError where it holds none."""
-    found: list[FilePrediction] = []
+    """Predictions of every image of a source, sorted by path; views: None for those of the bundle.
+
+    A file that cannot be read has its reason in `error`. Raises InputError if the source is missing or damaged.
+    """
+    predictions: list[FilePrediction] = []
+    decoded = partial(_decoded, size=bundle.size, options=options)
     with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(os.cpu_count()) as threads:  # Pillow's
         for chunk in _chunks(images_of(source)):
-            pixels = list(threads.map(partial(_decoded, size=bundle.size, options=options), chunk))
-            found += _predicted([name for name, _ in chunk], pixels, bundle, top, views)
+            pixels = list(threads.map(decoded, chunk))
+            predictions += _predicted([file for file, _ in chunk], pixels, bundle, top, views)
             advance(len(chunk))
-    if not found:
-        raise InputError("holds no images", where=source, expected=", ".join(sorted(EXTENSIONS)))
-    return sorted(found, key=lambda one: one.path)
+    if not predictions:
+        list_images(source)  # which says what is there instead
+    return sorted(predictions, key=lambda prediction: prediction.path)
 
 
-def summary_of(found: Sequence[FilePrediction]) -> str:
-    """How many images, how many unreadable files, and the accuracy where files have labels, with its 95 % interval."""
-    lost = sum(1 for one in found if one.error)
-    line = f"{len(found) - lost:,} images" + (f", {lost:,} unreadable files" if lost else "")
-    judged = [one.classes[0] == one.label for one in found if one.label and not one.error]
-    if not judged:
-        return line
-    interval = accuracy_interval(sum(judged), len(judged), CONFIDENCE)
-    return f"{line}, top-1 {interval.percent()} on {len(judged):,} with a label"
+def summary_of(predictions: Sequence[FilePrediction], passed_over: Counter[str] | None = None) -> str:
+    """How many images, files that are unreadable or no images, and the accuracy on labelled files with its interval."""
+    unreadable = sum(1 for prediction in predictions if prediction.error)
+    parts = [f"{len(predictions) - unreadable:,} images"]
+    if unreadable:
+        parts.append(f"{unreadable:,} unreadable file" + "s" * (unreadable != 1))
+    if passed_over:
+        parts.append(f"{_counted(passed_over)} passed over")
+    right = [file.classes[0] == file.label for file in predictions if file.label and not file.error]
+    if right:
+        interval = accuracy_interval(sum(right), len(right), CONFIDENCE)
+        parts.append(f"top-1 {interval.percent()} on {len(right):,} with a label")
+    return ", ".join(parts)
 
 
-def images_of(source: str) -> Iterator[Entry]:
-    """The images of a folder or archive, of a pattern such as `photos/*.jpg`, or a single one."""
+def images_of(source: str) -> Iterator[SourceFile]:
+    """The images of a folder or archive, of a pattern such as `photos/*.jpg`, or a single one.
+
+    A file without an ending is an image if its content is. Files that are named one by one, alone or by a pattern, are
+    taken as images whatever their ending. Raises InputError if there is no such source.
+    """
+    return (file for file, is_image in _files_of(source) if is_image)
+
+
+def _files_of(source: str) -> Iterator[tuple[SourceFile, bool]]:
+    """Every file of a source, and whether it counts as an image; hidden files of folders and archives are left out."""
     path = Path(source).expanduser()
-    if path.is_file() and path.suffix.lower() in EXTENSIONS:
-        return iter([_file(str(path))])
-    if glob.has_magic(source) and not path.exists():
-        names = sorted(glob.glob(str(path), recursive=True))
-        return iter([_file(name) for name in names if os.path.isfile(name)])
-    suffixes = ((PurePosixPath(entry.name).suffix.lower(), entry) for entry in walk(source))
-    return (entry for suffix, entry in suffixes if suffix in EXTENSIONS and not is_hidden(entry.name))
+    there = os.path.exists(path)
+    if os.path.isfile(path) and (_ending(path.name) in EXTENSIONS or _is_image(path)):
+        yield _file(str(path), path.parent), True
+    elif glob.has_magic(source) and not there:
+        root = _fixed_folder(path)
+        for name in sorted(glob.glob(str(path), recursive=True)):
+            if os.path.isfile(name):
+                yield _file(name, root), True
+    elif not there and source != "digits":
+        what, remedy = "no such folder, archive or image", "Check the path."
+        raise InputError(what, where=printable(source), remedy=remedy)
+    else:
+        for entry in walk(source):
+            file = SourceFile(entry.name, entry.name, entry.read)
+            if not is_hidden(entry.name):
+                yield file, _ending(entry.name) in EXTENSIONS or (not _ending(entry.name) and _holds_image(file))
 
 
-def _file(name: str) -> Entry:
-    return Entry(name, partial(read_file, name, os.path.dirname(os.path.realpath(name))), anytime=True)
+def _file(name: str, root: Path) -> SourceFile:
+    inside = PurePath(name).relative_to(root).as_posix()
+    read = partial(read_file, name, os.path.dirname(os.path.realpath(name)))
+    return SourceFile(printable(name), printable(inside), read)
 
 
-def _chunks(entries: Iterator[Entry]) -> Iterator[list[tuple[str, bytes | str]]]:
-    """Names with their bytes, or with the reason why there are none."""
-    read = ((entry.name, _read(entry)) for entry in entries)
+def _fixed_folder(pattern: Path) -> Path:
+    """The folder that a pattern starts from: `photos` of `photos/*/*.jpg`."""
+    return Path(*itertools.takewhile(lambda part: not glob.has_magic(part), pattern.parent.parts))
+
+
+def _ending(name: str) -> str:
+    """In lower case; blanks after it do not count."""
+    return PurePosixPath(name.rstrip()).suffix.lower()
+
+
+def _is_image(content: Path | io.BytesIO) -> bool:
+    """Whether the first bytes are those of an image."""
+    try:
+        with Image.open(content):
+            return True
+    except Image.DecompressionBombError:
+        return True
+    except (OSError, ValueError, SyntaxError):  # UnidentifiedImageError is an OSError
+        return False
+
+
+def _holds_image(file: SourceFile) -> bool:
+    try:
+        return _is_image(io.BytesIO(file.read()))
+    except Unreadable:
+        return False
+
+
+def _chunks(files: Iterator[SourceFile]) -> Iterator[list[tuple[SourceFile, bytes | str]]]:
+    """Files with their bytes, or with the reason why there are none."""
+    read = ((file, _read(file)) for file in files)
     while chunk := list(itertools.islice(read, CHUNK)):
         yield chunk
 
 
-def _read(entry: Entry) -> bytes | str:
+def _read(file: SourceFile) -> bytes | str:
     try:
-        return entry.read()
+        return file.read()
     except Unreadable as error:
         return str(error)
 
 
-def _decoded(item: tuple[str, bytes | str], size: int, options: DecodeOptions | None) -> Array | str:
-    name, content = item
+def _decoded(item: tuple[SourceFile, bytes | str], size: int, options: DecodeOptions | None) -> Array | str:
+    file, content = item
     if isinstance(content, str):
         return content
     try:
-        return decode(content, size, options, name)
+        return decode(content, size, options, file.name)
     except Unreadable as error:
         return str(error)
 
 
 def _predicted(
-    names: Sequence[str], pixels: Sequence[Array | str], bundle: Bundle, top: int, views: Collection[str]
+    files: Sequence[SourceFile],
+    pixels: Sequence[Array | str],
+    bundle: Bundle,
+    top: int,
+    views: Collection[str] | None,
 ) -> Iterator[FilePrediction]:
-    images = [image for image in pixels if not isinstance(image, str)]
-    rows = iter(bundle.predict(images, views))
-    for name, image in zip(names, pixels, strict=True):
-        label = label_of(name, bundle.classes)
+    rows = iter(bundle.predict([image for image in pixels if not isinstance(image, str)], views))
+    for file, image in zip(files, pixels, strict=True):
+        label = label_of(file.inside, bundle.classes)
         if isinstance(image, str):
-            yield FilePrediction(name, label, (), (), image)
+            yield FilePrediction(file.name, label, (), (), printable(image))
             continue
         row = next(rows)
         order = np.argsort(-row, kind="stable")[:top]
-        chosen = tuple(bundle.classes[index] for index in order)
-        yield FilePrediction(name, label, chosen, tuple(float(row[index]) for index in order))
+        likeliest = tuple(bundle.classes[index] for index in order)
+        yield FilePrediction(file.name, label, likeliest, tuple(float(row[index]) for index in order))
 
 
-def label_of(name: str, classes: Collection[str]) -> str:
-    """The innermost folder of a path that is named like a class; empty where none is."""
-    folders = PurePosixPath(name).parts[:-1]
+def label_of(inside: str, classes: Collection[str]) -> str:
+    """The innermost folder of a path inside the source that is named like a class; empty if none is."""
+    folders = PurePosixPath(inside).parts[:-1]
     return next((folder for folder in reversed(folders) if folder in classes), "")
 
 
-def predictions_csv(found: Sequence[FilePrediction], top: int) -> str:
-    """One row a file; the `label` column only where some file has one."""
-    labelled, top = any(one.label for one in found), max((len(one.classes) for one in found), default=top)
-    ranks = [f"_{rank}" if rank > 1 else "" for rank in range(1, top + 1)]
+def predictions_csv(predictions: Sequence[FilePrediction], top: int) -> str:
+    """One row per file; the `label` column only if some file has one."""
+    labelled = any(prediction.label for prediction in predictions)
+    width = max((len(prediction.classes) for prediction in predictions), default=top)
+    ranks = [f"_{rank}" if rank > 1 else "" for rank in range(1, width + 1)]
     header = ["path", *["label"] * labelled, *(name + rank for rank in ranks for name in ("class", "probability"))]
     rows = []
-    for one in found:
-        pairs = [cell for pair in zip(one.classes, one.probabilities, strict=True) for cell in pair]
-        rows.append([one.path, *[one.label] * labelled, *(pairs or [""] * 2 * top), one.error])
+    for file in predictions:
+        pairs = [cell for pair in zip(file.classes, file.probabilities, strict=True) for cell in pair]
+        rows.append([file.path, *[file.label] * labelled, *(pairs or [""] * 2 * width), file.error])
     return to_csv([*header, "error"], rows)
 
 
-def submission_csv(found: Sequence[FilePrediction]) -> str:
-    """`id,label` as for a competition (report 003): file name and class; no label where a file cannot be read."""
-    return to_csv(("id", "label"), [(one.path.rpartition("/")[2], next(iter(one.classes), "")) for one in found])
+def submission_id(path: str) -> str:
+    """The file's name without its folders."""
+    return path.rpartition("/")[2]
+
+
+def check_submission_ids(paths: Sequence[str]) -> None:
+    """Raise InputError if two files of different folders would have the same id in a submission."""
+    folders: dict[str, str] = {}
+    for path in sorted(paths):
+        first = folders.get(submission_id(path))
+        if first is not None:
+            remedy = "Predict each folder on its own, or leave out --submission."
+            what = "ids are not unique: a submission names files without their folders"
+            raise InputError(what, where="--submission", found=f"{first} and {path}", remedy=remedy)
+        folders[submission_id(path)] = path
+
+
+def submission_csv(predictions: Sequence[FilePrediction]) -> str:
+    """`id,label` as for a competition (report 003): file name and class; no label if a file cannot be read.
+
+    Raises InputError if ids are not unique.
+    """
+    check_submission_ids([prediction.path for prediction in predictions])
+    return to_csv(("id", "label"), [(submission_id(file.path), next(iter(file.classes), "")) for file in predictions])
+
+
+def shown_path(path: Path) -> str:
+    """A path as one line of text, whatever bytes it has."""
+    return printable(str(path))
+
+
+def _counted(endings: Counter[str]) -> str:
+    """`3 other files (.txt 2, no ending 1)`."""
+    count = endings.total()
+    if not count:
+        return "no files"
+    listed = ", ".join(f"{ending} {number:,}" for ending, number in endings.most_common(LISTED))
+    more = ", …" if len(endings) > LISTED else ""
+    return f"{count:,} other file{'s' * (count != 1)} ({listed}{more})"

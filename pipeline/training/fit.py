@@ -131,6 +131,12 @@ def fit_model(
         yield _fit_once(trainer, start)
 
 
+def images_trained(recipe: Recipe, train: Mapping[str, ImageSet]) -> int:
+    """How many images a training sees, over all epochs."""
+    schedule = with_all_named(recipe.schedule, train)
+    return sum(phase.epochs * len(train.get(phase.variants[0], ())) for phase in schedule)
+
+
 def _on_device(
     train: Mapping[str, ImageSet], val: Mapping[str, ImageSet], recipe: Recipe, config: RunSettings
 ) -> tuple[dict[str, ImageBatches], dict[str, ImageBatches]]:

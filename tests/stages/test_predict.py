@@ -32,27 +32,30 @@ def test_the_line_counts_images_unreadable_files_and_labels(photos: Path, bundle
     out = tmp_path / "predictions.csv"
     result = predict(photos, bundle, out, "--top", "1", "--tta", "flip, crops")
     assert result.exit_code == 0
-    found = rows(out)
-    right = sum(row["label"] == row["class"] for row in found)
-    assert result.output.startswith(f"predict: 30 images, 1 unreadable files, top-1 {100 * right / 30:.1f} % [")
+    table = rows(out)
+    right = sum(row["label"] == row["class"] for row in table)
+    assert result.output.startswith(f"predict: 30 images, 1 unreadable file, top-1 {100 * right / 30:.1f} % [")
     assert result.output.endswith(f"on 30 with a label, in {out}\n")
-    assert list(found[0]) == ["path", "label", "class", "probability", "error"]
+    assert list(table[0]) == ["path", "label", "class", "probability", "error"]
 
 
 def test_a_submission_is_file_name_and_class(photos: Path, bundle: Path, tmp_path: Path) -> None:
     result = predict(photos / "bee", bundle, tmp_path / "submission.csv", "--submission")
     assert result.output == f"predict: 10 images, in {tmp_path}/submission.csv\n"
-    found = rows(tmp_path / "submission.csv")
-    assert [row["id"] for row in found] == [f"bee_{number}.png" for number in range(10)]
-    assert {row["label"] for row in found} <= {"ant", "bee", "cow"}
+    table = rows(tmp_path / "submission.csv")
+    assert [row["id"] for row in table] == [f"bee_{number}.png" for number in range(10)]
+    assert {row["label"] for row in table} <= {"ant", "bee", "cow"}
 
 
 @pytest.mark.parametrize(
     ("images", "flags", "said"),
     [
-        ("gone", (), "gone: no such folder or archive"),
-        ("photos", ("--tta", "turn"), "--tta: unknown view; expected some of flip, crops, jitter, affine, found turn"),
+        ("gone", (), "gone: no such folder, archive or image"),
+        ("photos", ("--tta", "turn"), "views: unknown view; expected some of flip, crops, jitter, affine, found turn"),
+        ("photos", ("--views", "auto"), "there is nothing to read. Run prepare."),
         ("photos", ("--bundle", "gone"), "gone: no bundle; expected bundle.json"),
+        ("photos", ("--set", "prepare.size=64"), "--set prepare.size: the classifier was trained with another value"),
+        ("photos", ("--set", "featurize.size=64"), "expected 32, found 64. Leave it out, or train again with it."),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(
@@ -71,3 +74,39 @@ def test_without_bundle_or_head_the_remedy_is_named(photos: Path, tmp_path: Path
         app, ["--images", str(photos), "--data", str(tmp_path), "--out", str(tmp_path / "a.csv")]
     )
     assert (result.exit_code, result.stderr) == (2, f"error: {tmp_path}/train_head: no classifier. Run train_head.\n")
+
+
+def test_ids_that_are_not_unique_are_refused_before_the_work(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    (photos / "bee" / "bee_1.png").rename(photos / "bee" / "ant_1.png")
+    result = predict(photos, bundle, tmp_path / "submission.csv", "--submission")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "found ant/ant_1.png and bee/ant_1.png. Predict each folder on its own" in result.stderr
+
+
+def test_a_target_that_cannot_be_written_is_refused_before_the_work(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for out in (tmp_path, tmp_path / "file" / "a.csv"):
+        result = predict(photos, bundle, out)
+        assert (result.exit_code, result.stderr.count("\n")) == (2, 1), result.output
+
+
+def test_the_projects_classifier_needs_none_of_the_params_that_it_was_trained_with(
+    project: list[str], photos: Path, tmp_path: Path
+) -> None:
+    """The project was trained at 32 pixels with a backbone that params.yaml does not name."""
+    bare = project[:2]
+    tables = []
+    for number, flags in enumerate((project, bare, [*bare, "--views", "none"])):
+        out = tmp_path / f"{number}.csv"
+        result = CliRunner().invoke(app, ["--images", str(photos), "--out", str(out), *flags])
+        assert result.exit_code == 0, result.output
+        tables.append(out.read_bytes())
+    assert tables[0] == tables[1] == tables[2]
+    for key, trained, asked in (("prepare.size", 32, 64), ("featurize.interpolation", "bicubic", "bilinear")):
+        flags = ["--images", str(photos), "--out", str(tmp_path / "no.csv"), *bare, "--set", f"{key}={asked}"]
+        result = CliRunner().invoke(app, flags)
+        assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+        assert f"--set {key}: the classifier was trained with another value; expected {trained}, found {asked}" in (
+            result.stderr
+        )
+    assert not (tmp_path / "no.csv").exists()

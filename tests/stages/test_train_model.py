@@ -14,8 +14,9 @@ from models import coloured
 from cache.errors import ParamsError
 from cache.records import ImageSet
 from cache.writer import write_images
-from pipeline.inference.bundle import compose_bundle, load_bundle
+from pipeline.inference.bundle import load_bundle, open_bundle
 from pipeline.inference.classifier import ModelClassifier, load_classifier
+from pipeline.inference.restore import Project
 from stages import evaluate, report, train_model
 
 MakeJob = Callable[..., "train_model.Job"]
@@ -86,7 +87,7 @@ def test_the_model_is_judged_reported_and_packed_like_a_head(data: Path, make_jo
     assert done.returncode == 0, done.stderr
     job = make_job("evaluate", data, *TINY)
     images = coloured(9, 7).images[:]
-    expected = compose_bundle(12, job.params.featurize, data / "train_model").predict(images)  # type: ignore[arg-type]
+    expected = open_bundle(data / "train_model", Project(data, job.params.featurize, {})).predict(images)  # type: ignore[arg-type]
     np.testing.assert_array_equal(load_bundle(bundle_folder).predict(images), expected)
 
 

@@ -1,16 +1,22 @@
 """A bundle predicts what the project does, and a damaged or foreign one is refused in one line."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from bundles import CLASSES, noise, tiny_bundle
+from PIL import Image
 
 from cache.errors import DamagedFile, FileError, ForeignFile, NewerFile, RecordError, StorageError
 from pipeline.features.featurizer import Featurizer
-from pipeline.inference.bundle import Bundle, FeaturizedHead, load_bundle, save_bundle
+from pipeline.inference.bundle import Bundle, load_bundle, save_bundle
+from pipeline.inference.restore import FeaturizedHead
+from pipeline.ingest.archive import Unreadable
 from pipeline.ingest.decode import squared
 
 
@@ -28,10 +34,10 @@ def saved(tmp_path: Path, bundle: Bundle) -> Path:
 def test_a_loaded_bundle_predicts_the_same_bits_wherever_it_lies(saved: Path, bundle: Bundle) -> None:
     images = noise(20, 32)
     moved = saved.rename(saved.with_name("elsewhere"))
-    found = load_bundle(str(moved))
-    assert found.classes == CLASSES
-    assert np.array_equal(found.predict(images), bundle.predict(images))
-    assert len(np.unique(found.predict(images).argmax(axis=1))) > 1
+    loaded = load_bundle(str(moved))
+    assert loaded.classes == CLASSES
+    assert np.array_equal(loaded.predict(images), bundle.predict(images))
+    assert len(np.unique(loaded.predict(images).argmax(axis=1))) > 1
 
 
 def test_predictions_are_those_of_features_and_head_at_the_temperature(bundle: Bundle) -> None:
@@ -45,7 +51,8 @@ def test_predictions_are_those_of_features_and_head_at_the_temperature(bundle: B
 
 
 def test_images_of_any_size_are_squared_as_prepare_does_it(bundle: Bundle) -> None:
-    wide, tall = np.ascontiguousarray(noise(1, 80)[0, :40]), np.ascontiguousarray(noise(1, 80)[0, :, :50])
+    wide = np.ascontiguousarray(noise(1, 80)[0, :40])
+    tall = np.ascontiguousarray(noise(1, 80)[0, :, :50])
     expected = bundle.predict(np.stack([squared(wide, 32), squared(tall, 32)]))
     assert np.array_equal(bundle.predict([wide, tall]), expected)
     assert bundle.predict([]).shape == (0, 3)
@@ -91,7 +98,7 @@ def test_what_is_no_bundle_is_refused_in_one_line(saved: Path, tmp_path: Path) -
     for text, kind in (
         ("{", DamagedFile),
         ("[]", ForeignFile),
-        (json.dumps({**whole, "version": 2}), NewerFile),
+        (json.dumps({**whole, "version": 3}), NewerFile),
         (json.dumps({**whole, "files": {"../../etc/passwd": "0"}}), DamagedFile),
         (json.dumps({**whole, "size": "big"}), DamagedFile),
         (json.dumps({**whole, "featurize": {**whole["featurize"], "backbone": "resnet"}}), DamagedFile),
@@ -112,3 +119,81 @@ def test_an_interrupted_save_leaves_no_card(saved: Path, bundle: Bundle, monkeyp
         save_bundle(saved, bundle, b"", {})
     with pytest.raises(StorageError, match="no bundle"):
         load_bundle(saved)
+
+
+def test_images_are_taken_as_programs_hold_them(bundle: Bundle, tmp_path: Path) -> None:
+    pixels = noise(1, 48)[0]
+    image = Image.fromarray(pixels)
+    image.save(tmp_path / "photo.png")
+    expected = bundle.predict([pixels])
+    for same in (pixels, image, [image], image.convert("RGBA"), tmp_path / "photo.png", str(tmp_path / "photo.png")):
+        np.testing.assert_array_equal(bundle.predict(same), expected)
+    turned = image.transpose(Image.Transpose.ROTATE_90)
+    turned.getexif()[0x0112] = 6  # turn it back
+    np.testing.assert_array_equal(bundle.predict(turned), expected)
+    for mode in ("1", "L", "LA", "P", "CMYK", "F", "YCbCr"):
+        held = image.convert(mode)
+        if mode == "F":
+            held = held.point(lambda value: value / 255)
+        assert bundle.predict(held).shape == (1, 3)
+
+
+def test_what_is_no_image_is_one_line(bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    for wrong, line in (
+        ([3], "image has the wrong form; expected uint8 .* found int"),
+        (tmp_path / "gone.png", r"gone\.png: cannot be read: No such file"),
+        (tmp_path / "a.jpg", r"a\.jpg: is no image"),
+    ):
+        with pytest.raises((RecordError, Unreadable), match=line):
+            bundle.predict(wrong)  # type: ignore[arg-type]
+
+
+def test_views_and_a_missing_onnx_file_travel_with_the_bundle(bundle: Bundle, tmp_path: Path) -> None:
+    images = noise(4, 32)
+    averaged = replace(bundle, views=("flip",))
+    save_bundle(tmp_path / "bundle", averaged, None, {})
+    loaded = load_bundle(tmp_path / "bundle")
+    assert loaded.views == ("flip",)
+    np.testing.assert_array_equal(loaded.predict(images), bundle.predict(images, ["flip"]))
+    np.testing.assert_array_equal(loaded.predict(images, ()), bundle.predict(images))
+    assert json.loads((tmp_path / "bundle" / "bundle.json").read_text())["version"] == 2
+
+
+def test_a_bundle_that_version_1_can_read_says_so(saved: Path) -> None:
+    card = json.loads((saved / "bundle.json").read_text())
+    assert card["version"] == 1 and "views" not in card
+
+
+BACKBONES = ("efficientnet:0.25x0.2/2", "timm:resnet10t", "timm:efficientnet_lite0", "timm:tf_efficientnetv2_b0")
+MATRIX = [
+    (backbone, preprocessing, engine, dtype)
+    for backbone in BACKBONES
+    for preprocessing in ("imagenet", "advprop")
+    for engine, dtype in (("eager", "float16"), ("onnx", "float32"))
+]
+
+
+def test_every_kind_of_classifier_gives_the_same_in_a_fresh_process_elsewhere(tmp_path: Path) -> None:
+    """Bit for bit: the machine is the same, so the engine is."""
+    images = noise(4, 32)
+    np.save(tmp_path / "images.npy", images)
+    for number, (backbone, preprocessing, engine, dtype) in enumerate(MATRIX):
+        values = {"backbone": backbone, "preprocessing": preprocessing, "engine": engine, "dtype": dtype}
+        bundle = tiny_bundle(32, *(f"featurize.{key}={value}" for key, value in values.items()))
+        save_bundle(tmp_path / "here" / str(number), bundle, b"", {})
+        np.save(tmp_path / f"{number}.npy", bundle.predict(images))
+    (tmp_path / "here").rename(tmp_path / "elsewhere")
+    code = (
+        "import numpy, sys\n"
+        "from pipeline.inference.bundle import load_bundle\n"
+        "for number in range(int(sys.argv[1])):\n"
+        "    bundle = load_bundle(f'elsewhere/{number}')\n"
+        "    probabilities = bundle.predict(numpy.load('images.npy'))\n"
+        "    if bundle.note or not numpy.array_equal(probabilities, numpy.load(f'{number}.npy')):\n"
+        "        sys.exit(f'{number} differs {bundle.note}')\n"
+    )
+    own = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[3])}
+    command = [sys.executable, "-P", "-c", code, str(len(MATRIX))]
+    done = subprocess.run(command, cwd=tmp_path, env=own, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

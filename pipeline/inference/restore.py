@@ -1,0 +1,188 @@
+"""A trained classifier with its backbone, as it was trained: its own recipe decides, not the params of the moment."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cache.errors import AugcacheError, InputError, ParamsError, StorageError
+from cache.layout import Array
+from pipeline.config.featurize import FeaturizeConfig
+from pipeline.config.shared.section import parse
+from pipeline.features.backbone import PREPROCESSING, Normalisation
+from pipeline.features.featurizer import Featurizer
+from pipeline.inference.classifier import DESCRIPTION, HeadClassifier, ModelClassifier, load_classifier
+from pipeline.inference.compose import compose
+from pipeline.inference.pixel_classifier import PixelClassifier
+
+IMAGE_SIZE, WEIGHTS_NAME = "image_size", "weights_name"  # what a recipe carries besides the keys of feature rows
+MACHINE_KEYS = ("weights", "device")  # of a recipe: a digest and a processor, which configure nothing
+REMEDY = "Leave it out, or train again with it."
+
+
+@dataclass(frozen=True)
+class FeaturizedHead:
+    """A head over its own backbone. Raises RecordError if they do not belong together.
+
+    note: which engine stands in for the one that the head was trained with, if that cannot run here; else empty.
+    """
+
+    featurizer: Featurizer
+    head: HeadClassifier
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        self.head.check_backbone(self.featurizer.recipe)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the columns of probabilities."""
+        return self.head.classes
+
+    def probabilities(self, images: Array) -> Array:
+        """float32 [n, c] for images uint8 [n, h, w, 3]; features are those that the cache would hold."""
+        return self.head.probabilities(self.featurizer(images, np.empty(len(images), dtype="S64")))
+
+    @property
+    def pixels(self) -> PixelClassifier:
+        """Backbone and head as one network."""
+        return compose(self.featurizer.backbone, self.featurizer.config, self.head)
+
+
+@dataclass(frozen=True)
+class Project:
+    """Where a classifier looks for what it does not carry, and what the user asks for.
+
+    data: the folder of the stages' outputs. featurize: machine settings (device, weights_folder), and the last place
+    to look for weights. asked: values by `section.key` that were given on the command line; they must not contradict
+    the classifier.
+    """
+
+    data: Path
+    featurize: FeaturizeConfig
+    asked: Mapping[str, Any]
+
+
+def open_classifier(folder: Path, project: Project) -> FeaturizedHead | ModelClassifier:
+    """The classifier of a folder, ready for images.
+
+    Raises StorageError if there is none, ParamsError if it was trained with other values than the user asks for,
+    InputError if the weights that it was trained on cannot be found.
+    """
+    classifier = load_classifier(folder)
+    refuse_contradictions(classifier, image_size_of(classifier, project, folder), project.asked)
+    if isinstance(classifier, ModelClassifier):
+        return classifier
+    return make_featurized_head(classifier, find_featurizer(classifier, project))
+
+
+def image_size_of(classifier: HeadClassifier | ModelClassifier, project: Project, folder: Path) -> int:
+    """Side in pixels that prepare brought the training images to.
+
+    A classifier of an earlier version does not carry it; then the manifest of prepare says it, or the user.
+    """
+    carried = classifier.recipe.get(IMAGE_SIZE) or _json(project.data / "prepare" / "manifest.json").get("size")
+    size = carried or project.asked.get("prepare.size")
+    if not isinstance(size, int):
+        what, remedy = "does not say to which size its images were brought", "Give it: --set prepare.size=N."
+        raise StorageError(what, where=folder / DESCRIPTION, expected=IMAGE_SIZE, remedy=remedy)
+    return size
+
+
+def refuse_contradictions(
+    classifier: HeadClassifier | ModelClassifier, image_size: int, asked: Mapping[str, Any]
+) -> None:
+    """Raise ParamsError for the first value that the user asks for and the classifier was not trained with."""
+    trained: dict[str, Any] = {"prepare.size": image_size}
+    if isinstance(classifier, HeadClassifier):
+        recipe = classifier.recipe
+        shared = [key for key in FeaturizeConfig.model_fields if key in recipe and key not in MACHINE_KEYS]
+        trained |= {f"featurize.{key}": recipe[key] for key in shared}
+        trained["featurize.preprocessing"] = preprocessing_of(recipe)
+    for key, value in asked.items():
+        if key in trained and value not in ("auto", trained[key]):
+            what = "the classifier was trained with another value"
+            raise ParamsError(what, where=f"--set {key}", expected=trained[key], found=value, remedy=REMEDY)
+
+
+def preprocessing_of(recipe: Mapping[str, Any]) -> str:
+    """The name of a recipe's preprocessing; `auto` for a network's own."""
+    normalisation: Normalisation = (tuple(recipe["mean"]), tuple(recipe["std"]))
+    return next((name for name, values in PREPROCESSING.items() if values == normalisation), "auto")
+
+
+def trained_config(recipe: Mapping[str, Any], base: FeaturizeConfig, weights: str) -> FeaturizeConfig:
+    """The section `featurize` that a head was trained with. base: gives what decides no feature. Raises ParamsError."""
+    shared = [key for key in FeaturizeConfig.model_fields if key in recipe and key not in MACHINE_KEYS]
+    values = base.model_dump(mode="json") | {key: recipe[key] for key in shared}
+    values |= {"weights": weights, "preprocessing": preprocessing_of(recipe)}
+    if values["engine"] == "onnx":
+        values["device"] = "cpu"
+    return parse(FeaturizeConfig, values, "featurize", DESCRIPTION)
+
+
+def find_featurizer(head: HeadClassifier, project: Project) -> Featurizer:
+    """The featurizer whose weights are those that the head was trained on. Raises InputError if they are not found."""
+    recipe = head.recipe
+    names = _weights_to_try(recipe, project)
+    for name in names:
+        try:
+            featurizer = Featurizer(trained_config(recipe, project.featurize, name))
+            if featurizer.backbone.weights_sha256 == recipe["weights"]:
+                return featurizer
+        except AugcacheError:
+            if "featurize.weights" in project.asked:
+                raise
+    expected = f"weights of {recipe['backbone']} with SHA-256 {recipe['weights'][:16]}…"
+    remedy = "Give their file: --set featurize.weights=PATH."
+    what = "the weights that the head was trained on are not found"
+    raise InputError(what, where="featurize.weights", expected=expected, found=" and ".join(names), remedy=remedy)
+
+
+def make_featurized_head(head: HeadClassifier, featurizer: Featurizer) -> FeaturizedHead:
+    """A head over its backbone, by an engine that runs on this machine: `eager` if the trained one does not."""
+    if featurizer.engine == "eager":
+        return FeaturizedHead(featurizer, head)
+    side = featurizer.config.size
+    try:
+        featurizer(np.zeros((1, side, side, 3), dtype=np.uint8), np.empty(1, dtype="S64"))
+    except (AugcacheError, RuntimeError, ImportError) as error:
+        reason = " ".join(str(error).split())[:200]
+        note = (
+            f"engine {featurizer.engine} does not run here ({reason}); eager computes instead, up to rounding the same"
+        )
+        return FeaturizedHead(Featurizer(featurizer.config.model_copy(update={"engine": "eager"})), head, note)
+    return FeaturizedHead(featurizer, head)
+
+
+def asked_values(sections: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """Of the overrides `section.key=value` those of one key, with the values as they were parsed; `auto` stays."""
+    values: dict[str, Any] = {}
+    for override in overrides:
+        path, _, text = override.partition("=")
+        section, _, key = path.strip().partition(".")
+        parsed = getattr(sections.get(section), key, None)
+        values[path.strip()] = "auto" if text.strip() == "auto" else parsed
+    return values
+
+
+def _weights_to_try(recipe: Mapping[str, Any], project: Project) -> Sequence[str]:
+    """Names and paths of weights: the one that was asked for alone, else carried, recorded and configured ones."""
+    if "featurize.weights" in project.asked:
+        return [project.featurize.weights]
+    run = _json(project.data / "runs" / "featurize.json").get("params")
+    recorded = run.get("weights") if isinstance(run, dict) else None
+    names = (recipe.get(WEIGHTS_NAME), recorded, project.featurize.weights)
+    return list(dict.fromkeys(str(name) for name in names if name))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """What a file of ours says; nothing if it is not there or damaged."""
+    try:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}

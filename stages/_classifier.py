@@ -1,0 +1,68 @@
+"""What predict and export share: their classifier, the views that it averages over, and where they write."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from cache.errors import StorageError
+from cache.files import storage_error
+from cache.records import UNAUGMENTED
+from stages._cli import Job
+
+if TYPE_CHECKING:
+    from pipeline.inference.bundle import Bundle
+
+VIEWS_HELP = (
+    "views to average over: flip,crops,jitter,affine; `auto` chooses on val; `none`; default: those of the bundle"
+)
+
+
+def read_bundle(job: Job, folder: Path | None, asked: Mapping[str, Any]) -> "Bundle":
+    """An exported bundle if a folder is named, else the project's classifier. Prints which engine stands in, if any.
+
+    asked: values of --set, which must not contradict what the classifier was trained with.
+    """
+    from pipeline.inference.bundle import check_asked, load_bundle, open_bundle
+    from pipeline.inference.restore import Project
+
+    if folder is None:
+        bundle = open_bundle(job.classifier_folder, Project(job.data, job.params.featurize, asked))
+    else:
+        bundle = load_bundle(folder)
+        check_asked(bundle, asked)
+    if bundle.note:
+        typer.echo(f"{job.stage}: {bundle.note}", err=True)
+    return bundle
+
+
+def choose_views(job: Job, bundle: "Bundle", text: str | None) -> tuple[str, ...]:
+    """The views that a flag names; those of the bundle if it was not given. `auto` is chosen on val, never on test."""
+    names = tuple(name.strip() for name in (text or "").split(",") if name.strip())
+    if text is None:
+        return bundle.views
+    if names in ((), ("none",)):
+        return ()
+    from pipeline.inference import tta
+
+    if names != ("auto",):
+        return tta.check_views(names)
+    val = job.images("val").get(UNAUGMENTED)
+    if val is None:
+        remedy = "Name the views, such as --views flip."
+        raise StorageError("there is no val split to choose views on", where=job.data / "prepare", remedy=remedy)
+    with job.progress(len(val), "image", "views") as advance:
+        names = tta.choose_views(bundle.classifier, val, advance)
+    typer.echo(f"{job.stage}: views chosen on val: {', '.join(names) or 'none'}", err=True)
+    return names
+
+
+def check_target(out: Path) -> None:
+    """Refuse a file that cannot be written before any work is done for it."""
+    if out.is_dir():
+        raise StorageError("is a folder", where=out, expected="a file to write")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(out, error) from error
