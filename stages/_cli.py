@@ -77,6 +77,10 @@ class Job:
         """Where the classifier lies that is judged and used: the full model where a recipe is named, else the head."""
         return self.data / ("train_head" if self.params.train_model.recipe == OFF else "train_model")
 
+    def say(self, text: str) -> None:
+        """A line on the terminal beside the summary."""
+        typer.echo(f"{self.stage}: {text}")
+
     @contextmanager
     def progress(self, total: int, unit: str, label: str = "") -> Iterator[Callable[[int], object]]:
         """A progress bar with rate and time left; yields the function that advances it. Quiet off a terminal."""

@@ -1,0 +1,93 @@
+"""How sharp a warp leaves an image: one warp in place of several is smoothed as much as they would have done.
+
+A smoothing is told by its response, by which it multiplies waves of a length of four and of two pixels. Interpolating
+linearly at places that lie anyhow between pixels leaves a wave's power at (2 + cos w) / 3 on average, w radians per
+pixel.
+"""
+
+from math import cos, pi, prod, sin, sqrt
+from typing import NamedTuple
+
+import numpy as np
+
+from cache.layout import Array
+
+WAVES = (pi / 2, 0.97 * pi)  # radians per pixel; at pi itself a mean may leave nothing to compare
+
+
+class Detail(NamedTuple):
+    """What a warp does to detail.
+
+    spacing: pixels of the canvas, in those of the source. averaged: pixels of the canvas in one that is drawn.
+    finer: times along each axis that more pixels are drawn first. keeps_grid: nothing is interpolated.
+    """
+
+    spacing: float
+    averaged: float
+    finer: int
+    keeps_grid: bool
+
+    def kernel(self, spacings: list[float]) -> Array | None:
+        """The kernel [5] that gives the source what the warp lacks of interpolations at these spacings and of averaging.
+
+        None if it lacks nothing.
+        """
+        if self.averaged == 1 and spacings == ([] if self.keeps_grid else [1.0]):
+            return None
+        long, short = (min(1.2, sqrt(self._wanted(wave, spacings) / self._own(wave))) for wave in WAVES)
+        if max(abs(1 - long), abs(1 - short)) < 0.02:
+            return None
+        return _taps(long, short)
+
+    def _wanted(self, wave: float, spacings: list[float]) -> float:
+        """The power that imgaug's way leaves of a wave: one interpolation among source pixels, then others."""
+        count = sqrt(self.averaged)
+        others = list(spacings)
+        is_interpolated = 1.0 in others
+        if is_interpolated:
+            others.remove(1.0)
+        power = _power(wave, is_interpolated, (self.spacing, count), self.keeps_grid)
+        return power * prod((2 + cos(wave * spacing)) / 3 for spacing in others)
+
+    def _own(self, wave: float) -> float:
+        """The power that the warp leaves."""
+        step = self.spacing * sqrt(self.averaged) / self.finer
+        return max(1e-3, _power(wave, not self.keeps_grid, (step, self.finer), self.keeps_grid))
+
+
+def _power(wave: float, is_interpolated: bool, averaged: tuple[float, float], keeps_grid: bool) -> float:
+    """What linear interpolation and then a mean (spacing and count) leave of a wave and of its aliases.
+
+    Aliases add up where all pixels lie alike between those of the source, else their power does.
+    """
+    if not is_interpolated:
+        return mean(wave * averaged[0], averaged[1]) ** 2
+    aliases = [wave + 2 * pi * alias for alias in (0, -1, 1, -2, 2)]
+    amplitudes = [(sin(alias / 2) / (alias / 2)) ** 2 * mean(alias * averaged[0], averaged[1]) for alias in aliases]
+    return sum(amplitudes) ** 2 if keeps_grid else sum(amplitude**2 for amplitude in amplitudes)
+
+
+def mean(wave: float, count: float) -> float:
+    """The response of the mean of so many places side by side to a wave of so many radians from one to the next."""
+    return sin(count * wave / 2) / (count * sin(wave / 2)) if count > 1 else 1.0
+
+
+def _taps(long: float, short: float) -> Array:
+    """The kernel [5] of a mean of 1 with these responses to waves of four and of two pixels."""
+    near = (1 - short) / 4
+    far = ((1 + short) / 2 - long) / 4
+    return np.array([far, near, 1 - 2 * (near + far), near, far])
+
+
+def density(matrix: Array, shape: tuple[int, ...]) -> float:
+    """Pixels that one pixel of an image becomes under a projective map [3, 3], at the image's middle."""
+    a, b, c, d, e, f, g, h, i = matrix.ravel().tolist()
+    determinant = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+    depth = g * shape[1] / 2 + h * shape[0] / 2 + i
+    return float(max(abs(determinant / depth**3), 1e-6))
+
+
+def keeps_grid(matrix: Array) -> bool:
+    """Whether pixels come to lie on pixels."""
+    whole = np.rint(matrix)
+    return bool(np.abs(matrix - whole).max() < 1e-6 and np.abs(whole[:2, :2]).sum() == 2)
