@@ -17,6 +17,7 @@ from pipeline.augmentation.shapes import Placed, paint_outside, scaling, to_size
 FINE = 1.5  # source pixels per pixel drawn: beyond it more pixels are drawn, and averaged
 MUCH_LARGER = 2.25  # times the stored area: values of a canvas beyond it are changed after it is made smaller
 SHARP = 0.75  # source pixels per pixel drawn: below it OpenCV's own border would be too soft
+RIM = 2  # pixels that go on outside of an edge which is then painted over
 NOTHING = np.eye(3)
 
 Change = Callable[[Array], Array]
@@ -117,10 +118,7 @@ class Canvas:
             self.edge = edge
             return
         if self.owed:  # it changes what is inside, not what comes in
-            if self.edge is None and not self.frames:
-                self._pay()
-            else:
-                self.draw()
+            self._pay_early() if self._is_large or not self.is_pending else self.draw()
         if self.is_whole:
             self.edge = edge
         else:
@@ -136,6 +134,7 @@ class Canvas:
     def draw_small(self) -> Array:
         """Pay all that is owed, in the stored size if that is smaller and nothing that follows needs more; writable."""
         if self.rest_is_free and self.is_pending and self._is_large:
+            self._pay_early()
             self.pixels = self._resampled(self.size, self.size)
             self._settle()
         self.draw() if self.is_pending else self._pay()
@@ -152,6 +151,7 @@ class Canvas:
         if not self._is_large:
             self.draw()
         elif self.is_pending:
+            self._pay_early()
             self._reset(self._resampled(self.size, self.size))
         self.pixels = to_size(self.pixels, self.size)
         self._pay()
@@ -164,9 +164,20 @@ class Canvas:
         return min(height, width) >= self.size and height * width >= MUCH_LARGER * self.size**2
 
     def _pay(self) -> None:
-        for change in self.owed:
-            self.pixels = cv2.LUT(self.pixels, change) if isinstance(change, np.ndarray) else change(self.pixels)
+        self.pixels = _changed(self.pixels, self.owed)
         self.owed = []
+
+    def _pay_early(self) -> None:
+        """Change the source and all that is painted around it, so that what is averaged later has been changed."""
+        if not self.owed:
+            return
+        if self.edge is not None:
+            self.edge = self.edge._replace(fill=self._painted(self.edge.fill))
+        self.frames = [frame._replace(fill=self._painted(frame.fill)) for frame in self.frames]
+        self._pay()
+
+    def _painted(self, fill: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(_changed(np.array([[fill]], dtype=np.uint8), self.owed)[0, 0].tolist())
 
     def _resampled(self, height: int, width: int) -> Array:
         """One warp to this shape, which is the canvas' own or, for storing, a smaller one that averages over it."""
@@ -177,31 +188,30 @@ class Canvas:
         finer = 1 if averaged == 1 or area < FINE**2 else 2 if area < (2 * FINE) ** 2 else 4  # passes over no pixel
         warp = scaling(finer, finer) @ matrix
         detail = Detail(sqrt(area / averaged), averaged, finer, keeps_grid(warp))
-        edge = self.edge or Edge(cv2.BORDER_REPLICATE)
-        frames = [frame._replace(matrix=last @ frame.matrix) for frame in self.frames]
-        if edge.mode == cv2.BORDER_CONSTANT and area < SHARP**2:
-            frames.insert(0, Placed(self.pixels.shape[:2], matrix, edge.fill))
-            edge = Edge(cv2.BORDER_REPLICATE)
-        pixels = self.pixels
         kernel = detail.kernel(self.spacings)
+        frames = [frame._replace(matrix=last @ frame.matrix) for frame in self.frames]
+        pixels = self.pixels
+        edge = self.edge or Edge(cv2.BORDER_REPLICATE)
+        if edge.mode == cv2.BORDER_CONSTANT and (kernel is not None or area < SHARP**2):
+            frames.insert(0, Placed(pixels.shape[:2], matrix, edge.fill))
+            pixels = cv2.copyMakeBorder(pixels, RIM, RIM, RIM, RIM, cv2.BORDER_REPLICATE)
+            warp = warp @ np.array([[1.0, 0, -RIM], [0, 1, -RIM], [0, 0, 1]])
         if kernel is not None:
-            if edge.mode == cv2.BORDER_CONSTANT:  # imgaug smooths the edge too
-                rim = len(kernel) // 2
-                pixels = cv2.copyMakeBorder(pixels, rim, rim, rim, rim, edge.mode, value=edge.fill)
-                warp = warp @ np.array([[1.0, 0, -rim], [0, 1, -rim], [0, 0, 1]])
             pixels = cv2.sepFilter2D(pixels, -1, kernel, kernel)
         drawn = cv2.warpPerspective(
-            pixels,
-            warp,
-            (finer * width, finer * height),
-            borderMode=edge.mode,
-            borderValue=edge.fill,
+            pixels, warp, (finer * width, finer * height), borderMode=edge.mode, borderValue=edge.fill
         )
         if finer > 1:
             drawn = cv2.resize(drawn, (width, height), interpolation=cv2.INTER_AREA)
         for frame in frames:
             drawn = paint_outside(np.asarray(drawn), frame)
         return np.asarray(drawn)
+
+
+def _changed(pixels: Array, changes: list[Change | Array]) -> Array:
+    for change in changes:
+        pixels = np.asarray(cv2.LUT(pixels, change)) if isinstance(change, np.ndarray) else change(pixels)
+    return pixels
 
 
 def _joined(first: Array, second: Array) -> Array:

@@ -28,9 +28,9 @@ class Detail(NamedTuple):
     keeps_grid: bool
 
     def kernel(self, spacings: list[float]) -> Array | None:
-        """The kernel [5] that gives the source what the warp lacks of interpolations at these spacings and of averaging.
+        """The kernel [5] that gives the source the smoothing that the warp lacks; None if it lacks none.
 
-        None if it lacks nothing.
+        spacings: of the pixels between which imgaug would have interpolated.
         """
         if self.averaged == 1 and spacings == ([] if self.keeps_grid else [1.0]):
             return None
@@ -68,8 +68,15 @@ def _power(wave: float, is_interpolated: bool, averaged: tuple[float, float], ke
 
 
 def mean(wave: float, count: float) -> float:
-    """The response of the mean of so many places side by side to a wave of so many radians from one to the next."""
-    return sin(count * wave / 2) / (count * sin(wave / 2)) if count > 1 else 1.0
+    """The response of the mean of so many pixels side by side to a wave of so many radians per pixel.
+
+    If their number is not whole, pixels are averaged in part, each as the square that it is.
+    """
+    if count <= 1:
+        return 1.0
+    if abs(count - round(count)) < 1e-6:
+        return sin(count * wave / 2) / (count * sin(wave / 2))
+    return sin(count * wave / 2) / (count * wave / 2) * sin(wave / 2) / (wave / 2)
 
 
 def _taps(long: float, short: float) -> Array:

@@ -1,12 +1,16 @@
 """Where canvases lie on one another: matrices, resizing to the stored size, and painting what lies outside."""
 
-from math import ceil, floor
+from math import ceil, floor, hypot
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from cache.layout import Array
+
+INSET = 0.65  # pixels by which OpenCV's smooth polygons are too large on every side
+BITS = 8  # of a place's fraction
+FARTHEST = 10_000.0  # pixels that a corner may lie outside
 
 
 class Placed(NamedTuple):
@@ -39,14 +43,30 @@ def paint_outside(pixels: Array, frame: Placed) -> Array:
         _paint_rows(pixels, top, bottom, frame.fill)
         _paint_rows(pixels.transpose(1, 0, 2), left, right, frame.fill)
         return pixels
-    height, width = pixels.shape[:2]
-    shape = (min(frame.shape[0], height), min(frame.shape[1], width))  # a mask need not be finer than the pixels
-    matrix = frame.matrix @ scaling(frame.shape[1] / shape[1], frame.shape[0] / shape[0])
-    mask = cv2.warpPerspective(np.full(shape, 255, dtype=np.uint8), matrix, (width, height))
+    mask = cv2.cvtColor(_mask(frame, pixels.shape[:2]), cv2.COLOR_GRAY2RGB)
     if not any(frame.fill):
-        return np.asarray(cv2.multiply(pixels, cv2.cvtColor(mask, cv2.COLOR_GRAY2RGB), scale=1 / 255))
-    cover = mask[..., None] * np.float32(1 / 255)
+        return np.asarray(cv2.multiply(pixels, mask, scale=1 / 255))
+    cover = mask * np.float32(1 / 255)
     return np.asarray(np.rint(pixels * cover + np.array(frame.fill) * (1 - cover)).astype(np.uint8))
+
+
+def _mask(frame: Placed, shape: tuple[int, int]) -> Array:
+    """uint8 [h, w]: how much of each pixel lies inside of a frame."""
+    height, width = frame.shape
+    (a, b, _), (c, d, _), _ = (frame.matrix / frame.matrix[2, 2]).tolist()
+    size = max(abs(a * d - b * c), 1e-6)
+    right = min(INSET * hypot(b, d) / size, width / 2)
+    down = min(INSET * hypot(a, c) / size, height / 2)
+    across = (right - 0.5, width - 0.5 - right)
+    along = (down - 0.5, height - 0.5 - down)
+    corners = np.array([[across[x], along[y], 1.0] for x, y in ((0, 0), (1, 0), (1, 1), (0, 1))])
+    places = corners @ frame.matrix.T
+    if places[:, 2].min() <= 0.01:  # a corner lies behind whoever looks
+        full = np.full(frame.shape, 255, dtype=np.uint8)
+        return np.asarray(cv2.warpPerspective(full, frame.matrix, (shape[1], shape[0])))
+    mask = np.zeros(shape, dtype=np.uint8)
+    points = np.clip(places[:, :2] / places[:, 2:], -FARTHEST, FARTHEST)
+    return np.asarray(cv2.fillConvexPoly(mask, np.rint(points * 2**BITS).astype(np.int32), 255, cv2.LINE_AA, BITS))
 
 
 def _edges(frame: Placed, axis: int) -> list[float]:
