@@ -44,31 +44,35 @@ class AffineStep(Step):
     backend: Literal["auto", "cv2"] = "auto"
 
     def warp(self, canvas: Canvas, matrix: Array) -> None:
-        """Owe a map of places counted from the canvas' middle."""
-        height, width = canvas.shape
-        if np.allclose(matrix, np.eye(3), atol=1e-12):
+        """Owe a map [2, 3] of places counted from the canvas' middle."""
+        (a, b, right), (c, d, down) = matrix.tolist()
+        is_shift = a == d == 1 and b == c == 0
+        if is_shift and right == down == 0:
             return
         mode = MODES[one_of(self.mode, canvas.random)]
         edge = Edge(mode)
-        if mode == cv2.BORDER_CONSTANT:
+        if mode == cv2.BORDER_CONSTANT and (self.cval.low, self.cval.high, self.cval.options) != (0, 0, ()):
             edge = Edge(mode, tuple(min(max(int(self.cval(canvas.random)), 0), 255) for _ in range(3)))
-        middle = np.array([[1, 0, width / 2 - 0.5], [0, 1, height / 2 - 0.5], [0, 0, 1]])
-        back = np.array([[1, 0, 0.5 - width / 2], [0, 1, 0.5 - height / 2], [0, 0, 1]])
-        shifts = np.array_equal(matrix[:2, :2], np.eye(2)) and np.array_equal(matrix, np.rint(matrix))
-        canvas.move(middle @ matrix @ back, canvas.shape, edge, interpolates=not shifts)
+        x = canvas.shape[1] / 2 - 0.5
+        y = canvas.shape[0] / 2 - 0.5
+        about = np.array([[a, b, right + x - a * x - b * y], [c, d, down + y - c * x - d * y], [0.0, 0.0, 1.0]])
+        interpolates = not (is_shift and right == int(right) and down == int(down))
+        canvas.move(about, canvas.shape, edge, interpolates)
 
 
 def affine(scale: tuple[float, float], shift: tuple[float, float], degrees: float, shear: tuple[float, float]) -> Array:
-    """imgaug's order of things: sheared down, then scaled, sheared across, turned and shifted."""
+    """A matrix [2, 3] in imgaug's order of things: sheared down, then scaled, sheared across, turned and shifted."""
     angle = radians(degrees)
     lean = tan(radians(shear[0]))
-    down = np.array([[1, 0, 0], [tan(radians(shear[1])), 1, 0], [0, 0, 1.0]])
-    rest = [
-        [scale[0] * cos(angle), -scale[1] * (lean * cos(angle) + sin(angle)), shift[0]],
-        [scale[0] * sin(angle), -scale[1] * (lean * sin(angle) - cos(angle)), shift[1]],
-        [0, 0, 1],
-    ]
-    return np.asarray(np.array(rest) @ down)
+    drop = tan(radians(shear[1]))
+    across = (scale[0] * cos(angle), -scale[1] * (lean * cos(angle) + sin(angle)))
+    down = (scale[0] * sin(angle), -scale[1] * (lean * sin(angle) - cos(angle)))
+    return np.array(
+        [
+            [across[0] + drop * across[1], across[1], shift[0]],
+            [down[0] + drop * down[1], down[1], shift[1]],
+        ]
+    )
 
 
 class Affine(AffineStep):

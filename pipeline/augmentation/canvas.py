@@ -17,6 +17,7 @@ from pipeline.augmentation.shapes import Placed, paint_outside, scaling, to_size
 FINE = 1.5  # source pixels per pixel drawn: beyond it more pixels are drawn, and averaged
 MUCH_LARGER = 2.25  # times the stored area: values of a canvas beyond it are changed after it is made smaller
 SHARP = 0.75  # source pixels per pixel drawn: below it OpenCV's own border would be too soft
+SMALL = 128  # pixels of a side: on larger images nobody can tell whether an edge is smoothed
 RIM = 2  # pixels that go on outside of an edge which is then painted over
 NOTHING = np.eye(3)
 
@@ -133,11 +134,9 @@ class Canvas:
 
     def draw_small(self) -> Array:
         """Pay all that is owed, in the stored size if that is smaller and nothing that follows needs more; writable."""
-        if self.rest_is_free and self.is_pending and self._is_large:
-            self._pay_early()
-            self.pixels = self._resampled(self.size, self.size)
-            self._settle()
-        self.draw() if self.is_pending else self._pay()
+        if self.rest_is_free and self.is_pending and self._shrinks:
+            self._shrink()
+        self.draw()
         return self.writable()
 
     def writable(self) -> Array:
@@ -148,20 +147,31 @@ class Canvas:
 
     def stored(self) -> Array:
         """Pay all that is owed; uint8 [size, size, 3]."""
-        if not self._is_large:
+        if self.is_pending and self._shrinks:
+            self._shrink()
+        elif not self._is_large:
             self.draw()
-        elif self.is_pending:
-            self._pay_early()
-            self._reset(self._resampled(self.size, self.size))
         self.pixels = to_size(self.pixels, self.size)
         self._pay()
         return self.pixels
 
     @property
+    def _shrinks(self) -> bool:
+        return min(self.shape) >= self.size
+
+    @property
     def _is_large(self) -> bool:
-        """Whether values had better be changed after the canvas was made smaller."""
+        """Whether values had better be changed while the canvas is small."""
         height, width = self.shape
-        return min(height, width) >= self.size and height * width >= MUCH_LARGER * self.size**2
+        return self._shrinks and height * width >= MUCH_LARGER * self.size**2
+
+    def _shrink(self) -> None:
+        """Pay what is owed, in the stored size; `shape` stays that of the canvas."""
+        if self._is_large:
+            self._pay_early()
+        self.pixels = self._resampled(self.size, self.size)
+        self._settle()
+        self._pay()
 
     def _pay(self) -> None:
         self.pixels = _changed(self.pixels, self.owed)
@@ -192,7 +202,8 @@ class Canvas:
         frames = [frame._replace(matrix=last @ frame.matrix) for frame in self.frames]
         pixels = self.pixels
         edge = self.edge or Edge(cv2.BORDER_REPLICATE)
-        if edge.mode == cv2.BORDER_CONSTANT and (kernel is not None or area < SHARP**2):
+        is_soft = kernel is not None and min(height, width) < SMALL
+        if edge.mode == cv2.BORDER_CONSTANT and (is_soft or area < SHARP**2):
             frames.insert(0, Placed(pixels.shape[:2], matrix, edge.fill))
             pixels = cv2.copyMakeBorder(pixels, RIM, RIM, RIM, RIM, cv2.BORDER_REPLICATE)
             warp = warp @ np.array([[1.0, 0, -RIM], [0, 1, -RIM], [0, 0, 1]])

@@ -41,42 +41,63 @@ class Detail(NamedTuple):
 
     def _wanted(self, wave: float, spacings: list[float]) -> float:
         """The power that imgaug's way leaves of a wave: one interpolation among source pixels, then others."""
-        count = sqrt(self.averaged)
         others = list(spacings)
-        is_interpolated = 1.0 in others
-        if is_interpolated:
+        if is_interpolated := 1.0 in others:
             others.remove(1.0)
-        power = _power(wave, is_interpolated, (self.spacing, count), self.keeps_grid)
+        power = _power(wave, is_interpolated, Mean(self.spacing, sqrt(self.averaged)), self.keeps_grid)
         return power * prod((2 + cos(wave * spacing)) / 3 for spacing in others)
 
     def _own(self, wave: float) -> float:
         """The power that the warp leaves."""
         step = self.spacing * sqrt(self.averaged) / self.finer
-        return max(1e-3, _power(wave, not self.keeps_grid, (step, self.finer), self.keeps_grid))
+        return max(1e-3, _power(wave, not self.keeps_grid, Mean(step, self.finer), self.keeps_grid))
 
 
-def _power(wave: float, is_interpolated: bool, averaged: tuple[float, float], keeps_grid: bool) -> float:
-    """What linear interpolation and then a mean (spacing and count) leave of a wave and of its aliases.
-
-    Aliases add up where all pixels lie alike between those of the source, else their power does.
-    """
-    if not is_interpolated:
-        return mean(wave * averaged[0], averaged[1]) ** 2
-    aliases = [wave + 2 * pi * alias for alias in (0, -1, 1, -2, 2)]
-    amplitudes = [(sin(alias / 2) / (alias / 2)) ** 2 * mean(alias * averaged[0], averaged[1]) for alias in aliases]
-    return sum(amplitudes) ** 2 if keeps_grid else sum(amplitude**2 for amplitude in amplitudes)
-
-
-def mean(wave: float, count: float) -> float:
-    """The response of the mean of so many pixels side by side to a wave of so many radians per pixel.
+class Mean(NamedTuple):
+    """The mean of so many pixels side by side, at a spacing in pixels of the source.
 
     If their number is not whole, pixels are averaged in part, each as the square that it is.
     """
-    if count <= 1:
-        return 1.0
-    if abs(count - round(count)) < 1e-6:
-        return sin(count * wave / 2) / (count * sin(wave / 2))
-    return sin(count * wave / 2) / (count * wave / 2) * sin(wave / 2) / (wave / 2)
+
+    spacing: float
+    number: float
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether no pixel is averaged in part."""
+        return abs(self.number - round(self.number)) < 1e-6
+
+    def amplitude(self, wave: float) -> float:
+        """What is left of a wave."""
+        turn = wave * self.spacing / 2
+        if self.number <= 1:
+            return 1.0
+        if self.is_whole:
+            return sin(self.number * turn) / (self.number * sin(turn))
+        return sin(self.number * turn) / (self.number * turn) * sin(turn) / turn
+
+    def power(self, wave: float) -> float:
+        """What is left of a wave's power, with that of its nearest alias among the pixels that are averaged."""
+        power = self.amplitude(wave) ** 2
+        if self.number > 1 and not self.is_whole:
+            power += self.amplitude(abs(wave) - 2 * pi / self.spacing) ** 2
+        return power
+
+
+def _power(wave: float, is_interpolated: bool, averaged: Mean, keeps_grid: bool) -> float:
+    """What linear interpolation and then a mean leave of a wave and of its aliases.
+
+    Aliases add up if all pixels lie alike between those of the source, else their power does.
+    """
+    if not is_interpolated:
+        return averaged.power(wave)
+    aliases = (wave, wave - 2 * pi, wave + 2 * pi)
+    kernels = [(sin(alias / 2) / (alias / 2)) ** 2 for alias in aliases]
+    if keeps_grid and averaged.is_whole:
+        return float(
+            sum(kernel * averaged.amplitude(alias) for kernel, alias in zip(kernels, aliases, strict=True)) ** 2
+        )
+    return sum(kernel**2 * averaged.power(alias) for kernel, alias in zip(kernels, aliases, strict=True))
 
 
 def _taps(long: float, short: float) -> Array:
@@ -96,5 +117,6 @@ def density(matrix: Array, shape: tuple[int, ...]) -> float:
 
 def keeps_grid(matrix: Array) -> bool:
     """Whether pixels come to lie on pixels."""
-    whole = np.rint(matrix)
-    return bool(np.abs(matrix - whole).max() < 1e-6 and np.abs(whole[:2, :2]).sum() == 2)
+    numbers = matrix.ravel().tolist()
+    turns = sum(abs(round(numbers[index])) for index in (0, 1, 3, 4))
+    return turns == 2 and all(abs(number - round(number)) < 1e-6 for number in numbers)

@@ -55,10 +55,9 @@ class MotionBlur(Step):
 def _turned(kernel: Array, degrees: float) -> Array:
     """A kernel uint8 [k, k] turned about its middle, with a sum of 1."""
     middle = (len(kernel) - 1) / 2
-    to = np.array([[1, 0, middle], [0, 1, middle], [0, 0, 1]])
-    back = np.array([[1, 0, -middle], [0, 1, -middle], [0, 0, 1]])
-    matrix = to @ affine((1.0, 1.0), (0.0, 0.0), degrees, (0.0, 0.0)) @ back
-    turned = np.asarray(cv2.warpAffine(kernel, matrix[:2], kernel.shape)).astype(np.float32)
+    matrix = affine((1.0, 1.0), (0.0, 0.0), degrees, (0.0, 0.0))
+    matrix[:, 2] = middle - matrix[:, :2].sum(axis=1) * middle
+    turned = np.asarray(cv2.warpAffine(kernel, matrix, kernel.shape)).astype(np.float32)
     return np.asarray(turned / turned.sum())
 
 

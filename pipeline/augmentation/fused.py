@@ -130,8 +130,11 @@ NESTED = ("children", "then_list", "else_list")
 def run(steps: Sequence[Step], canvas: Canvas) -> None:
     """Steps in order; each may look at whether those after it need more than the stored size."""
     rest_is_free = canvas.rest_is_free
-    for index, step in enumerate(steps):
-        canvas.rest_is_free = rest_is_free and all(later.is_free for later in steps[index + 1 :])
+    frees = [rest_is_free]
+    for step in reversed(steps[1:]):
+        frees.append(frees[-1] and step.is_free)
+    for step in steps:
+        canvas.rest_is_free = frees.pop()
         step(canvas)
     canvas.rest_is_free = rest_is_free
 

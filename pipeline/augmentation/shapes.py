@@ -38,7 +38,8 @@ def to_size(image: Array, size: int) -> Array:
 def paint_outside(pixels: Array, frame: Placed) -> Array:
     """uint8 [h, w, 3], written to, with what lies outside of a frame painted in its colour; partly covered pixels are
     mixed."""
-    if abs(frame.matrix[[0, 1, 2, 2], [1, 0, 0, 1]]).max() < 1e-9:
+    _, b, _, d, _, _, g, h, _ = frame.matrix.ravel().tolist()
+    if abs(b) + abs(d) + abs(g) + abs(h) < 1e-9:
         (left, right), (top, bottom) = (_edges(frame, axis) for axis in (0, 1))
         _paint_rows(pixels, top, bottom, frame.fill)
         _paint_rows(pixels.transpose(1, 0, 2), left, right, frame.fill)
@@ -82,11 +83,13 @@ def _paint_rows(pixels: Array, start: float, end: float, fill: tuple[float, ...]
     count = len(pixels)
     first = min(max(floor(start + 1e-6), 0), count)
     last = min(max(ceil(end - 1e-6), 0), count)
-    pixels[:first] = fill
-    pixels[last:] = fill
+    if first > 0:
+        pixels[:first] = fill
+    if last < count:
+        pixels[last:] = fill
     for row, share in ((first, first + 1 - start), (last - 1, end - last + 1)):
         if first <= row < last and share < 1 - 1e-6:
-            pixels[row] = np.rint(pixels[row] * share + np.array(fill) * (1 - share))
+            pixels[row] = pixels[row] * np.float32(share) + (np.array(fill, np.float32) * (1 - share) + 0.5)
 
 
 def fill_box(pixels: Array, edges: tuple[float, float, float, float], values: Array) -> None:
