@@ -81,6 +81,10 @@ class Job:
         """Where the classifier lies that is used: the better one on val, unless evaluate.classifier names one."""
         return self.data / choose_classifier(self.data, self.params.evaluate.classifier)
 
+    def say(self, text: str) -> None:
+        """A line on the terminal beside the summary."""
+        typer.echo(f"{self.stage}: {text}")
+
     @contextmanager
     def progress(self, total: int, unit: str, label: str = "") -> Iterator[Callable[[int], object]]:
         """A progress bar with rate and time left; yields the function that advances it. Quiet off a terminal."""

@@ -12,7 +12,7 @@ from cache.files import remove_others
 from cache.reader import read_images
 from cache.writer import write_images
 from pipeline.augmentation.augment import Workshop, augment, is_current
-from pipeline.augmentation.policy import make_augmentation
+from pipeline.augmentation.policy import make_augmentation, unfused
 from pipeline.runtime.workers import Pool
 from stages._cli import Job, run_stage
 
@@ -20,6 +20,8 @@ from stages._cli import Job, run_stage
 def run(job: Job) -> str:
     """Build every (split, variant) file; return the summary."""
     config = job.params.augment
+    for policy, steps in unfused(config).items():
+        job.say(f"policy {policy} is run by imgaug; the faster engine does not know {', '.join(steps)}")
     augmentations = [make_augmentation(config, variant) for variant in config.variants]
     splits = {split: read_images(path) for split, path in job.inputs("prepare").items()}
     outputs = {
@@ -27,9 +29,10 @@ def run(job: Job) -> str:
         for split, images in splits.items()
         for augmentation in augmentations
     }
-    job.out.mkdir(parents=True, exist_ok=True)  # DVC wants it even where no variant is
+    job.out.mkdir(parents=True, exist_ok=True)  # DVC wants it even if there is no variant
     remove_others(job.out, set(outputs))
-    total, computed = sum(len(images) for images, _ in outputs.values()), 0
+    total = sum(len(images) for images, _ in outputs.values())
+    computed = 0
     parts = job.out / ".parts"
     with Pool(config.workers, config.scheduler) as pool, job.progress(total, "img") as advance:
         workshop = Workshop(parts, config.rows_per_task, pool)

@@ -1,19 +1,14 @@
 """Section `augment` of params.yaml."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.config.shared.section import Section, Workers
 from pipeline.config.shared.variants import policy_and_draw
 
-FUSED = "Fused"
 Step = dict[str, dict[str, Any]]
-
-
-def fuses(steps: list[Step]) -> str | None:
-    """The policy that `- Fused: {policy: <name>}` stands for; None where these are steps of imgaug."""
-    return steps[0][FUSED].get("policy") if steps and FUSED in steps[0] else None
+Engine = Literal["imgaug", "fused"]
 
 
 def _well_formed(variants: list[str]) -> list[str]:
@@ -32,11 +27,16 @@ class AugmentConfig(Section):
     )
     size: int = Field(ge=8, le=1024, description="stored side of augmented images in pixels")
     seed: int = Field(ge=0, description="seed of every draw")
-    workers: Workers = Field(description="processes, or `auto` for one a core")
-    rows_per_task: int = Field(ge=1, description="images a task; a killed run loses at most the tasks in flight")
+    engine: Literal["auto"] | Engine = Field(
+        description="`imgaug` (the reference), `fused` (the same steps in one warp and one pass over pixels); "
+        "`auto`: fused if it knows every step of a policy, else imgaug"
+    )
+    workers: Workers = Field(description="processes, or `auto` for one per core; more than one only if that pays")
+    rows_per_task: int = Field(ge=1, description="images per task; a killed run loses at most the tasks in flight")
     scheduler: str | None = Field(description="address of a running dask scheduler, tcp://host:port, or null")
     policies: dict[str, list[Step]] = Field(
-        description="policies by name: imgaug steps in order, `Name: {arguments}`, or `Fused: {policy: <name>}`"
+        description="policies by name: imgaug's augmenters in order, `Name: {arguments}`; `[low, high]` is a range, "
+        "`{choice: [...]}` a choice, `{top:, right:, bottom:, left:}` one value per side"
     )
 
     @model_validator(mode="after")
@@ -49,10 +49,9 @@ class AugmentConfig(Section):
         for policy, steps in self.policies.items():
             if any(len(step) != 1 for step in steps):
                 raise ValueError(f"each step of policy {policy!r} must be one `Name: {{arguments}}`")
-            whole = [name for name, others in self.policies.items() if not any(FUSED in step for step in others)]
-            if policy not in whole and steps not in [[{FUSED: {"policy": name}}] for name in whole]:
-                names = ", ".join(whole)
+            if any("Fused" in step for step in steps):
                 raise ValueError(
-                    f"policy {policy!r} must be one step `{FUSED}: {{policy: <name>}}` of {names}, found {steps!r}"
+                    f"policy {policy!r} has a step `Fused`, which augment.engine replaces; name the policy that it "
+                    "fuses instead, and set augment.engine to auto or fused"
                 )
         return self
