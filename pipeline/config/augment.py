@@ -30,7 +30,7 @@ class AugmentConfig(Section):
     variants: Annotated[list[str], AfterValidator(_well_formed)] = Field(
         description="variants to build, `<policy>_<draw>`"
     )
-    size: int = Field(ge=8, le=1024, description="stored side of augmented images in pixels")
+    size: int = Field(ge=8, le=1024, description="stored side of augmented images in pixels; `auto`: featurize.size")
     seed: int = Field(ge=0, description="seed of every draw")
     workers: Workers = Field(description="processes, or `auto` for one a core")
     rows_per_task: int = Field(ge=1, description="images a task; a killed run loses at most the tasks in flight")

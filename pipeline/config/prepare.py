@@ -46,7 +46,9 @@ class PrepareConfig(Section):
     source: Annotated[str, AfterValidator(_named), PlainSerializer(_as_file)] = Field(
         min_length=1, description=f"a folder or archive of labelled images, or `{DIGITS_FILE}` (embedded digits)"
     )
-    size: int = Field(ge=8, le=1024, description="stored side in pixels: shorter side resized, centre crop")
+    size: int = Field(
+        ge=8, le=1024, description="stored side in pixels: shorter side resized, centre crop; `auto`: featurize.size"
+    )
     val: HoldOut = Field(description="validation images: a fraction, a count per class, `official` or `none`")
     test: HoldOut = Field(description="test images: a fraction, a count per class, `official` or `none`")
     limit_per_class: CountPerClass | None = Field(description="keep at most this many training images a class")
