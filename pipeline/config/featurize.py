@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -31,8 +31,8 @@ OWN = re.compile(r"efficientnet:(?P<width>[0-9.]+)x(?P<depth>[0-9.]+)/(?P<stride
 TIMM = "timm:"
 OFFICIAL = ("advprop", "imagenet")  # weights that have a published file, and what inputs they expect
 PRETRAINED = "pretrained"  # timm's own weights of a name, from the Hugging Face hub
-LAST = "last"  # the pooled output of the last layer
-ALL = "all"
+LAST: Final = "last"  # the pooled output of the last layer
+ALL: Final = "all"
 
 
 class FeaturizeConfig(Section):
@@ -54,7 +54,7 @@ class FeaturizeConfig(Section):
     preprocessing: Literal["auto", "imagenet", "advprop"] = Field(
         description="what the weights expect: `imagenet` mean and std, `advprop` 2x-1; `auto` if it is known"
     )
-    layers: Literal["last", "all"] | Annotated[list[str], Field(min_length=1)] = Field(
+    layers: Literal["last", "all"] | Annotated[tuple[str, ...], Field(min_length=1)] = Field(
         description="outputs to pool: `last` (the last layer's average), `all` (also average and maximum of every "
         "block), or a list of `last` and modules' names"
     )
@@ -85,8 +85,7 @@ class FeaturizeConfig(Section):
     @property
     def backbone_arguments(self) -> tuple[str, str, int, str, str | None, "Layers"]:
         """What `make_backbone` takes."""
-        layers = self.layers if isinstance(self.layers, str) else tuple(self.layers)
-        return self.backbone, self.weights, self.size, self.preprocessing, self.weights_folder, layers
+        return self.backbone, self.weights, self.size, self.preprocessing, self.weights_folder, self.layers
 
     @field_validator("size", mode="before")
     @classmethod
