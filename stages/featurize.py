@@ -2,11 +2,13 @@
 
 Reads data/prepare/<split>.h5, and <split>-<variant>.h5 of data/augment and data/gan; writes them to data/featurize.
 A row is keyed by its pixels and by everything that made it (weights, preprocessing, sizes, engine, precision,
-device, library versions), and kept in the part store (AUGCACHE_STORE, else the user's cache folder). Only rows
-that the store lacks are computed, so changing one photo costs one row a variant, and going back costs nothing.
+device, library versions), and kept in the part store (AUGCACHE_STORE, else the user's cache folder): only rows that
+it lacks are computed, so changing one photo costs one row per variant.
+\b
+  python -m stages.featurize --backbones 'timm:*b0*'   list backbones: size, input size, licence, AdvProp, on disk
 """
 
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 
 from cache.files import remove_others
@@ -14,12 +16,13 @@ from cache.reader import read_images
 from cache.records import UNAUGMENTED
 from cache.writer import write_features
 from pipeline.config.featurize import OFFICIAL
+from stages._backbones import list_backbones, tune
 from stages._cli import Job, run_stage
 
 
 def run(job: Job) -> str:
     """Featurize every (split, variant) file; return the summary."""
-    from pipeline.features.featurizer import Featurizer, featurize
+    from pipeline.features.featurizer import Featurizer, featurize, remarks
     from pipeline.features.weights import fetch_weights
     from pipeline.runtime.workers import Pool
 
@@ -30,16 +33,18 @@ def run(job: Job) -> str:
     sources = find_images(job)
     remove_others(job.out, {job.out / f"{name}.h5" for name in sources})
     sets = {name: read_images(path) for name, path in sources.items()}
-    total, computed = sum(map(len, sets.values())), 0
+    said = remarks(featurizer, {images.images.shape[1] for images in sets.values()})
+    total = sum(map(len, sets.values()))
+    computed = 0
     with Pool(config.workers, config.scheduler) as pool, job.progress(total, "img") as advance:
         for name, images in sets.items():
             features, count = featurize(images, featurizer, pool, advance)
             write_features(job.out / f"{name}.h5", features)
             computed += count
-    job.facts.update(rows=total, cached=total - computed)
+    job.facts.update(rows=total, cached=total - computed, engine=featurizer.engine, remarks=said)
     random = " with RANDOM weights" if config.weights == "random" else ""
-    made = f"{total:,} rows in {len(sets)} files, {computed:,} computed, {total - computed:,} from the cache"
-    return f"{made}, by {config.backbone}{random}"
+    rows = f"{total:,} rows in {len(sets)} files, {computed:,} computed, {total - computed:,} from the cache"
+    return ". ".join([f"{rows}, by {config.backbone}{random}", *said])
 
 
 def find_images(job: Job) -> dict[str, Path]:
@@ -49,12 +54,7 @@ def find_images(job: Job) -> dict[str, Path]:
     return dict(sorted({**prepared, **augmented}.items()))
 
 
-def tune(job: Job) -> Iterator[str]:
-    """Time every engine on this machine; say which is fastest."""
-    from pipeline.features.tune import tune_lines
-
-    return tune_lines(job.params.featurize)
-
-
 if __name__ == "__main__":
+    if "--backbones" in sys.argv:
+        list_backbones()
     run_stage("featurize", run, tune=tune)

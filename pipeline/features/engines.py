@@ -7,7 +7,8 @@ import io
 import os
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,11 +126,22 @@ def _exported(network: nn.Module, size: int) -> bytes:
     names: dict[str, Any] = {"input_names": ["images"], "output_names": ["features"]}
     names["dynamic_axes"] = {"images": {0: "n"}, "features": {0: "n"}}
     try:
-        with warnings.catch_warnings(action="ignore"), torch.no_grad():
+        with warnings.catch_warnings(action="ignore"), torch.no_grad(), _graph_not_printed():
             torch.onnx.export(network.cpu(), (example,), given, opset_version=OPSET, dynamo=False, **names)
     except UNTRACEABLE as error:
         raise _no_onnx(error) from error
     return target.getvalue()
+
+
+@contextmanager
+def _graph_not_printed() -> Iterator[None]:
+    """Without this torch 2.15 prints the whole graph if an export fails: it tests a function instead of its result."""
+    switch = torch._C._jit_set_onnx_log_enabled
+    torch._C._jit_set_onnx_log_enabled = lambda enabled: None
+    try:
+        yield
+    finally:
+        torch._C._jit_set_onnx_log_enabled = switch
 
 
 def _no_onnx(error: Exception) -> InputError:

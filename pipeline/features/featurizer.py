@@ -1,7 +1,7 @@
 """Pooled features of a frozen backbone for the rows of an ImageSet, through the part store."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from cache.records import FeatureSet, ImageSet
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.shared.section import AUTO
 from pipeline.features.backbone import Backbone, make_backbone
-from pipeline.features.engines import Placement, make_engine
+from pipeline.features.engines import REMEDY, Placement, make_engine
 from pipeline.networks.resize import resized
 from pipeline.runtime.devices import choose_device, device_kind
 from pipeline.runtime.incremental import ComputePlan, compute_missing
@@ -112,6 +112,23 @@ def featurize(
     return FeatureSet(rows, *identity, backbone=featurizer.config.backbone, recipe=recipe), computed
 
 
+def remarks(featurizer: Featurizer, sides: Collection[int]) -> list[str]:
+    """What a user should know of a run: an engine that could not be used, and images that have to be enlarged.
+
+    sides: of the stored images, in pixels.
+    """
+    said = []
+    choice = featurizer.choice
+    if choice.reason:
+        said.append(f"engine auto takes {choice.engine}: {choice.reason}")
+    size = featurizer.config.size
+    smallest = min(sides, default=size)
+    if smallest < size:
+        what = f"stored images of {smallest} px are ENLARGED to featurize.size, {size} px"
+        said.append(f"{what}; with prepare.size and augment.size auto they are stored at that size")
+    return said
+
+
 _backbone = cache(make_backbone)
 
 
@@ -156,7 +173,7 @@ def _choose_engine(config: FeaturizeConfig) -> EngineChoice:
         _network(_with_engine(config, "onnx"))
         choice = EngineChoice("onnx")
     except InputError as error:
-        choice = EngineChoice("eager", str(error))
+        choice = EngineChoice("eager", str(error).removesuffix(f". {REMEDY}"))
     with suppress(OSError, AugcacheError):  # a machine that only predicts may have no store
         write_text(path, json.dumps(vars(choice)) + "\n")
     return choice

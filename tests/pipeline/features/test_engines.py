@@ -102,9 +102,12 @@ class Unheard(nn.Module):
 
 
 @pytest.mark.parametrize(("network", "what"), [(Fickle(), "changes in ONNX"), (Unheard(), "cannot be exported")])
-def test_networks_that_cannot_be_traced_are_refused(network: nn.Module, what: str) -> None:
+def test_networks_that_cannot_be_traced_are_refused_in_one_line(
+    network: nn.Module, what: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(InputError, match=rf"({what}).*Set featurize\.engine"):
         make_engine("onnx", network, Placement(CPU, 8, False))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_tuning_measures_every_engine_and_names_the_fastest(monkeypatch: pytest.MonkeyPatch) -> None:
