@@ -4,9 +4,11 @@ Reads data/prepare/<split>.h5, and <split>-<variant>.h5 of data/augment and data
 A row is keyed by its pixels and by everything that made it (weights, preprocessing, sizes, engine, precision, device,
 library versions), and kept in the part store (AUGCACHE_STORE, else the user's cache folder), which computes only what
 it lacks: changing one photo costs one row per variant.
+\b
+  python -m stages.featurize --backbones 'timm:*b0*'   list backbones: size, input size, licence, AdvProp, on disk
 """
 
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 
 from cache.files import remove_others
@@ -14,12 +16,13 @@ from cache.reader import read_images
 from cache.records import UNAUGMENTED
 from cache.writer import write_features
 from pipeline.config.featurize import OFFICIAL
+from stages._backbones import list_backbones, tune
 from stages._cli import Job, run_stage
 
 
 def run(job: Job) -> str:
     """Featurize every (split, variant) file; return the summary."""
-    from pipeline.features.featurizer import Featurizer, describe_origin, featurize
+    from pipeline.features.featurizer import Featurizer, describe_origin, featurize, remarks
     from pipeline.features.weights import fetch_weights
     from pipeline.runtime.workers import Pool
 
@@ -30,6 +33,9 @@ def run(job: Job) -> str:
     sets = {name: read_images(path) for name, path in find_images(job).items()}
     remove_others(job.out, {job.out / f"{name}.h5" for name in sets})
     origin = describe_origin(config, next(images for images in sets.values() if images.variant == UNAUGMENTED))
+    notes = remarks(featurizer, {images.images.shape[1] for images in sets.values()})
+    for note in notes:
+        job.say(note)
     total = sum(map(len, sets.values()))
     computed = 0
     with Pool(config.workers, config.scheduler) as pool, job.progress(total, "img") as advance:
@@ -37,9 +43,10 @@ def run(job: Job) -> str:
             features, count = featurize(images, featurizer, pool, advance, origin)
             write_features(job.out / f"{name}.h5", features)
             computed += count
-    job.facts.update(rows=total, cached=total - computed)
-    name = config.backbone + (" with RANDOM weights" if config.weights == "random" else "")
-    return f"{total:,} rows in {len(sets)} files, {computed:,} computed, {total - computed:,} from the cache, by {name}"
+    job.facts.update(rows=total, cached=total - computed, engine=featurizer.engine, remarks=notes)
+    random = " with RANDOM weights" if config.weights == "random" else ""
+    rows = f"{total:,} rows in {len(sets)} files, {computed:,} computed, {total - computed:,} from the cache"
+    return f"{rows}, by {config.backbone}{random}"
 
 
 def find_images(job: Job) -> dict[str, Path]:
@@ -49,12 +56,7 @@ def find_images(job: Job) -> dict[str, Path]:
     return dict(sorted({**prepared, **augmented}.items()))
 
 
-def tune(job: Job) -> Iterator[str]:
-    """Time every engine on this machine; say which is fastest."""
-    from pipeline.features.tune import tune_lines
-
-    return tune_lines(job.params.featurize)
-
-
 if __name__ == "__main__":
+    if "--backbones" in sys.argv:
+        list_backbones()
     run_stage("featurize", run, tune=tune)

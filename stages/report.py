@@ -10,8 +10,10 @@ Writes  data/report/index.html        leaves out what this run does not have, su
 
 import yaml
 
+from cache.errors import ParamsError
 from cache.files import write_bytes
 from cache.reader import read_features
+from pipeline.config.featurize import with_sizes
 from pipeline.report.results import TEXTS, RunResults
 from pipeline.report.run_report import render_report
 from pipeline.runtime.provenance import git, git_revision, make_provenance, plain_values, plain_values_like
@@ -45,8 +47,9 @@ def run(job: Job) -> str:
 def _committed() -> object:
     """What params.yaml holds at the commit that is checked out; None where unknown."""
     try:
-        return yaml.safe_load(git("show", "HEAD:./params.yaml"))
-    except yaml.YAMLError:
+        values = yaml.safe_load(git("show", "HEAD:./params.yaml"))
+        return with_sizes(values) if isinstance(values, dict) else None
+    except (yaml.YAMLError, ParamsError):
         return None
 
 

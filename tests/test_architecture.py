@@ -44,7 +44,8 @@ def test_one_name_for_stage_file_section_folder_and_test() -> None:
         assert (ROOT / "tests" / "stages" / f"test_{name}.py").is_file()
     for name, stage in DVC.items():
         assert stage["cmd"] == f"python -m stages.{name}"
-        assert stage["params"] == [name]
+        sizes = ["featurize.backbone", "featurize.size"] if PARAMS[name].get("size") == "auto" else []
+        assert stage["params"] == [name, *(sizes if name != "featurize" else [])]
         outs = [next(iter(out)) if isinstance(out, dict) else out for out in stage["outs"]]
         assert outs == [f"data/{name}"]
 
@@ -116,7 +117,7 @@ def test_no_import_cycles() -> None:
         ("yaml", {"pipeline/config/recipe.py", "pipeline/config/params.py", "stages/_due.py", "stages/report.py"}),
         (
             "pickle",
-            {"pipeline/features/backbone.py"},
+            {"pipeline/features/checkpoints.py"},
         ),
     ],
 )

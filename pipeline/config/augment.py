@@ -25,7 +25,7 @@ class AugmentConfig(Section):
     variants: Annotated[list[str], AfterValidator(_well_formed)] = Field(
         description="variants to build, `<policy>_<draw>`"
     )
-    size: int = Field(ge=8, le=1024, description="stored side of augmented images in pixels")
+    size: int = Field(ge=8, le=1024, description="stored side of augmented images in pixels; `auto`: featurize.size")
     seed: int = Field(ge=0, description="seed of every draw")
     engine: Literal["auto"] | Engine = Field(
         description="`imgaug` (the reference), `fused` (the same steps in one warp and one pass over pixels); "

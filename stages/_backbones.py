@@ -1,0 +1,38 @@
+"""What featurize prints instead of running: backbones by name, and how fast each engine is."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from stages._cli import PARAMS, Debug, Job, Overrides, Values, make_app, one_line_errors
+
+
+def tune(job: Job) -> Iterator[str]:
+    """Time every engine on this machine; say which is fastest."""
+    from pipeline.features.tune import tune_lines
+
+    return tune_lines(job.params.featurize)
+
+
+def list_backbones() -> None:
+    """Print a line per backbone and leave the process."""
+    app = make_app()
+
+    @app.command(help="List backbones: weights, size, input size, licence, AdvProp or not, and what is on disk.")
+    def command(
+        backbones: Annotated[bool, typer.Option("--backbones", help="list backbones")],
+        pattern: Annotated[str, typer.Argument(help="names to list, such as 'timm:*b0*'")] = "",
+        params: Values = PARAMS,
+        override: Overrides = None,
+        debug: Debug = False,
+    ) -> None:
+        with one_line_errors("featurize", debug):
+            from pipeline.config.params import read_params
+            from pipeline.features.catalogue import backbone_lines
+
+            folder = read_params(params, override or []).featurize.weights_folder
+            for line in backbone_lines(pattern, folder):
+                typer.echo(line)
+
+    app()
