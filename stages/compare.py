@@ -19,7 +19,8 @@ from cache.reader import read_images
 from pipeline.evaluation.runs import find_run, read_predictions
 from pipeline.metrics.compare import ChangedImage, ClassChange, compare, comparison_table
 from pipeline.metrics.csv_text import rows_csv
-from stages._cli import DATA, Data, Debug, description, make_app, one_line_errors
+from stages._cli import DATA, Data, Debug, description, make_app
+from stages._process import running
 
 app = make_app()
 
@@ -34,7 +35,7 @@ def main(
     debug: Debug = False,
 ) -> None:
     """Find both, compare every variant that both have, write, print."""
-    with one_line_errors("compare", debug), tempfile.TemporaryDirectory() as scratch:
+    with running("compare", debug), tempfile.TemporaryDirectory() as scratch:
         from pipeline.report.comparison_report import render_comparison
 
         runs = [find_run(name, Path(scratch) / number) for number, name in (("before", before), ("after", after))]

@@ -16,7 +16,8 @@ import typer
 from cache.reader import read_images
 from pipeline.config.params import read_params
 from pipeline.runtime.provenance import git_revision, package_versions, plain_values
-from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Values, description, make_app, one_line_errors
+from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Values, description, make_app
+from stages._process import running
 
 app = make_app()
 CHECKED = 64  # images on which ONNX and PyTorch are compared
@@ -31,7 +32,7 @@ def main(
     debug: Debug = False,
 ) -> None:
     """Compose, export, check, write."""
-    with one_line_errors("export", debug):
+    with running("export", debug):
         from pipeline.inference.bundle import compose_bundle, save_bundle
         from pipeline.inference.onnx_export import largest_difference, to_onnx
 

@@ -14,7 +14,7 @@ from cache.reader import read_images
 from cache.records import UNAUGMENTED
 from cache.writer import write_features
 from pipeline.config.featurize import OFFICIAL
-from stages._cli import Job, run_stage
+from stages._cli import Job, run_stage_or_tune
 
 
 def run(job: Job) -> str:
@@ -57,4 +57,4 @@ def tune(job: Job) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    run_stage("featurize", run, tune=tune)
+    run_stage_or_tune("featurize", run, tune)

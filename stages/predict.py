@@ -17,7 +17,8 @@ import typer
 
 from cache.files import write_text
 from pipeline.config.params import read_params
-from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Quiet, Values, description, make_app, one_line_errors
+from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Quiet, Values, description, make_app
+from stages._process import running
 
 app = make_app()
 
@@ -37,7 +38,7 @@ def main(  # noqa: PLR0913, PLR0917 - a flag each
     debug: Debug = False,
 ) -> None:
     """Predict, write the table, say what was read."""
-    with one_line_errors("predict", debug):
+    with running("predict", debug):
         from pipeline.inference.bundle import compose_bundle, load_bundle
         from pipeline.inference.predict import predict_files, predictions_csv, submission_csv, summary_of
 
