@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from stages._cli import PARAMS, Debug, Job, Overrides, Values, make_app, one_line_errors
+from stages._cli import PARAMS, Debug, Job, Overrides, Values, make_app
+from stages._process import running
 
 
 def tune(job: Job) -> Iterator[str]:
@@ -27,7 +28,7 @@ def list_backbones() -> None:
         override: Overrides = None,
         debug: Debug = False,
     ) -> None:
-        with one_line_errors("featurize", debug):
+        with running("featurize", debug):
             from pipeline.config.params import read_params
             from pipeline.features.catalogue import backbone_lines
 

@@ -22,7 +22,8 @@ from pipeline.evaluation.runs import find_run, read_predictions
 from pipeline.evaluation.source_files import with_paths
 from pipeline.metrics.compare import COLUMNS, ChangedImage, ClassChange, compare, comparison_rows
 from pipeline.metrics.csv_text import rows_csv
-from stages._cli import DATA, Data, Debug, description, make_app, one_line_errors
+from stages._cli import DATA, Data, Debug, description, make_app
+from stages._process import running
 from stages._runs import read_sources
 from stages._table import print_table
 
@@ -39,7 +40,7 @@ def main(
     debug: Debug = False,
 ) -> None:
     """Find both, compare every variant that both have, write, print."""
-    with one_line_errors("compare", debug), tempfile.TemporaryDirectory() as scratch:
+    with running("compare", debug), tempfile.TemporaryDirectory() as scratch:
         from pipeline.report.comparison_report import render_comparison
 
         runs = [find_run(name, Path(scratch) / number) for number, name in (("before", before), ("after", after))]

@@ -13,8 +13,9 @@ from pathlib import Path
 import typer
 
 from pipeline.config.params import read_params
-from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Quiet, Values, description, make_app, one_line_errors
+from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Quiet, Values, description, make_app
 from stages._due import stages_to_run
+from stages._process import running
 
 app = make_app()
 
@@ -28,7 +29,7 @@ def main(
     debug: Debug = False,
 ) -> None:
     """Survey, calibrate, print a line a stage."""
-    with one_line_errors("estimate", debug):
+    with running("estimate", debug):
         from pipeline.estimate.plan import PreviousRun, estimate_all, span
         from pipeline.ingest.manifest import describes
 

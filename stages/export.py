@@ -19,7 +19,8 @@ from cache.reader import read_images
 from pipeline.config.params import read_params
 from pipeline.runtime.provenance import git_revision, package_versions, plain_values
 from stages._classifier import VIEWS_HELP, choose_views, read_bundle
-from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Values, description, make_app, one_line_errors
+from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Values, description, make_app
+from stages._process import running
 from stages._runs import params_used
 
 app = make_app()
@@ -36,7 +37,7 @@ def main(
     debug: Debug = False,
 ) -> None:
     """Compose, export, check, write."""
-    with one_line_errors("export", debug):
+    with running("export", debug):
         from pipeline.inference.bundle import save_bundle
         from pipeline.inference.onnx_export import checked_onnx
         from pipeline.inference.restore import asked_values

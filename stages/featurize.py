@@ -17,7 +17,7 @@ from cache.records import UNAUGMENTED
 from cache.writer import write_features
 from pipeline.config.featurize import OFFICIAL
 from stages._backbones import list_backbones, tune
-from stages._cli import Job, run_stage
+from stages._cli import Job, run_stage_or_tune
 
 
 def run(job: Job) -> str:
@@ -59,4 +59,4 @@ def find_images(job: Job) -> dict[str, Path]:
 if __name__ == "__main__":
     if "--backbones" in sys.argv:
         list_backbones()
-    run_stage("featurize", run, tune=tune)
+    run_stage_or_tune("featurize", run, tune)

@@ -18,7 +18,8 @@ import typer
 from cache.files import write_text
 from pipeline.config.params import read_params
 from stages._classifier import VIEWS_HELP, check_target, choose_views, read_bundle
-from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Quiet, Values, description, make_app, one_line_errors
+from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Quiet, Values, description, make_app
+from stages._process import running
 
 app = make_app()
 
@@ -40,7 +41,7 @@ def main(  # noqa: PLR0913, PLR0917 - one per flag
     debug: Debug = False,
 ) -> None:
     """Predict, write the table, print what was read."""
-    with one_line_errors("predict", debug):
+    with running("predict", debug):
         from pipeline.inference import predict as prediction
         from pipeline.inference.restore import asked_values
         from pipeline.ingest.decode import DecodeOptions

@@ -21,7 +21,7 @@ from pipeline.config.shared.networks import BACKBONE
 from pipeline.config.train_model import OFF
 from pipeline.metrics.csv_text import curves_csv
 from pipeline.training.tensorboard import tensorboard
-from stages._cli import Job, run_stage
+from stages._cli import Job, run_stage_with_flag
 
 
 def run(job: Job) -> str:
@@ -61,4 +61,4 @@ def run(job: Job) -> str:
 
 
 if __name__ == "__main__":
-    run_stage("train_model", run, "recipe")
+    run_stage_with_flag("train_model", run, "recipe")

@@ -12,8 +12,9 @@ from cache.errors import AugcacheError, InputError, ParamsError, StorageError
 from cache.layout import Array
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.shared.section import parse
-from pipeline.features.backbone import PREPROCESSING, Normalisation
+from pipeline.features.backbone import PREPROCESSING
 from pipeline.features.featurizer import Featurizer
+from pipeline.features.timm_models import Normalisation
 from pipeline.inference.classifier import DESCRIPTION, HeadClassifier, ModelClassifier, load_classifier
 from pipeline.inference.compose import compose
 from pipeline.inference.pixel_classifier import PixelClassifier

@@ -66,15 +66,6 @@ class Cluster:
             process.wait()
 
 
-@pytest.fixture(autouse=True)
-def _own_environment() -> Iterator[None]:
-    """distributed sets OMP_NUM_THREADS and its like for its workers, and leaves them so for every later child."""
-    before = dict(os.environ)
-    yield
-    os.environ.clear()
-    os.environ.update(before)
-
-
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     made = Cluster(tmp_path_factory.mktemp("cluster"))
@@ -151,7 +142,7 @@ def test_two_local_processes_make_the_same_bytes(
     monkeypatch.setattr(workers_module, "STARTUP_SECONDS", -1.0)
     with Pool(2) as pool:
         assert np.array_equal(make(pool, 7), expected)
-        assert pool._cluster is not None
+        assert pool.started_processes
 
 
 @pytest.mark.parametrize("rows_per_task", [1, 7, 64])
@@ -325,3 +316,128 @@ def test_a_worker_of_another_kind_is_refused_instead_of_filling_the_store_with_o
     with pytest.raises(RecordError, match=r"libraries: worker differs; expected \{'numpy': '1\.0'\}, found \{'imgaug'"):
         compute_missing(images, images.ids, ComputePlan(store, augmentation, 8, Pool(1)))
     assert not store.path.exists()
+
+
+class Dying:
+    """A task whose process dies as often as there are tokens left in a folder."""
+
+    def __init__(self, number: int, tokens: Path) -> None:
+        self.number, self.tokens = number, tokens
+
+    def read(self) -> int:
+        return self.number
+
+    def compute(self, given: int) -> int:
+        token = next(self.tokens.iterdir(), None)
+        if given == 1 and token is not None:
+            token.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return given * given
+
+    def write(self, made: int) -> int:
+        return made
+
+
+@pytest.mark.parametrize("deaths", [1, 9])
+def test_a_local_process_that_dies_costs_time_and_one_that_always_dies_is_one_line(
+    deaths: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers_module, "STARTUP_SECONDS", -1.0)
+    for token in range(deaths):
+        (tmp_path / str(token)).touch()
+    tasks = [Dying(number, tmp_path) for number in range(4)]
+    with Pool(2) as pool:
+        if deaths == 1:
+            assert sorted(pool.run(tasks)) == [0, 1, 4, 9]
+        else:
+            with pytest.raises(StorageError, match=r"died again and again.*Set workers to 1"):
+                list(pool.run(tasks))
+
+
+class Telling:
+    """A task that gives the environment of its process."""
+
+    def read(self) -> str:
+        return "OMP_NUM_THREADS"
+
+    def compute(self, given: str) -> str | None:
+        return os.environ.get(given)
+
+    def write(self, made: str | None) -> str | None:
+        return made
+
+
+def test_local_processes_have_one_thread_and_leave_this_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers_module, "STARTUP_SECONDS", -1.0)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = dict(os.environ)
+    with Pool(2) as pool:
+        assert list(pool.run([Telling(), Telling()])) == ["1", "1"]
+    assert dict(os.environ) == before
+
+
+def test_a_callers_tasks_stay_in_its_list() -> None:
+    tasks, _ = overlapping(3)
+    assert list(Pool(1).run(tasks)) == [0, 1, 4] and len(tasks) == 3
+
+
+def test_a_scheduler_without_workers_is_one_line_within_half_a_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert workers_module.CONNECT_SECONDS + workers_module.WORKER_SECONDS <= 30
+    assert workers_module.LOOK_SECONDS + workers_module.WORKER_SECONDS <= 30
+    monkeypatch.setattr(workers_module, "WORKER_SECONDS", 1)
+    cluster = Cluster(tmp_path)
+    try:
+        address = cluster.start(workers=0)
+        with pytest.raises(InputError, match=rf"{address}: the dask scheduler has no workers\. Start some \(dask wor"):
+            list(Pool(1, address).run(overlapping(2)[0]))
+    finally:
+        cluster.stop()
+
+
+class Stranger:
+    """A task that ends its worker's process, or needs a library that the worker lacks."""
+
+    def __init__(self, lacking: str) -> None:
+        self.lacking = lacking
+
+    def read(self) -> None:
+        return None
+
+    def compute(self, given: None) -> None:
+        if self.lacking:
+            raise ModuleNotFoundError(f"No module named '{self.lacking}'")
+        time.sleep(60)
+
+    def write(self, made: None) -> None:
+        return None
+
+
+def test_workers_that_lack_a_library_are_one_line(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path)
+    try:
+        with pytest.raises(
+            InputError, match=r"workers cannot import.*No module named 'imgaug'.*this project installed"
+        ):
+            list(Pool(1, cluster.start(workers=1)).run([Stranger("imgaug")]))
+    finally:
+        cluster.stop()
+
+
+def test_workers_that_all_go_away_in_mid_run_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers_module, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(workers_module, "WORKER_SECONDS", 1)
+    cluster = Cluster(tmp_path)
+    try:
+        address = cluster.start(workers=1)
+
+        def leave() -> None:
+            time.sleep(3)
+            cluster.processes[1].terminate()
+
+        threading.Thread(target=leave, daemon=True).start()
+        with pytest.raises(InputError, match="has no workers"):
+            list(Pool(1, address).run([Stranger("")]))
+    finally:
+        cluster.stop()

@@ -10,7 +10,7 @@ from filelock import FileLock
 
 from cache.errors import StorageError
 from pipeline.config.params import read_params
-from stages._cli import Job, _run_locked
+from stages._job import Job, run_locked
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = read_params(ROOT / "params.yaml")
@@ -43,9 +43,9 @@ def test_a_run_is_recorded_and_an_experiment_beside_it_is_not(tmp_path: Path) ->
         return "three rows"
 
     data = tmp_path / "data"
-    _run_locked(Job("report", PARAMS, data, tmp_path / "elsewhere", quiet=True), run)
+    run_locked(Job("report", PARAMS, data, tmp_path / "elsewhere", quiet=True), run)
     assert not (data / "runs").exists()
-    _run_locked(Job("report", PARAMS, data, data / "report", quiet=True), run)
+    run_locked(Job("report", PARAMS, data, data / "report", quiet=True), run)
     record = json.loads((data / "runs" / "report.json").read_text(encoding="utf-8"))
     assert record["summary"] == "three rows" and record["rows"] == 3
 
@@ -60,7 +60,7 @@ def test_two_runs_of_one_output_wait_for_each_other(tmp_path: Path, store: Path)
             FileLock(held).acquire(timeout=0.05)
         return "alone"
 
-    _run_locked(job, run)
+    run_locked(job, run)
 
 
 def test_the_operating_system_s_errors_are_one_line(tmp_path: Path) -> None:
@@ -68,10 +68,26 @@ def test_the_operating_system_s_errors_are_one_line(tmp_path: Path) -> None:
         raise PermissionError(13, "Permission denied", "/somewhere/file")
 
     with pytest.raises(StorageError, match="/somewhere/file: cannot write: Permission denied"):
-        _run_locked(Job("report", PARAMS, tmp_path, tmp_path / "report", quiet=True), run)
+        run_locked(Job("report", PARAMS, tmp_path, tmp_path / "report", quiet=True), run)
 
 
 def test_a_flag_of_one_stage_is_no_flag_of_another() -> None:
     for flag in ("--tune", "--recipe", "--train_head"):
         done = command(flag)
         assert done.returncode == 2 and f"No such option: {flag}" in done.stderr
+
+
+def test_say_prints_one_line_with_the_stage_s_name(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    job = Job("prepare", PARAMS, tmp_path, tmp_path / "prepare", quiet=True)
+    with job.progress(3, "image") as advance:
+        advance(1)
+        job.say("3 files were left out")
+    assert capsys.readouterr().out == "prepare: 3 files were left out\n"
+
+
+def test_a_stage_s_own_flag_is_an_override_of_its_section(tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "stages.train_model", "--data", str(tmp_path), "--recipe"]
+    done = subprocess.run([*line, "no-such-recipe"], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 2 and "no-such-recipe" in done.stderr and done.stderr.count("\n") == 1
+    done = subprocess.run([*line, "none"], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.startswith("train_model: off (train_model.recipe is none)")

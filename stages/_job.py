@@ -1,0 +1,122 @@
+"""One run of one stage: what it reads and writes, its lock, its progress, its record."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import typer
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from cache.errors import StorageError
+from cache.records import UNAUGMENTED, FeatureSet, ImageSet
+from pipeline.config.params import Params
+from stages._runs import choose_classifier, make_record
+
+LOCK_SECONDS = 1.0
+
+
+@dataclass
+class Job:
+    """One run of one stage: its configuration, what it reads and writes, and what it reports."""
+
+    stage: str
+    params: Params
+    data: Path
+    out: Path
+    quiet: bool
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def say(self, text: str) -> None:
+        """Print a line on the terminal before the summary, such as what was left out; a progress bar stays whole."""
+        tqdm.write(f"{self.stage}: {text}")
+
+    def has_made(self, stage: str) -> bool:
+        """Whether an earlier stage has written any set."""
+        return any((self.data / stage).glob("*.h5"))
+
+    def sets(self, stage: str) -> dict[str, ImageSet]:
+        """The image sets that a stage has made, by the names of their files; none if it has not run."""
+        from cache.reader import read_images
+
+        return {path.stem: read_images(path) for path in sorted((self.data / stage).glob("*.h5"))}
+
+    def inputs(self, stage: str, pattern: str = "*.h5") -> dict[str, Path]:
+        """The files that an earlier stage has made, by name. Raises StorageError if it has made none."""
+        folder = self.data / stage
+        if not self.has_made(stage):
+            raise StorageError("there is nothing to read", where=folder, remedy=f"Run {stage}.")
+        return {path.stem: path for path in sorted(folder.glob(pattern))}
+
+    def features(self, split: str) -> dict[str, FeatureSet]:
+        """The cached features of a split, by variant."""
+        from cache.reader import read_features
+
+        paths = self.inputs("featurize", f"{split}-*.h5")
+        if paths:  # say so if the unaugmented one is missing
+            paths.setdefault(f"{split}-{UNAUGMENTED}", self.data / "featurize" / f"{split}-{UNAUGMENTED}.h5")
+        return {name.removeprefix(f"{split}-"): read_features(path) for name, path in paths.items()}
+
+    def images(self, split: str) -> dict[str, ImageSet]:
+        """The cached images of a split, by variant; none if the split is not there."""
+        from cache.reader import read_images
+
+        plain = {path for name, path in self.inputs("prepare").items() if name == split}
+        drawn = [path for stage in ("augment", "gan") for path in (self.data / stage).glob(f"{split}-*.h5")]
+        sets = [read_images(path) for path in [*plain, *sorted(drawn)]] if plain else []
+        return {images.variant: images for images in sets}
+
+    @property
+    def classifier_folder(self) -> Path:
+        """The classifier that is used: the better one on val, unless evaluate.classifier names one."""
+        return self.data / choose_classifier(self.data, self.params.evaluate.classifier)
+
+    @contextmanager
+    def progress(self, total: int, unit: str, label: str = "") -> Iterator[Callable[[int], object]]:
+        """A progress bar with rate and time left, quiet without a terminal; yields the function that advances it."""
+        hidden = self.quiet or not sys.stderr.isatty()
+        with tqdm(total=total, unit=unit, desc=label or self.stage, disable=hidden, leave=False) as bar:
+            yield bar.update
+
+
+def run_locked(job: Job, run: Callable[[Job], str]) -> None:
+    """Run under a lock on the output folder: DVC's orphaned stage and its rerun must not write at once."""
+    from cache.files import remove_stale, storage_error
+    from cache.parts import store_folder
+
+    name = sha256(str(job.out.absolute()).encode()).hexdigest()[:32]
+    path = store_folder() / "locks" / f"{name}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=LOCK_SECONDS)
+        except Timeout:
+            typer.echo(f"{job.stage}: waiting for another run that writes {job.out}", err=True)
+            lock.acquire()
+        with lock:
+            for folder in (job.out, job.data / "runs"):
+                remove_stale(folder)
+            started = time.perf_counter()
+            summary = run(job)
+            _record(job, summary, time.perf_counter() - started)
+    except OSError as error:
+        raise storage_error(Path(str(error.filename or path)), error) from error
+
+
+def _record(job: Job, summary: str, seconds: float) -> None:
+    """Print the summary and keep it beside the outputs, apart from them, so that it changes no output's bytes."""
+    from cache.files import write_text
+
+    typer.echo(f"{job.stage}: {summary} ({seconds:.1f} s)")
+    if job.out != job.data / job.stage:
+        return  # an experiment beside the run
+    made_by = make_record(job.params.sections[job.stage], job.out)
+    record = {"stage": job.stage, "summary": summary, "seconds": round(seconds, 2), **made_by, **job.facts}
+    write_text(job.data / "runs" / f"{job.stage}.json", json.dumps(record, indent=2) + "\n")

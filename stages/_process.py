@@ -1,0 +1,60 @@
+"""What a command does to its own process: threads, memory, signals, and errors as one line."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from cache.errors import AugcacheError
+from pipeline.runtime.malloc import keep_freed_memory
+from pipeline.runtime.threads import VARIABLE, usable_threads
+
+
+@contextmanager
+def running(command: str, debug: bool) -> Iterator[None]:
+    """What every command runs in."""
+    set_thread_defaults()
+    keep_freed_memory()
+    with sigterm_as_interrupt(), one_line_errors(command, debug):
+        yield
+
+
+def set_thread_defaults() -> None:
+    """Defaults for OpenMP, which reads them once, when torch is imported; what the user has set stays.
+
+    As many threads as the process may use, which in a container are fewer than OpenMP sees; and threads that sleep
+    while they wait for each other: spinning ones take the processor from the one that they wait for (docs/speed.md).
+    """
+    os.environ.setdefault(VARIABLE, str(usable_threads()))
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """SIGTERM does what Ctrl-C does, so that a scheduler's stop is as orderly as a user's."""
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def one_line_errors(command: str, debug: bool) -> Iterator[None]:
+    """A user's error is one line and exit code 2 (debug: a traceback), an interrupt is one line and 130."""
+    try:
+        yield
+    except AugcacheError as error:
+        if debug:
+            raise
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    except KeyboardInterrupt as error:
+        typer.echo(f"{command}: interrupted; finished work is kept, run the same command to go on", err=True)
+        raise typer.Exit(130) from error
