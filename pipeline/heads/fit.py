@@ -18,7 +18,7 @@ from pipeline.config.shared.variants import GAN_PREFIX
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.optim import FusedOptimizer, lr_factors
 from pipeline.metrics.calibration import fit_temperature
-from pipeline.networks.head import Head, predict_logits
+from pipeline.networks.head import Head, predict_logits, steady_scale
 from pipeline.runtime.devices import choose_device, tensor_cores
 from pipeline.runtime.seeds import torch_seeded
 
@@ -85,11 +85,12 @@ def _make_head(first: Rows, classes: int, config: TrainHeadConfig) -> Head:
 
 
 def statistics_of(rows: Rows) -> tuple[Tensor, Tensor]:
-    """Mean and deviation [d] of features, in blocks that a processor's cache holds; torch's `std` takes far longer."""
-    count, blocks = len(rows.labels), rows.features.split(CACHED_ROWS)
+    """Mean and scale [d] that features are standardised by, in blocks that a processor's cache holds."""
+    count = len(rows.labels)
+    blocks = rows.features.split(CACHED_ROWS)
     mean = torch.stack([block.float().sum(dim=0) for block in blocks]).sum(dim=0) / count
     squares = torch.stack([(block.float() - mean).square_().sum(dim=0) for block in blocks]).sum(dim=0)
-    return mean, (squares / max(1, count - 1)).sqrt().clamp_min(1e-6)
+    return mean, steady_scale(mean, (squares / max(1, count - 1)).sqrt(), count)
 
 
 @dataclass(frozen=True)

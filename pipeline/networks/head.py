@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 EVALUATION_ROWS = 8192
+LEAST_OF_MAGNITUDE = 2**-6  # of a feature's own magnitude: rounding to float16 (2**-11 of it) then moves it by 2**-5
 
 
 class Head(nn.Module):
@@ -29,6 +30,23 @@ class Head(nn.Module):
         """Logits [n, c] of float32 features [n, d]."""
         logits: Tensor = self.layers((features - self.mean).div_(self.deviation))
         return logits
+
+
+def steady_scale(mean: Tensor, deviation: Tensor, count: int) -> Tensor:
+    """What features [d] are divided by, so that one that is (almost) constant on `count` rows is not magnified.
+
+    A feature that never moved on `count` rows may move on the next one. Its variance is estimated as if one more row
+    had been seen, which deviates as features typically do (a variance with a prior, as in Smyth, 2004): a dead feature
+    gets typical / sqrt(count + 1), and one that varies as others do hardly changes. `typical` is the median deviation
+    of the features that vary by more than the rounding of float16. A scale is also never below 1/64 of the feature's
+    own magnitude, since differences smaller than rounding say nothing; and 1 if no feature varies at all.
+    """
+    magnitude = (mean.square() + deviation.square()).sqrt()
+    least = LEAST_OF_MAGNITUDE * magnitude
+    alive = deviation[deviation > least]
+    typical = alive.median() if len(alive) else torch.ones_like(deviation[:1])
+    pooled = ((count * deviation.square() + typical.square()) / (count + 1)).sqrt()
+    return torch.maximum(pooled, least)
 
 
 def predict_logits(head: Head, features: Tensor) -> Tensor:
