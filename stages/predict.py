@@ -4,10 +4,9 @@
   python -m stages.predict --images photos --out predictions.csv
   python -m stages.predict --images photos --bundle my_bundle --views flip,crops
 
-Uses the project's classifier, with the backbone, sizes and preprocessing that it was trained with, or a bundle that
-`python -m stages.export` wrote. Values given by --set must not contradict them.
-The CSV has one line per file: path, class, probability, the next likeliest classes, and why a file could not be read.
-If folders inside the source are named after classes, it has the label too, and the accuracy is printed.
+Uses the project's classifier with all that it was trained with, or a bundle of `python -m stages.export`.
+The CSV has one line per file: path, class, probability, the next likeliest classes, and why a file could not be read;
+and the label, if folders inside the source are named after classes. Then the accuracy is printed.
 """
 
 from pathlib import Path
@@ -28,9 +27,7 @@ app = make_app()
 def main(  # noqa: PLR0913, PLR0917 - one per flag
     images: Annotated[str, typer.Option(help="folder, archive, pattern or image")],
     out: Annotated[Path, typer.Option(help="the CSV file to write")] = Path("predictions.csv"),
-    bundle: Annotated[
-        Path | None, typer.Option(help="an exported bundle, instead of this project's classifier")
-    ] = None,
+    bundle: Annotated[Path | None, typer.Option(help="an exported bundle, not the project's classifier")] = None,
     top: Annotated[int, typer.Option(min=1, help="how many of the likeliest classes are listed")] = 5,
     views: Annotated[str | None, typer.Option("--views", "--tta", help=VIEWS_HELP)] = None,
     submission: Annotated[bool, typer.Option("--submission", help="write `id,label` alone: file name, class")] = False,

@@ -3,23 +3,19 @@
 \b
   python -m stages.train_model --recipe finetune
   python -m stages.train_model --recipe 003-cbam --set 'train_model.override={schedule: [unaugmented x 9], batch: 64}'
-
-`finetune` starts from featurize's backbone and the trained head. A killed run resumes from its checkpoint in the store.
-
-\b
-Reads   data/prepare, augment, gan  images of train and val, by variant; data/train_head for `finetune`
-Writes  data/train_model/           model.safetensors and classifier.json (the weights that are kept), last.safetensors,
-                                    curves.csv, and metrics.json with mean and spread over seeds
+Reads data/prepare, augment and gan; data/train_head for `finetune`, which starts from that head over its backbone.
+Writes model.safetensors and classifier.json (the weights that are kept), last.safetensors, curves.csv, and
+metrics.json with mean and spread over seeds to data/train_model.
 """
 
 import json
-from statistics import mean, stdev
 
 from cache.files import write_bytes, write_text
 from pipeline.config.recipe import read_recipe
 from pipeline.config.shared.networks import BACKBONE
 from pipeline.config.train_model import OFF
 from pipeline.metrics.csv_text import curves_csv
+from pipeline.metrics.intervals import spread
 from pipeline.training.tensorboard import tensorboard
 from stages._cli import Job, run_stage_with_flag
 
@@ -50,14 +46,14 @@ def run(job: Job) -> str:
     write_bytes(job.out / "last.safetensors", weights_of(first.last))
     write_text(job.out / "curves.csv", curves_csv(first.curves))
     accuracies = [figures["val_accuracy"] for figures in kept if figures]
-    many = len(accuracies) > 1
-    spread = {"val_accuracy_mean": mean(accuracies), "val_accuracy_std": stdev(accuracies)} if many else {}
-    metrics = {"best_epoch": first.best_epoch, "parameters": first.parameters, **first.kept, **spread}
+    over = spread(accuracies) if len(accuracies) > 1 else None
+    several = {"val_accuracy_mean": over.mean, "val_accuracy_std": over.deviation} if over else {}
+    metrics = {"best_epoch": first.best_epoch, "parameters": first.parameters, **first.kept, **several}
     write_text(job.out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     job.facts.update(rows=rows, recipe=config.recipe)
     accuracy = f"val accuracy {accuracies[0]:.1%}" if accuracies else "no validation set"
-    over = f", {mean(accuracies):.1%} ± {stdev(accuracies):.1%} over {len(accuracies)} seeds" if many else ""
-    return f"{config.recipe}, {first.parameters:,} parameters: {accuracy} at epoch {first.best_epoch}{over}"
+    seeds = f", {over.percent()} over {over.count} seeds" if over else ""
+    return f"{config.recipe}, {first.parameters:,} parameters: {accuracy} at epoch {first.best_epoch}{seeds}"
 
 
 if __name__ == "__main__":
