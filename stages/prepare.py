@@ -33,9 +33,8 @@ def run(job: Job) -> str:
 
 
 def _prepare(job: Job, config: PrepareConfig, scratch: Path) -> str:
-    official = {split for split in ("val", "test") if getattr(config, split) == "official"}
-    options = DecodeOptions.of(config)
-    gathered = ingest(config.source, config.size, {"train", *official}, scratch, job.progress, options)
+    wanted = {"train", *(split for split in ("val", "test") if getattr(config, split) == "official")}
+    gathered = ingest(config.source, config.size, wanted, scratch, job.progress, DecodeOptions.of(config))
     write_unreadable(gathered.unreadable, job.data / "runs" / "prepare-unreadable.txt", config.unreadable == "refuse")
     duplicates = find_duplicates(gathered.ids, gathered.labels, gathered.held)
     if config.duplicates == "refuse":
