@@ -4,7 +4,8 @@ Rotated as EXIF says, the first frame of an animation, palettes resolved, transp
 converted to sRGB, more than 8 bits scaled to 8. The shorter side is resized to the stored size (Lanczos, antialiased),
 the longer one cropped at the centre; an image that has the size already keeps its pixels.
 
-Whatever Pillow refuses is refused. Damaged EXIF alone is not: the image stays as it lies.
+Whatever Pillow refuses is refused, and so is a PNG whose pixels do not match their checksums. Damaged EXIF alone is
+not: the image stays as it lies.
 """
 
 import re
@@ -20,6 +21,7 @@ from pipeline.ingest.archive import Unreadable
 from pipeline.ingest.bit_depth import WIDE_MODES, check_halved, depth_of, scale_transparent_value, wide_to_8_bits
 from pipeline.ingest.colour import EXIF_DAMAGE, to_srgb
 from pipeline.ingest.image_formats import EXTENSIONS, check_pixels, open_image, refuse_ending
+from pipeline.ingest.png_checksums import HOLDERS, check_pixel_checksums
 
 __all__ = ["EXTENSIONS", "RULE", "DecodeOptions", "decode", "squared"]
 
@@ -72,6 +74,8 @@ def _reason(error: Exception) -> str:
 def _to_rgb(image: Image.Image, content: bytes, options: DecodeOptions) -> Image.Image:
     depth = depth_of(image, content)
     image.load()  # strictly, and only once: after a failure Pillow hands out what it has without a word
+    if image.format in HOLDERS:
+        check_pixel_checksums(content)
     check_pixels(image.size, options.max_megapixels)  # icons tell their size only now
     _turn(image)
     if image.mode in WIDE_MODES:

@@ -175,6 +175,25 @@ def test_damaged_pixels_are_refused_with_and_without_exif() -> None:
             decode(bytes(content), 16)
 
 
+@pytest.mark.parametrize("kind", ["png", "png grey 16", "png palette", "apng", "ico", "icns"])
+def test_no_flipped_bit_of_a_pngs_pixels_goes_unnoticed(kind: str) -> None:
+    whole = FILES[kind]()
+    start = whole.rindex(b"IDAT") if kind != "apng" else whole.index(b"IDAT")
+    length = int.from_bytes(whole[start - 4 : start])
+    for place in np.random.default_rng(0).integers(start + 4, start + 4 + length, size=60):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << int(place % 8)
+        with pytest.raises(Unreadable, match="cannot be decoded"):
+            decode(bytes(damaged), 16)
+
+
+def test_a_damaged_chunk_that_holds_no_pixels_costs_nothing() -> None:
+    whole = png_file(2, 2, 8, 0, b"\0\x70\xc0" * 2)
+    end = whole.index(b"IEND") - 4
+    text = b"\0\0\0\x04tEXta\0bc" + b"bad!"
+    assert decode(whole[:end] + text + whole[end:], 2)[0, 1].tolist() == [192] * 3
+
+
 @pytest.mark.parametrize(
     "error", [AssertionError, UnicodeDecodeError("utf-8", b"x", 0, 1, "bad"), Exception("a new kind")]
 )

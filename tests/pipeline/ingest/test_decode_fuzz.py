@@ -13,7 +13,7 @@ from pipeline.ingest.decode import DecodeOptions, decode
 
 MEGAPIXELS = 2.0
 # Reasons of our own, for which an image that Pillow decodes may be refused.
-OWN_REASONS = ("pixels, more than", "grey values are out of range", "nearly black")
+OWN_REASONS = ("pixels, more than", "grey values are out of range", "nearly black", "checksum of its pixels")
 
 
 def mutate(content: bytes, random: np.random.Generator) -> bytes:
@@ -48,6 +48,7 @@ def pillows_verdict(content: bytes) -> str:
         with Image.open(io.BytesIO(content), formats=formats) as image:
             image.load()
             verdict = "loaded but of no colour"
+            assert image.has_transparency_data in (True, False)  # raises if a palette is missing
             image.convert("RGB")
             verdict = "decoded"
     except Image.DecompressionBombError:
