@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from cache.files import remove_others, write_bytes
 from cache.records import UNAUGMENTED, FeatureSet
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.train_head import TrainHeadConfig
@@ -60,3 +61,12 @@ def both_side_by_side(evaluations: Mapping[str, Evaluation], confidence: float) 
     if len(evaluations) < 2:
         return []
     return side_by_side(evaluations[HEAD], evaluations[MODEL], confidence)
+
+
+def write_files(job: Job, files: dict[str, bytes]) -> None:
+    """Write the files and remove those of variants and classifiers that are no longer there."""
+    for name, content in files.items():
+        write_bytes(job.out / name, content)
+    written = {job.out / name for name in files}
+    remove_others(job.out, written, "predictions-*.npz")
+    remove_others(job.out / "other", written, "*.*")

@@ -17,7 +17,6 @@ evaluate.classifier says which of the two is used. Intervals are Wilson's for ac
 for macro F1 and for differences. Nothing is chosen by these scores.
 """
 
-from cache.files import remove_others, write_bytes
 from stages._cli import Job, run_stage
 from stages._runs import params_used, trained_classifiers
 
@@ -46,11 +45,7 @@ def run(job: Job) -> str:
     for stage in stages[1:]:
         other = evaluation_files(evaluations[stage], config.worst, sources, {})
         files |= {f"other/{name}": content for name, content in other.items()}
-    for name, content in files.items():
-        write_bytes(job.out / name, content)
-    written = {job.out / name for name in files}
-    remove_others(job.out, written, "predictions-*.npz")
-    remove_others(job.out / "other", written, "*.*")
+    steps.write_files(job, files)
     job.facts["rows"] = sum(len(rows) for evaluation in evaluations.values() for rows in evaluation.predictions["test"])
     return summary(evaluations)
 

@@ -136,9 +136,9 @@ def test_the_same_input_gives_the_same_bytes(evaluated: Job) -> None:
 
 
 def test_calibration_is_measured_with_and_without_the_temperature(evaluated: Job) -> None:
-    found = json.loads((evaluated.out / "metrics.json").read_text())["calibration"]
-    # probability 0.75 is 0.9 squared and shared out anew: 0.9474 without the temperature of 2; accuracy is 0.8
-    assert found == {"temperature": 2.0, "ece": 0.05, "ece_without": pytest.approx(0.947368 - 0.8, abs=1e-5)}
+    calibration = json.loads((evaluated.out / "metrics.json").read_text())["calibration"]
+    # probability 0.75 is 0.9 squared and normalised again: 0.9474 without the temperature of 2; accuracy is 0.8
+    assert calibration == {"temperature": 2.0, "ece": 0.05, "ece_without": pytest.approx(0.947368 - 0.8, abs=1e-5)}
     (only,) = rows(evaluated.out / "calibration.csv")
     assert (only["count"], only["confidence"], only["accuracy"]) == ("10", "0.75", "0.8")
 
