@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 
+from cache.files import remove_others, write_bytes
 from cache.records import UNAUGMENTED, FeatureSet
-from pipeline.config.params import Params
+from pipeline.config.featurize import FeaturizeConfig
+from pipeline.config.train_head import TrainHeadConfig
 from pipeline.evaluation.evaluate import Evaluation, EvaluationInputs
 from pipeline.evaluation.robustness import make_robustness_sample, pixels_of
 from pipeline.evaluation.side_by_side import SideBySide, side_by_side
@@ -32,8 +34,8 @@ def read_features_of(job: Job, stages: list[str]) -> Features:
     return {split: job.features(split) for split in SPLITS}
 
 
-def make_inputs(job: Job, stage: str, features: Features, params: Params) -> EvaluationInputs:
-    """The classifier of a stage and what it is evaluated on. params: those that its inputs were made with."""
+def make_inputs(job: Job, stage: str, features: Features, featurize: FeaturizeConfig) -> EvaluationInputs:
+    """The classifier of a stage and what it is evaluated on. featurize: the section that made the features."""
     config = job.params.evaluate
     trained = classifiers.load_classifier(job.data / stage)
     is_model = isinstance(trained, classifiers.ModelClassifier)
@@ -42,16 +44,16 @@ def make_inputs(job: Job, stage: str, features: Features, params: Params) -> Eva
     if sets["test"] and (config.attacks or config.corruptions):
         images = job.images("test")[UNAUGMENTED]
         cached = features.get("test", {}).get(UNAUGMENTED)
-        pixels = pixels_of(trained, params.featurize, images, cached)
+        pixels = pixels_of(trained, featurize, images, cached)
         sample = make_robustness_sample(pixels, images, config.probe_images)
     return EvaluationInputs(trained, sets, features, sample)
 
 
-def gains_of(job: Job, stages: list[str], features: Features, params: Params) -> list[VariantGain]:
+def gains_of(job: Job, stages: list[str], features: Features, head: TrainHeadConfig) -> list[VariantGain]:
     """What each variant of the schedule gains the head on val; nothing without a head."""
     if HEAD not in stages:
         return []
-    return ablate_schedule(features["train"], features["val"], params.train_head, job.params.evaluate.worth_seeds)
+    return ablate_schedule(features["train"], features["val"], head, job.params.evaluate.worth_seeds)
 
 
 def both_side_by_side(evaluations: Mapping[str, Evaluation], confidence: float) -> list[SideBySide]:
@@ -59,3 +61,12 @@ def both_side_by_side(evaluations: Mapping[str, Evaluation], confidence: float) 
     if len(evaluations) < 2:
         return []
     return side_by_side(evaluations[HEAD], evaluations[MODEL], confidence)
+
+
+def write_files(job: Job, files: dict[str, bytes]) -> None:
+    """Write the files and remove those of variants and classifiers that are no longer there."""
+    for name, content in files.items():
+        write_bytes(job.out / name, content)
+    written = {job.out / name for name in files}
+    remove_others(job.out, written, "predictions-*.npz")
+    remove_others(job.out / "other", written, "*.*")

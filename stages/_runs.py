@@ -5,12 +5,10 @@ import math
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from cache.errors import DamagedFile, ParamsError
-from pipeline.config.params import Params
 from pipeline.config.shared.section import Section, parse
-from pipeline.evaluation.source_files import NAME, SourceFiles, parse_source_files
 
 FOLDER = "runs"
 BEST = "best"  # of evaluate.classifier: the one with the highest accuracy on val
@@ -35,7 +33,17 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def params_used(data: Path, params: Params) -> Params:
+class HasSections(Protocol):
+    """`Params`, which this module does not import, so that no stage depends on the sections of all others."""
+
+    @property
+    def sections(self) -> dict[str, Section]: ...
+
+
+P = TypeVar("P", bound=HasSections)
+
+
+def params_used(data: Path, params: P) -> P:
     """The parameters that the outputs below `data` were made with, as far as each stage recorded them.
 
     A section stays as it is in `params` if its stage left no record, or if its outputs are no longer those of the
@@ -44,7 +52,8 @@ def params_used(data: Path, params: Params) -> Params:
     sections: dict[str, Any] = {}
     for name, section in params.sections.items():
         sections[name] = _recorded(data, name, section) or section
-    return Params(**sections)
+    make_params: Any = type(params)
+    return make_params(**sections)  # type: ignore[no-any-return]
 
 
 def _recorded(data: Path, stage: str, section: Section) -> Section | None:
@@ -90,9 +99,3 @@ def _metrics(folder: Path) -> dict[str, Any] | None:
 
 def _rank(metrics: Mapping[str, Any]) -> tuple[float, float]:
     return float(metrics.get("val_accuracy", -1)), -float(metrics.get("val_loss", math.inf))
-
-
-def read_sources(data: Path) -> SourceFiles:
-    """The file that each stored image came from; none if prepare has not recorded them."""
-    path = data / "prepare" / NAME
-    return parse_source_files(path.read_text(encoding="utf-8")) if path.exists() else SourceFiles()

@@ -19,12 +19,11 @@ from cache.errors import InputError
 from cache.files import write_text
 from cache.reader import read_images
 from pipeline.evaluation.runs import find_run, read_predictions
-from pipeline.evaluation.source_files import with_paths
+from pipeline.evaluation.source_files import read_source_files, with_paths
 from pipeline.metrics.compare import COLUMNS, ChangedImage, ClassChange, compare, comparison_rows
 from pipeline.metrics.csv_text import rows_csv
 from stages._cli import DATA, Data, Debug, description, make_app
 from stages._process import running
-from stages._runs import read_sources
 from stages._table import print_table
 
 app = make_app()
@@ -49,7 +48,7 @@ def main(
         if not comparisons:
             raise InputError("no variant was evaluated in both", where=after, expected=", ".join(old))
         images = read_images(test) if (test := data / "prepare" / "test.h5").exists() else None
-        comparisons[0] = with_paths(comparisons[0], read_sources(data))
+        comparisons[0] = with_paths(comparisons[0], read_source_files(data / "prepare"))
         write_text(out / "index.html", render_comparison(comparisons, (before, after), images))
         write_text(out / "per_class.csv", rows_csv(ClassChange, comparisons[0].classes))
         write_text(out / "changed.csv", rows_csv(ChangedImage, comparisons[0].images))

@@ -17,15 +17,15 @@ evaluate.classifier says which of the two is used. Intervals are Wilson's for ac
 for macro F1 and for differences. Nothing is chosen by these scores.
 """
 
-from cache.files import remove_others, write_bytes
 from stages._cli import Job, run_stage
-from stages._runs import params_used, read_sources, trained_classifiers
+from stages._runs import params_used, trained_classifiers
 
 
 def run(job: Job) -> str:
     """Evaluate each classifier, write the tables, return the summary."""
     from pipeline.evaluation.evaluate import evaluate_classifier, find_leaks
     from pipeline.evaluation.overview import Overview, overview_files
+    from pipeline.evaluation.source_files import read_source_files
     from pipeline.evaluation.tables import evaluation_files, summary
     from stages import _evaluation as steps
 
@@ -33,23 +33,19 @@ def run(job: Job) -> str:
     params = params_used(job.data, job.params)
     stages = steps.stages_to_evaluate(job)
     features = steps.read_features_of(job, stages)
-    inputs = {stage: steps.make_inputs(job, stage, features, params) for stage in stages}
+    inputs = {stage: steps.make_inputs(job, stage, features, params.featurize) for stage in stages}
     leaks = find_leaks(features, config.near_duplicate)
     with job.progress(sum(sets.steps(config) for sets in inputs.values()), "set") as advance:
         evaluations = {stage: evaluate_classifier(sets, config, leaks, advance) for stage, sets in inputs.items()}
-    gains = steps.gains_of(job, stages, features, params)
-    sources = read_sources(job.data)
+    gains = steps.gains_of(job, stages, features, params.train_head)
+    sources = read_source_files(job.data / "prepare")
     comparison = steps.both_side_by_side(evaluations, config.confidence)
     overview = Overview(evaluations, trained_classifiers(job.data), comparison, leaks, gains, features)
     files = overview_files(overview, config, sources)
     for stage in stages[1:]:
         other = evaluation_files(evaluations[stage], config.worst, sources, {})
         files |= {f"other/{name}": content for name, content in other.items()}
-    for name, content in files.items():
-        write_bytes(job.out / name, content)
-    written = {job.out / name for name in files}
-    remove_others(job.out, written, "predictions-*.npz")
-    remove_others(job.out / "other", written, "*.*")
+    steps.write_files(job, files)
     job.facts["rows"] = sum(len(rows) for evaluation in evaluations.values() for rows in evaluation.predictions["test"])
     return summary(evaluations)
 

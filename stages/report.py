@@ -39,13 +39,14 @@ def run(job: Job) -> str:
         texts={path.relative_to(job.data).as_posix(): path.read_text(encoding="utf-8") for path in texts},
         provenance=make_provenance(text, used, committed, git_revision()),
     )
-    path, page = job.out / "index.html", render_report(results).encode()
+    path = job.out / "index.html"
+    page = render_report(results).encode()
     write_bytes(path, page)
     return f"{path}, {len(page) / 1e6:.1f} MB"
 
 
 def _committed() -> object:
-    """What params.yaml holds at the commit that is checked out; None where unknown."""
+    """The values of params.yaml in the commit that is checked out; None if unknown."""
     try:
         values = yaml.safe_load(git("show", "HEAD:./params.yaml"))
         return with_sizes(values) if isinstance(values, dict) else None

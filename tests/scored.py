@@ -9,7 +9,8 @@ CLASSES = ("a", "b", "c")
 
 def predict(labels: list[int], predicted: list[int], sure: list[float] | None = None) -> Predictions:
     """Predictions that give `sure` (else 0.8) to the predicted class and the rest to the others alike."""
-    n, c = len(labels), len(CLASSES)
+    n = len(labels)
+    c = len(CLASSES)
     confidence = np.array(sure or [0.8] * n, dtype=np.float32)
     probabilities = np.repeat(((1 - confidence) / (c - 1))[:, None], c, axis=1)
     probabilities[np.arange(n), predicted] = confidence

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from cache.errors import DamagedFile
 from pipeline.metrics.compare import Comparison
@@ -33,6 +34,12 @@ def parse_source_files(text: str) -> SourceFiles:
         expected = ", ".join(sorted(COLUMNS))
         raise DamagedFile("columns are missing", where=NAME, expected=expected, found=", ".join(header), remedy=remedy)
     return SourceFiles({(row["split"], row["row"]): (row["id"], row["path"]) for row in reader})
+
+
+def read_source_files(folder: Path) -> SourceFiles:
+    """Of prepare's output folder; empty if it has no files.csv. Raises DamagedFile."""
+    path = folder / NAME
+    return parse_source_files(path.read_text(encoding="utf-8")) if path.exists() else SourceFiles()
 
 
 def with_paths(comparison: Comparison, sources: SourceFiles) -> Comparison:

@@ -17,6 +17,19 @@ MAGIC = {
     "camera raw": rb"FUJIFILMCCD-RAW|IIU\0|IIR[OS]|.{4}ftypcrx ",
     "Netpbm": rb"P[1-6]\s+(?:#|\d+\s)",
 }
+# The endings of the formats that people rename files to or from without converting them.
+ENDINGS = {
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
+    **dict.fromkeys((".png", ".apng"), "PNG"),
+    **dict.fromkeys((".tif", ".tiff"), "TIFF"),
+    **dict.fromkeys((".heic", ".heif", ".hif", ".avif"), "HEIF or AVIF"),
+    **dict.fromkeys((".jp2", ".j2k", ".jpx", ".j2c", ".jpc", ".jpf"), "JPEG 2000"),
+    ".gif": "GIF",
+    ".bmp": "BMP",
+    ".webp": "WebP",
+    ".jxl": "JPEG XL",
+    ".psd": "Photoshop",
+}
 PATTERNS = {name: re.compile(pattern, re.DOTALL) for name, pattern in MAGIC.items()}
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from cache.errors import InputError
 from pipeline.ingest.archive import Entry, Unreadable, walk
 from pipeline.ingest.decode import EXTENSIONS
-from pipeline.ingest.image_magic import HEAD, image_format
+from pipeline.ingest.image_magic import ENDINGS, HEAD, image_format
 from pipeline.ingest.layouts import ANNOTATIONS
 from pipeline.ingest.names import ending_of, folder_of, system_part
 
@@ -24,6 +24,7 @@ class Listing:
     ignored: files that are no images, by ending; those of the system are `hidden`. passed_over: the same by folder and
     kind; a kind is an ending, `no ending`, or the system's own, such as `folder @eaDir`, `Thumbs.db` or `hidden`.
     image_content: of a folder and kind, a passed-over file that is an image by its content, and its format.
+    misnamed: of a folder and ending, an image that is of another format than its ending says, and its format.
     annotations: the text of Tiny ImageNet's, by their names.
     """
 
@@ -33,6 +34,7 @@ class Listing:
     ignored: Counter[str] = field(default_factory=Counter)
     passed_over: Counter[tuple[str, str]] = field(default_factory=Counter)
     image_content: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    misnamed: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
 
     def spelled(self, name: str) -> str:
@@ -43,6 +45,7 @@ class Listing:
 def list_source(source: str) -> Listing:
     """Name every file of a source. Raises InputError for two files of one name."""
     listing = Listing()
+    looked_at: Counter[tuple[str, str]] = Counter()
     for entry in walk(source, listing.folders.add):
         ending = ending_of(entry.name)
         system = system_part(entry.name)
@@ -55,6 +58,9 @@ def list_source(source: str) -> Listing:
             if entry.name in listing.names:
                 raise InputError("holds two files of one name", where=source, found=entry.name, remedy="Rename one.")
             listing.names.add(entry.name)
+            looked_at[folder_of(entry.name), ending] += 1
+            if looked_at[folder_of(entry.name), ending] <= SNIFFED:
+                _compare_ending(listing, entry, ending)
             if entry.spelling not in ("", entry.name):
                 listing.spellings[entry.name] = entry.spelling
         else:
@@ -79,6 +85,17 @@ def _pass_over(listing: Listing, entry: Entry, kind: str) -> None:
         return
     if format_name:
         listing.image_content[key] = (entry.name, format_name)
+
+
+def _compare_ending(listing: Listing, entry: Entry, ending: str) -> None:
+    """Note an image whose content is of another format than its ending says; it is read all the same."""
+    expected = ENDINGS.get(ending)
+    try:
+        format_name = image_format(entry.read(HEAD)) if expected else ""
+    except Unreadable:
+        return
+    if format_name and format_name != expected:
+        listing.misnamed.setdefault((folder_of(entry.name), ending), (entry.name, format_name))
 
 
 def _read_text(entry: Entry) -> str:

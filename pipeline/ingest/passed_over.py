@@ -77,7 +77,7 @@ def find_passed_over(listing: Listing, layout: Layout) -> PassedOver:
         image_content={layout.relative(name): format_name for name, format_name in contents},
         without_images=_without_images(listing, layout, files),
         left_out=dict(sorted(layout.left_out.items())),
-        remarks=[*layout.remarks, *_remarks_on_spellings(listing)],
+        remarks=[*layout.remarks, *_remarks_on_spellings(listing), *_remarks_on_endings(listing, layout)],
     )
 
 
@@ -112,6 +112,12 @@ def _remarks_on_spellings(listing: Listing) -> list[str]:
         for folder, spellings in sorted(folders.items())
         if (count := len(spellings | ({folder} & plain))) > 1
     ]
+
+
+def _remarks_on_endings(listing: Listing, layout: Layout) -> list[str]:
+    """Images that are of another format than their endings say."""
+    examples = [f"{layout.relative(name)} is {format_name}" for name, format_name in listing.misnamed.values()]
+    return [f"read by their content, not by their ending: {_first(sorted(examples))}"] if examples else []
 
 
 def _place_of(folder: str, layout: Layout) -> tuple[str, str]:

@@ -2,7 +2,9 @@
 
 import csv
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from cache.writer import write_features
 from pipeline.config.params import read_params
 from pipeline.inference import classifier
 from pipeline.metrics.predictions import Predictions, from_npz
+from stages import train_model
 from stages._cli import Job
 from stages.evaluate import run
 
@@ -133,9 +136,9 @@ def test_the_same_input_gives_the_same_bytes(evaluated: Job) -> None:
 
 
 def test_calibration_is_measured_with_and_without_the_temperature(evaluated: Job) -> None:
-    found = json.loads((evaluated.out / "metrics.json").read_text())["calibration"]
-    # probability 0.75 is 0.9 squared and shared out anew: 0.9474 without the temperature of 2; accuracy is 0.8
-    assert found == {"temperature": 2.0, "ece": 0.05, "ece_without": pytest.approx(0.947368 - 0.8, abs=1e-5)}
+    calibration = json.loads((evaluated.out / "metrics.json").read_text())["calibration"]
+    # probability 0.75 is 0.9 squared and normalised again: 0.9474 without the temperature of 2; accuracy is 0.8
+    assert calibration == {"temperature": 2.0, "ece": 0.05, "ece_without": pytest.approx(0.947368 - 0.8, abs=1e-5)}
     (only,) = rows(evaluated.out / "calibration.csv")
     assert (only["count"], only["confidence"], only["accuracy"]) == ("10", "0.75", "0.8")
 
@@ -273,3 +276,23 @@ def test_near_duplicates_name_both_files(job: Job) -> None:
     assert len(leaks) == 10
     assert all(leak["path"] == f"test/{leak['row']}.jpg" for leak in leaks)
     assert all(leak["train_path"] == f"train/{leak['train_row']}.jpg" for leak in leaks)
+
+
+def test_a_head_and_a_full_model_are_attacked_on_the_same_images(
+    project: list[str], tmp_path: Path, make_job: Callable[..., Job]
+) -> None:
+    """The real ones: the head reads features, the model images."""
+    data = tmp_path / "data"
+    values = [value for flag, value in pairwise(project) if flag == "--set"]
+    values += ["evaluate.attacks=[{eps: 4, steps: 1, restarts: 1}]", "evaluate.corruptions=[contrast]"]
+    tiny = "{network: {name: resnetv2, widths: [8, 16], blocks: 1}, batch: 8, schedule: [unaugmented x 1]}"
+    values += ["evaluate.severities=[3]", "train_model.recipe=plain", f"train_model.override={tiny}"]
+    (data / "train_model").mkdir()
+    train_model.run(make_job("train_model", data, *values))
+    summary = run(make_job("evaluate", data, *values))
+    assert summary.startswith("train_model, top-1 ") and "; train_head, top-1 " in summary  # no val split
+    table = rows(data / "evaluate" / "classifiers.csv")
+    names = ["unaugmented", "clean", "fgsm_eps_4", "clean", "contrast_3"]
+    assert [(row["name"], row["n"]) for row in table] == [(name, "6") for name in names]
+    other = json.loads((data / "evaluate" / "other" / "metrics.json").read_text())
+    assert [float(table[2]["head"])] == [other["attacked"]["fgsm_eps_4"]["top1"]]

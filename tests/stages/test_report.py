@@ -14,6 +14,7 @@ from cache.records import FeatureSet, ImageSet
 from cache.writer import write_features, write_images
 from pipeline.config.params import read_params
 from stages._cli import Job
+from stages._runs import make_record
 from stages.report import run
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +53,7 @@ def test_one_page_is_written_and_the_summary_names_it(job: Job) -> None:
     assert not re.search(r"https?://", page)
 
 
-def test_the_same_findings_give_the_same_bytes(job: Job) -> None:
+def test_the_same_results_give_the_same_bytes(job: Job) -> None:
     write_sets(job.data)
     run(job)
     first = (job.out / "index.html").read_bytes()
@@ -64,6 +65,18 @@ def test_the_same_findings_give_the_same_bytes(job: Job) -> None:
 
 def test_page_shows_the_parameters_as_used(job: Job) -> None:
     job.params = read_params(ROOT / "params.yaml", ["train_head.lr=0.0625"])
+    run(job)
+    assert "lr: 0.0625" in (job.out / "index.html").read_text(encoding="utf-8")
+
+
+def test_page_shows_the_parameters_that_a_stage_recorded_and_not_those_of_the_moment(job: Job) -> None:
+    """`train_head --set train_head.lr=0.0625`, then the page with params.yaml as it is."""
+    used = read_params(ROOT / "params.yaml", ["train_head.lr=0.0625"])
+    (job.data / "train_head").mkdir(parents=True)
+    (job.data / "train_head" / "metrics.json").write_text("{}", encoding="utf-8")
+    (job.data / "runs").mkdir()
+    record = {"stage": "train_head", **make_record(used.train_head, job.data / "train_head")}
+    (job.data / "runs" / "train_head.json").write_text(json.dumps(record), encoding="utf-8")
     run(job)
     assert "lr: 0.0625" in (job.out / "index.html").read_text(encoding="utf-8")
 

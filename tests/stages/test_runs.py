@@ -70,6 +70,10 @@ def test_the_command_line_records_what_set_changed(project: list[str], tmp_path:
     command = [sys.executable, "-m", "stages.train_head", *project, "--set", "train_head.lr=0.003"]
     subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
     assert params_used(tmp_path / "data", NOW).train_head.lr == 0.003
+    bundle = str(tmp_path / "bundle")
+    subprocess.run([sys.executable, "-m", "stages.export", *project, "--out", bundle], check=True, cwd=ROOT)
+    provenance = json.loads((tmp_path / "bundle" / "bundle.json").read_text(encoding="utf-8"))["provenance"]
+    assert provenance["params"]["train_head"]["lr"] == 0.003
     beside = [*command[:-1], "train_head.lr=0.004", "--out", str(tmp_path / "beside")]
     subprocess.run(beside, check=True, capture_output=True, cwd=ROOT)
     assert params_used(tmp_path / "data", NOW).train_head.lr == 0.003  # an experiment beside the run

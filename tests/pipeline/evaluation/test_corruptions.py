@@ -74,7 +74,8 @@ def test_blur_shrinks_with_the_image() -> None:
 
 def test_blur_mirrors_the_border_without_its_last_pixel() -> None:
     images = torch.rand(1, 3, 20, 24, generator=torch.Generator().manual_seed(0)) * 255
-    sigma, reach = 6 * 20 / 224, 2
+    sigma = 6 * 20 / 224
+    reach = 2
     weights = torch.exp(-(torch.arange(-reach, reach + 1.0) ** 2) / (2 * sigma**2))
     kernel = (weights / weights.sum()).expand(3, 1, 1, -1)
     across = functional.conv2d(functional.pad(images, [reach, reach, 0, 0], mode="reflect"), kernel, groups=3)

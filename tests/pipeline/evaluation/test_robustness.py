@@ -12,7 +12,6 @@ from cache.records import FeatureSet, ImageSet
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.params import Params, read_params
-from pipeline.config.train_head import TrainHeadConfig
 from pipeline.evaluation.robustness import CLEAN, RobustnessSample, make_robustness_sample, pixels_of
 from pipeline.features.backbone import make_backbone
 from pipeline.features.featurizer import Featurizer
@@ -39,7 +38,8 @@ def params(*overrides: str) -> Params:
 
 
 def coloured(count: int, seed: int) -> ImageSet:
-    random, labels = np.random.default_rng(seed), np.arange(count) % 3
+    random = np.random.default_rng(seed)
+    labels = np.arange(count) % 3
     images = np.clip(COLOURS[labels][:, None, None] + random.normal(0, 8, (count, 32, 32, 3)), 0, 255)
     ids = np.array([b"%064x" % (1000 * seed + number) for number in range(count)])
     return ImageSet(images.astype(np.uint8), labels, ids, ("red", "green", "blue"))
@@ -55,10 +55,9 @@ def featurized(images: ImageSet, config: FeaturizeConfig) -> FeatureSet:
 @pytest.fixture(scope="module")
 def trained() -> tuple[HeadClassifier, ImageSet, FeatureSet]:
     chosen = params("train_head.schedule=[unaugmented x 30]", "train_head.hidden=[]", "train_head.lr=0.002")
-    featurize, head = chosen.featurize, chosen.train_head
-    assert isinstance(head, TrainHeadConfig)
-    train, test = (featurized(coloured(count, seed), featurize) for count, seed in ((240, 1), (90, 2)))
-    fit = fit_head({"unaugmented": train}, {}, head)
+    train = featurized(coloured(240, 1), chosen.featurize)
+    test = featurized(coloured(90, 2), chosen.featurize)
+    fit = fit_head({"unaugmented": train}, {}, chosen.train_head)
     return HeadClassifier(fit.head, train.classes, train.recipe), coloured(90, 2), test
 
 
@@ -134,7 +133,8 @@ def test_the_temperature_is_part_of_the_attacked_classifier(trained: Trained) ->
 def test_the_classifier_itself_stays_where_it_is(trained: Trained) -> None:
     """On a GPU the attacked network lies there, while cached features are predicted here."""
     seen = sample(trained).predict
-    mine, theirs = seen.network.get_submodule("1").state_dict(), trained[0].head.state_dict()
+    mine = seen.network.get_submodule("1").state_dict()
+    theirs = trained[0].head.state_dict()
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
     assert all(mine[name].data_ptr() != theirs[name].data_ptr() for name in theirs)
 

@@ -60,3 +60,12 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
         packed.writestr("a/1.png", "y")
     with pytest.raises(InputError, match=r"holds two files of one name; found a/1\.png"):
         list_source(str(tmp_path / "a.zip"))
+
+
+def test_images_under_the_ending_of_another_format_are_read_and_named(photos: Path) -> None:
+    for path in list((photos / "ant").iterdir()):
+        path.rename(path.with_suffix(".jxl"))
+    listing = list_source(str(photos))
+    assert len(listing.names) == 30
+    ((key, (name, format_name)),) = listing.misnamed.items()
+    assert key == ("ant", ".jxl") and name.endswith(".jxl") and format_name == "PNG"
