@@ -86,7 +86,11 @@ def _walk_digits() -> Iterator[Entry]:
     for number, (image, label) in enumerate(zip(digits.images, digits.target, strict=True)):
         png = io.BytesIO()
         Image.fromarray(np.rint(image * (255 / 16)).astype(np.uint8)).save(png, "PNG")
-        yield Entry(f"{label}/{number:04d}.png", png.getvalue)
+        yield Entry(f"{label}/{number:04d}.png", partial(_first_bytes, png.getvalue()))
+
+
+def _first_bytes(content: bytes, most: int | None = None) -> bytes:
+    return content[:most]
 
 
 def _walk_folder(folder: Path, on_folder: Callable[[str], object]) -> Iterator[Entry]:
