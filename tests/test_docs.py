@@ -23,8 +23,9 @@ def test_the_example_is_short_and_runs(project: list[str], tmp_path: Path) -> No
     own = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    fit, batch, classes = done.stdout.splitlines()
-    assert fit.startswith("logistic regression: ") and fit.endswith(" of 6 test images")
+    head, pipeline, batch, classes = done.stdout.splitlines()
+    assert head.startswith("head: ") and head.endswith("% in cross-validation")
+    assert pipeline.startswith("pipeline: ") and pipeline.endswith(" of 6 test images")
     assert batch.startswith("one batch: (24, ") and batch.endswith("torch.float16, labels of 3 classes")
     assert classes.startswith("[")
 

@@ -26,7 +26,7 @@ DESCRIPTION, WEIGHTS, MODEL_WEIGHTS = "classifier.json", "head.safetensors", "mo
 REMEDY = "Run train_head again."
 ROWS = 256  # images that a full model looks at together
 # In these keys, features must agree with those that the head was trained on; device, engine and batch may differ.
-BACKBONE_KEYS = ("backbone", "weights", "mean", "std", "size", "interpolation")
+BACKBONE_KEYS = ("backbone", "weights", "groups", "mean", "std", "size", "interpolation")
 
 
 class Classifier(Protocol):

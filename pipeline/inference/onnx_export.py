@@ -102,7 +102,8 @@ def largest_difference(bundle: Bundle, onnx: bytes, images: Array) -> float:
     if not len(images):
         return 0.0
     probabilities = run_onnx(onnx, images)
-    check_onnx(ImagesToProbabilities(bundle).eval(), probabilities, images)
+    # float64 takes seven times as long, so it sees the first batch alone
+    check_onnx(ImagesToProbabilities(bundle).eval(), probabilities[:BATCH], images[:BATCH])
     return float(np.abs(probabilities - bundle.predict(images, ())).max())
 
 

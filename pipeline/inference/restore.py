@@ -103,7 +103,8 @@ def refuse_contradictions(
         shared = [key for key in FeaturizeConfig.model_fields if key in recipe and key not in MACHINE_KEYS]
         trained |= {f"featurize.{key}": recipe[key] for key in shared}
         trained["featurize.preprocessing"] = preprocessing_of(recipe)
-    for key, value in asked.items():
+    for key, given in asked.items():
+        value = list(given) if isinstance(given, tuple) else given  # as JSON has it
         if key in trained and value not in ("auto", trained[key]):
             what = "the classifier was trained with another value"
             raise ParamsError(what, where=f"--set {key}", expected=trained[key], found=value, remedy=REMEDY)
@@ -120,6 +121,8 @@ def trained_config(recipe: Mapping[str, Any], base: FeaturizeConfig, weights: st
     shared = [key for key in FeaturizeConfig.model_fields if key in recipe and key not in MACHINE_KEYS]
     values = base.model_dump(mode="json") | {key: recipe[key] for key in shared}
     values |= {"weights": weights, "preprocessing": preprocessing_of(recipe)}
+    if "layers" in FeaturizeConfig.model_fields:
+        values["layers"] = recipe.get("layers", "last")
     if values["engine"] == "onnx":
         values["device"] = "cpu"
     return parse(FeaturizeConfig, values, "featurize", DESCRIPTION)
