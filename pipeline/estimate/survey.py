@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cache.errors import InputError
 from cache.layout import Array, hex_keys, row_digests
 from pipeline.config.prepare import PrepareConfig
 from pipeline.ingest.archive import Unreadable, walk
@@ -64,17 +65,24 @@ def _rows(layout: Layout, config: PrepareConfig) -> tuple[dict[str, int], int]:
 
 def _sample(config: PrepareConfig, layout: Layout) -> tuple[Array, float]:
     """The first images that can be read, and the seconds that one takes."""
-    wanted, spent = {layout.prefix + name for name in layout.names}, 0.0
+    wanted = {layout.prefix + name for name in layout.names}
+    spent = 0.0
+    reason = ""
     images: list[Array] = []
     for entry in walk(config.source):
         if entry.name in wanted and len(images) < SAMPLE:
-            content = entry.read()
-            started = time.perf_counter()
             try:
+                content = entry.read()
+                started = time.perf_counter()
                 images.append(decode(content, config.size))
-            except Unreadable:
+            except Unreadable as error:
+                reason = f"{entry.name}: {error}"
                 continue
             spent += time.perf_counter() - started
         if len(images) == SAMPLE:
             break
+    if not images:
+        raise InputError(
+            "no image can be read", where=config.source, found=reason, remedy="Run prepare to list all files."
+        )
     return np.stack(images), spent / len(images)

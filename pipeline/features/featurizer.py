@@ -22,6 +22,7 @@ from pipeline.features.engines import Placement, make_engine
 from pipeline.networks.resize import resized
 from pipeline.runtime.devices import choose_device, device_kind
 from pipeline.runtime.incremental import ComputePlan, compute_missing
+from pipeline.runtime.threads import usable_threads
 from pipeline.runtime.workers import Pool
 
 CODE_VERSION = 2  # raise it whenever the same recipe gives other features
@@ -80,7 +81,22 @@ class Featurizer:
         if not np.isfinite(rows).all():
             what, where = "the backbone gives NaN or infinite features", self.config.backbone
             raise InputError(what, where=where, remedy="Check its weights.")
+        _check_range(rows, self.config)
         return rows.astype(self.config.dtype)
+
+
+def _check_range(rows: Array, config: FeaturizeConfig) -> None:
+    """Raise InputError for features that are beyond the type that they are kept in."""
+    limit = float(np.finfo(config.dtype).max)
+    largest = float(np.abs(rows).max(initial=0))
+    if largest > limit:
+        raise InputError(
+            f"features are too large for {config.dtype}",
+            where=config.backbone,
+            expected=f"at most {limit:,.0f}",
+            found=f"{largest:,.0f}",
+            remedy="Set featurize.dtype=float32.",
+        )
 
 
 def featurize(
@@ -128,7 +144,7 @@ def one_thread_each(device: torch.device) -> Iterator[ThreadPoolExecutor]:
     cores = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(cores if device.type == "cpu" else 1) as threads:
+        with ThreadPoolExecutor(min(cores, usable_threads()) if device.type == "cpu" else 1) as threads:
             yield threads
     finally:
         torch.set_num_threads(cores)

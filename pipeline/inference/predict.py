@@ -18,6 +18,7 @@ from pipeline.ingest.archive import Entry, Unreadable, is_hidden, read_file, wal
 from pipeline.ingest.decode import EXTENSIONS, decode
 from pipeline.metrics.csv_text import to_csv
 from pipeline.metrics.intervals import accuracy_interval
+from pipeline.runtime.threads import usable_threads
 
 CHUNK = 256  # images decoded and held at once
 CONFIDENCE = 0.95
@@ -46,7 +47,7 @@ def predict_files(
 ) -> list[FilePrediction]:
     """Predictions of every image of a source, sorted by path. Raises InputError where it holds none."""
     found: list[FilePrediction] = []
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(usable_threads()) as threads:
         for chunk in _chunks(images_of(source)):
             pixels = list(threads.map(partial(_decoded, size=bundle.size), chunk))
             found += _predicted([name for name, _ in chunk], pixels, bundle, top, views)
