@@ -7,7 +7,9 @@ may fill one store: the worst that two at once can do is to write the same bytes
 
 import hashlib
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,8 +28,24 @@ from cache.writer import write_file
 STORE_VARIABLE = "AUGCACHE_STORE"
 
 
+_replaced: ContextVar[Path | None] = ContextVar("store folder", default=None)
+
+
+@contextmanager
+def other_store(folder: Path) -> Iterator[None]:
+    """Inside the block, this thread's parts and checkpoints lie in another folder."""
+    token = _replaced.set(folder)
+    try:
+        yield
+    finally:
+        _replaced.reset(token)
+
+
 def store_folder() -> Path:
     """Where parts are kept: `AUGCACHE_STORE`, else the user's cache folder."""
+    replaced = _replaced.get()
+    if replaced is not None:
+        return replaced
     chosen = os.environ.get(STORE_VARIABLE)
     return Path(chosen).expanduser().absolute() if chosen else Path(platformdirs.user_cache_dir("augcache"))
 

@@ -1,7 +1,9 @@
 """One run of one stage: what it reads and writes, its lock, its progress, its record."""
 
 import json
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -88,12 +90,9 @@ class Job:
 def run_locked(job: Job, run: Callable[[Job], str]) -> None:
     """Run under a lock on the output folder: DVC's orphaned stage and its rerun must not write at once."""
     from cache.files import remove_stale, storage_error
-    from cache.parts import store_folder
 
-    name = sha256(str(job.out.absolute()).encode()).hexdigest()[:32]
-    path = store_folder() / "locks" / f"{name}.lock"
+    path = lock_path(job.out)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path)
         try:
             lock.acquire(timeout=LOCK_SECONDS)
@@ -108,6 +107,23 @@ def run_locked(job: Job, run: Callable[[Job], str]) -> None:
             _record(job, summary, time.perf_counter() - started)
     except OSError as error:
         raise storage_error(Path(str(error.filename or path)), error) from error
+
+
+def lock_path(out: Path) -> Path:
+    """The lock of an output folder, in the store; in the system's temporary folder if the store is read-only."""
+    from cache.parts import store_folder
+
+    name = sha256(str(out.absolute()).encode()).hexdigest()[:32]
+    folder = store_folder() / "locks"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        folder = Path(tempfile.gettempdir()) / "augcache-locks"
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{name}.lock"
 
 
 def _record(job: Job, summary: str, seconds: float) -> None:

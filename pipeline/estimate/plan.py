@@ -1,6 +1,5 @@
 """Estimates of all stages in the order of the story."""
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -8,10 +7,9 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
-from joblib import cpu_count
-
-from cache.parts import STORE_VARIABLE
+from cache.parts import other_store
 from cache.records import ImageSet
 from pipeline.config.gan import OFF as NO_GAN
 from pipeline.config.params import Params
@@ -36,6 +34,7 @@ from pipeline.estimate.timings import (
     width_of,
 )
 from pipeline.features.featurizer import Featurizer
+from pipeline.runtime.threads import usable_threads
 
 REPORT_SECONDS = 2.0  # beyond start-up: it draws small pictures, and no more of them for more images
 LIGHT = "import stages._cli, pipeline.ingest.source"
@@ -83,7 +82,7 @@ def _stages(params: Params, past: PreviousRun, known: Survey) -> Iterator[tuple[
     def of_judging() -> Estimate:
         return estimate_evaluate(EvaluationCosts(params.evaluate, head, featurize, known.images, variants), heads())
 
-    yield "prepare", images, lambda: estimate_prepare(known, params.prepare.size, cpu_count())
+    yield "prepare", images, lambda: estimate_prepare(known, params.prepare.size, usable_threads())
     yield "augment", images * (variants - 1), lambda: estimate_augment(augment, known, kept())
     if samples:
         yield "gan", samples, lambda: _apart(lambda: estimate_gan(gan, known))
@@ -114,15 +113,9 @@ def start_of(imports: str) -> tuple[float, float]:
 
 
 def _apart(estimate: Callable[[], Estimate]) -> Estimate:
-    """Trainings that are begun only to be timed leave their checkpoints in a store that goes again."""
-    before = os.environ.get(STORE_VARIABLE)
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ[STORE_VARIABLE] = folder
-        try:
-            return estimate()
-        finally:
-            os.environ.pop(STORE_VARIABLE)
-            os.environ.update({} if before is None else {STORE_VARIABLE: before})
+    """Estimate with a temporary store: trainings that are only timed leave no checkpoints behind."""
+    with tempfile.TemporaryDirectory() as folder, other_store(Path(folder)):
+        return estimate()
 
 
 def span(seconds: float) -> str:

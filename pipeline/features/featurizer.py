@@ -26,6 +26,7 @@ from pipeline.features.engines import REMEDY, Placement, make_engine
 from pipeline.networks.resize import resized
 from pipeline.runtime.devices import choose_device, device_kind
 from pipeline.runtime.incremental import ComputePlan, compute_missing
+from pipeline.runtime.threads import usable_threads
 from pipeline.runtime.workers import Pool
 
 CODE_VERSION = 2  # raise it whenever the same recipe gives other features
@@ -224,7 +225,7 @@ def one_thread_each(device: torch.device) -> Iterator[ThreadPoolExecutor]:
     cores = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(cores if device.type == "cpu" else 1) as threads:
+        with ThreadPoolExecutor(min(cores, usable_threads()) if device.type == "cpu" else 1) as threads:
             yield threads
     finally:
         torch.set_num_threads(cores)

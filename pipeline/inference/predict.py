@@ -23,6 +23,7 @@ from pipeline.ingest.decode import EXTENSIONS, DecodeOptions, decode
 from pipeline.ingest.names import is_hidden, printable
 from pipeline.metrics.csv_text import to_csv
 from pipeline.metrics.intervals import accuracy_interval
+from pipeline.runtime.threads import usable_threads
 
 CHUNK = 256  # images decoded and held at once
 CONFIDENCE = 0.95
@@ -92,7 +93,7 @@ def predict_files(
     """
     predictions: list[FilePrediction] = []
     decoded = partial(_decoded, size=bundle.size, options=options)
-    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(os.cpu_count()) as threads:  # Pillow's
+    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(usable_threads()) as threads:  # Pillow's
         for chunk in _chunks(images_of(source)):
             pixels = list(threads.map(decoded, chunk))
             predictions += _predicted([file for file, _ in chunk], pixels, bundle, top, views)

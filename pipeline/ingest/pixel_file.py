@@ -18,6 +18,7 @@ from cache.layout import Array, row_digest
 from pipeline.ingest.archive import Entry, Unreadable, walk
 from pipeline.ingest.decode import DecodeOptions, decode
 from pipeline.ingest.layouts import Layout
+from pipeline.runtime.threads import usable_threads
 
 IN_FLIGHT = 64
 IN_FLIGHT_BYTES = 256 << 20
@@ -83,7 +84,7 @@ class Decoding:
         with (
             warnings.catch_warnings(action="ignore"),  # Pillow warns about what is refused or mended here
             self._pixel_file.path.open("wb", buffering=0) as raw,
-            ThreadPoolExecutor(os.cpu_count()) as pool,
+            ThreadPoolExecutor(usable_threads()) as pool,
         ):
             for entry in walk(source):
                 slot = slots.get(entry.name)

@@ -10,7 +10,7 @@ from filelock import FileLock
 
 from cache.errors import StorageError
 from pipeline.config.params import read_params
-from stages._job import Job, run_locked
+from stages._job import Job, lock_path, run_locked
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = read_params(ROOT / "params.yaml")
@@ -91,3 +91,15 @@ def test_a_stage_s_own_flag_is_an_override_of_its_section(tmp_path: Path) -> Non
     assert done.returncode == 2 and "no-such-recipe" in done.stderr and done.stderr.count("\n") == 1
     done = subprocess.run([*line, "none"], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.startswith("train_model: off (train_model.recipe is none)")
+
+
+def test_the_lock_of_a_store_that_cannot_be_written_lies_in_the_temporary_folder(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    assert lock_path(tmp_path / "out").parent == store / "locks"
+    monkeypatch.setenv("AUGCACHE_STORE", str(tmp_path / "file" / "store"))
+    (tmp_path / "file").write_text("a file where a folder would be: root, too, cannot write below it")
+    assert lock_path(tmp_path / "out").parent == tmp_path / "temporary" / "augcache-locks"
+    job = Job("report", PARAMS, tmp_path / "data", tmp_path / "data" / "report", quiet=True)
+    run_locked(job, lambda inner: "done")

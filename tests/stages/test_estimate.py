@@ -66,6 +66,17 @@ def test_a_source_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     assert done.exit_code == 2 and done.output.count("\n") <= 2 and "no such folder or archive" in done.output
 
 
+def test_files_of_which_none_decodes_are_one_line(tmp_path: Path) -> None:
+    for name in ("ant", "bee"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(5):
+            (tmp_path / "photos" / name / f"{number}.png").write_bytes(b"no image")
+    more = ["--data", str(tmp_path / "data"), "--set", f"prepare.source={tmp_path / 'photos'}"]
+    done = CliRunner().invoke(app, ["--params", str(ROOT / "params.yaml"), *more])
+    assert done.exit_code == 2 and done.stderr.count("\n") == 1
+    assert "photos: no image can be read; found " in done.stderr
+
+
 def test_other_processes_share_what_is_left_once_they_pay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.estimate.timings.worth_of", {4: 2.5}.__getitem__)
     config = read_params(ROOT / "params.yaml", ["augment.workers=4"]).augment

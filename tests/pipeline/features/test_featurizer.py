@@ -90,6 +90,17 @@ def test_weights_that_give_nan_are_refused(tmp_path: Path) -> None:
         Featurizer(broken)(IMAGES[:2], KEYS[:2])
 
 
+def test_features_beyond_float16_are_one_line_with_the_remedy(tmp_path: Path) -> None:
+    network = Featurizer(make_config()).backbone.network.network
+    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    state["_bn1.bias"] = torch.full_like(state["_bn1.bias"], 70_000.0)  # float16 ends at 65,504
+    torch.save(state, tmp_path / "large.pth")
+    large = [f"weights={tmp_path / 'large.pth'}", "preprocessing=imagenet"]
+    with pytest.raises(InputError, match=r"too large for float16; expected at most 65,504.*featurize\.dtype=float32"):
+        Featurizer(make_config(*large, "dtype=float16"))(IMAGES[:2], KEYS[:2])
+    assert Featurizer(make_config(*large))(IMAGES[:2], KEYS[:2]).max() > 65_504
+
+
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 @pytest.mark.parametrize(("side", "size"), [(40, 48), (64, 224), (64, 32), (33, 64)])
 def test_the_order_of_memory_changes_no_bit_of_a_resized_image(side: int, size: int, interpolation: str) -> None:
