@@ -10,7 +10,8 @@ from pipeline.evaluation.evaluate import Evaluation, EvaluationInputs
 from pipeline.evaluation.robustness import make_robustness_sample, pixels_of
 from pipeline.evaluation.side_by_side import SideBySide, side_by_side
 from pipeline.heads.ablation import VariantGain, ablate_schedule
-from pipeline.inference import classifier as classifiers
+from pipeline.inference import load
+from pipeline.inference.classifier import ModelClassifier
 from stages._cli import Job
 from stages._runs import choose_classifier, trained_classifiers
 
@@ -37,8 +38,8 @@ def read_features_of(job: Job, stages: list[str]) -> Features:
 def make_inputs(job: Job, stage: str, features: Features, featurize: FeaturizeConfig) -> EvaluationInputs:
     """The classifier of a stage and what it is evaluated on. featurize: the section that made the features."""
     config = job.params.evaluate
-    trained = classifiers.load_classifier(job.data / stage)
-    is_model = isinstance(trained, classifiers.ModelClassifier)
+    trained = load.load_classifier(job.data / stage)
+    is_model = isinstance(trained, ModelClassifier)
     sets = {split: job.images(split) for split in SPLITS} if is_model else features
     sample = None
     if sets["test"] and (config.attacks or config.corruptions):

@@ -27,14 +27,17 @@ def run(job: Job) -> str:
         write_text(job.out / "metrics.json", "{}\n")
         write_text(job.out / "curves.csv", curves_csv([]))
         return "off (train_model.recipe is none)"
-    from pipeline.inference.classifier import load_head, make_model_classifier, save_classifier, weights_of
+    from pipeline.inference.classifier import make_model_classifier, save_classifier, weights_of
+    from pipeline.inference.load import load_head
+    from pipeline.inference.restore import Project, find_featurizer
     from pipeline.training.fit import Watch, fit_model, images_trained
     from pipeline.training.start import start_from_head
 
     recipe = read_recipe(config.recipe, config.override)
     train, val = (job.images(split) for split in ("train", "val"))
-    head = load_head(job.data / "train_head").head if recipe.network.name == BACKBONE else None
-    start = start_from_head(head, job.params.featurize) if head else None
+    head = load_head(job.data / "train_head") if recipe.network.name == BACKBONE else None
+    project = Project(job.data, job.params.featurize, {})
+    start = start_from_head(head.head, find_featurizer(head, project).config) if head else None
     rows = config.seeds * images_trained(recipe, train)
     with tensorboard(config.tensorboard) as log, job.progress(rows, "image") as advance:
         fits = fit_model(train, val, recipe, config, Watch(advance, log), start)

@@ -14,7 +14,6 @@ from cache.files import write_bytes
 from cache.layout import Array, canonical
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.shared.section import parse
-from pipeline.features.backbone import PooledEfficientNet
 from pipeline.features.featurizer import Featurizer
 from pipeline.inference.classifier import (
     DESCRIPTION,
@@ -22,10 +21,10 @@ from pipeline.inference.classifier import (
     WEIGHTS,
     HeadClassifier,
     ModelClassifier,
-    load_classifier,
     save_classifier,
     weights_of,
 )
+from pipeline.inference.load import load_classifier
 from pipeline.inference.pixels import AnyImages, as_list, to_square
 from pipeline.inference.restore import (
     FeaturizedHead,
@@ -119,8 +118,7 @@ def save_bundle(folder: Path, bundle: Bundle, onnx: bytes | None, provenance: Ma
 def _save_backbone(folder: Path, featurizer: Featurizer) -> dict[str, Any]:
     """Write its weights; return the section `featurize` that makes it of them."""
     backbone = featurizer.backbone
-    network: Any = backbone.network.network if isinstance(backbone.network, PooledEfficientNet) else backbone.network
-    write_bytes(folder / BACKBONE, weights_of(network.state_dict()))
+    write_bytes(folder / BACKBONE, weights_of(backbone.tensors))
     portable = {"weights": BACKBONE, "weights_folder": None, "scheduler": None, "workers": 1, "device": "auto"}
     own = {"engine": featurizer.engine, "preprocessing": preprocessing_of(featurizer.recipe)}
     return featurizer.config.model_dump(mode="json") | portable | own

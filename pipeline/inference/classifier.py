@@ -1,6 +1,5 @@
 """Trained classifiers, a head or a full model, on disk: safetensors and JSON, never a pickle."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,15 +7,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
-from cache.errors import DamagedFile, ParamsError, RecordError, StorageError
+from cache.errors import RecordError
 from cache.files import write_bytes
 from cache.layout import Array, canonical
 from cache.records import FeatureSet, ImageSet
-from pipeline.config.shared.networks import BACKBONE, MODEL_STAGE, network_of
 from pipeline.inference.pixel_classifier import PixelClassifier, on_device
 from pipeline.metrics.predictions import Predictions
 from pipeline.networks.head import Head, predict_logits
@@ -137,59 +134,3 @@ def save_classifier(folder: Path, classifier: HeadClassifier | ModelClassifier) 
 def weights_of(tensors: Mapping[str, Tensor]) -> bytes:
     """A network's tensors by name, as safetensors."""
     return save({name: tensor.cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()})
-
-
-def load_classifier(folder: Path) -> HeadClassifier | ModelClassifier:
-    """Read what `save_classifier` wrote. Raises StorageError if it is absent, DamagedFile if it is broken."""
-    try:
-        description = json.loads((folder / DESCRIPTION).read_bytes())
-        classes = tuple(str(name) for name in description["classes"])
-        recipe = dict(description["recipe"])
-        temperature = float(description["temperature"])
-        if not 0 < temperature < float("inf"):
-            raise ValueError(f"temperature {temperature}")
-        if recipe.get("stage") == MODEL_STAGE:
-            return _load_model(folder, classes, recipe, temperature)
-        return HeadClassifier(_load_head(folder), classes, recipe, temperature)
-    except FileNotFoundError as error:
-        stage = MODEL_STAGE if folder.name == MODEL_STAGE else "train_head"
-        raise StorageError("no classifier", where=folder, remedy=f"Run {stage}.") from error
-    except (SafetensorError, ParamsError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        remedy = "Run the stage that trains it again."
-        raise DamagedFile("classifier cannot be read", where=folder, found=reason, remedy=remedy) from error
-
-
-def load_head(folder: Path) -> HeadClassifier:
-    """A head over features. Raises what `load_classifier` raises, and RecordError for a full model."""
-    classifier = load_classifier(folder)
-    if not isinstance(classifier, HeadClassifier):
-        raise RecordError("not a head over features", where=folder, remedy=REMEDY)
-    return classifier
-
-
-def _load_head(folder: Path) -> Head:
-    tensors = load_file(folder / WEIGHTS)
-    layers = [tensors[name] for name in sorted(tensors, key=_layer) if name.endswith(".weight")]
-    head = Head([len(tensors["mean"]), *map(len, layers)], 0.0, 0.0)
-    head.load_state_dict(tensors)
-    return head.eval()
-
-
-def _load_model(folder: Path, classes: tuple[str, ...], recipe: dict[str, Any], temperature: float) -> ModelClassifier:
-    from pipeline.networks.factory import make_network
-
-    if recipe["network"]["name"] == BACKBONE:
-        from pipeline.training.start import untrained
-
-        network: nn.Module = untrained(recipe["network"])
-    else:
-        network = make_network(network_of(recipe["network"]), len(classes))
-    network.load_state_dict(load_file(folder / MODEL_WEIGHTS))
-    return make_model_classifier(network, classes, recipe, temperature)
-
-
-def _layer(name: str) -> tuple[int, str]:
-    """`layers.3.weight` by its number."""
-    number = name.split(".")[1:2]
-    return int(number[0]) if number and number[0].isdigit() else -1, name

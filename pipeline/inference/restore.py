@@ -15,8 +15,9 @@ from pipeline.config.shared.section import parse
 from pipeline.features.backbone import PREPROCESSING
 from pipeline.features.featurizer import Featurizer
 from pipeline.features.timm_models import Normalisation
-from pipeline.inference.classifier import DESCRIPTION, HeadClassifier, ModelClassifier, load_classifier
+from pipeline.inference.classifier import DESCRIPTION, HeadClassifier, ModelClassifier
 from pipeline.inference.compose import compose
+from pipeline.inference.load import load_classifier
 from pipeline.inference.pixel_classifier import PixelClassifier
 
 IMAGE_SIZE, WEIGHTS_NAME = "image_size", "weights_name"  # what a recipe carries besides the keys of feature rows

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.config.featurize import FeaturizeConfig
+from cache.errors import ParamsError
+from pipeline.config.featurize import LAST, FeaturizeConfig
 from pipeline.features.backbone import make_backbone
 from pipeline.networks.head import Head
 
@@ -57,7 +58,13 @@ def linear_head(backbone: nn.Module, classes: int, size: int) -> Head:
 
 
 def start_from_head(head: Head, config: FeaturizeConfig) -> Start:
-    """featurize's backbone with a head over it that was trained on its features (LP-FT, Kumar et al., ICLR 2022)."""
+    """featurize's backbone with a head over it that was trained on its features (LP-FT, Kumar et al., ICLR 2022).
+
+    Raises ParamsError for features of more than the last layer.
+    """
+    if config.layers != LAST:
+        what, remedy = "fine-tuning takes a head over the last layer", "Set featurize.layers to last."
+        raise ParamsError(what, where="featurize.layers", expected=LAST, found=config.layers, remedy=remedy)
     backbone = make_backbone(*config.backbone_arguments)
     description = {"backbone": backbone.name, "size": config.size, "widths": head.widths}
     return Start(fine_tuned(backbone.network, head), backbone.mean, backbone.std, config.size, description)

@@ -15,7 +15,7 @@ from cache.errors import AugcacheError
 from cache.records import FeatureSet
 from cache.writer import write_features
 from pipeline.config.params import read_params
-from pipeline.inference import classifier
+from pipeline.inference import load
 from pipeline.metrics.predictions import Predictions, from_npz
 from stages import train_model
 from stages._cli import Job
@@ -49,7 +49,7 @@ def write_test(folder: Path, variant: str, predicted: list[int]) -> None:
 
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
-    monkeypatch.setattr(classifier, "load_classifier", lambda folder: FirstColumns())
+    monkeypatch.setattr(load, "load_classifier", lambda folder: FirstColumns())
     data = tmp_path / "data"
     return Job(
         "evaluate",
@@ -190,7 +190,7 @@ def test_augmented_test_features_without_the_unaugmented_are_refused(job: Job) -
 def both(job: Job, monkeypatch: pytest.MonkeyPatch) -> Job:
     """A head that is right on 8 of 10, and a model that takes every image for the first class; the head wins on val."""
     chosen = {"train_head": FirstColumns(), "train_model": AlwaysFirst()}
-    monkeypatch.setattr(classifier, "load_classifier", lambda folder: chosen[folder.name])
+    monkeypatch.setattr(load, "load_classifier", lambda folder: chosen[folder.name])
     write_trained(job.data, "train_head", 0.9)
     write_trained(job.data, "train_model", 0.8)
     write_test(job.data / "featurize", "unaugmented", [0, 0, 0, 0, 1, 1, 1, 2, 0, 0])

@@ -11,7 +11,7 @@ import pytest
 from cache.errors import InputError
 from cache.records import FeatureSet
 from cache.writer import write_features
-from pipeline.inference.classifier import load_classifier
+from pipeline.inference.load import load_classifier
 from stages._cli import Job
 from stages.sweep import run
 

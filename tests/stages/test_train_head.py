@@ -13,7 +13,7 @@ from cache.errors import RecordError, StorageError
 from cache.reader import read_features
 from cache.records import FeatureSet
 from cache.writer import write_features
-from pipeline.inference.classifier import load_classifier
+from pipeline.inference.load import load_classifier
 from stages import train_head
 
 MakeJob = Callable[..., "train_head.Job"]

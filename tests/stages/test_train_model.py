@@ -15,7 +15,8 @@ from cache.errors import ParamsError
 from cache.records import ImageSet
 from cache.writer import write_images
 from pipeline.inference.bundle import load_bundle, open_bundle
-from pipeline.inference.classifier import ModelClassifier, load_classifier
+from pipeline.inference.classifier import ModelClassifier
+from pipeline.inference.load import load_classifier
 from pipeline.inference.restore import Project
 from stages import evaluate, report, train_model
 

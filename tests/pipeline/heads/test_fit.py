@@ -13,7 +13,8 @@ from pipeline.config.params import read_params
 from pipeline.config.shared.schedule import Phase, epochs_of
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.fit import fit_head, in_memory, statistics_of
-from pipeline.inference.classifier import HeadClassifier, load_classifier, save_classifier
+from pipeline.inference.classifier import HeadClassifier, save_classifier
+from pipeline.inference.load import load_classifier
 
 ROOT = Path(__file__).resolve().parents[3]
 CLASSES = ("ant", "bee", "cow")

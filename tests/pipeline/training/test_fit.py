@@ -15,7 +15,8 @@ from cache.reader import read_images
 from cache.records import ImageSet
 from cache.writer import write_images
 from pipeline.config.recipe import Recipe, read_recipe, recipe_names
-from pipeline.inference.classifier import ModelClassifier, load_classifier, make_model_classifier, save_classifier
+from pipeline.inference.classifier import ModelClassifier, make_model_classifier, save_classifier
+from pipeline.inference.load import load_classifier
 from pipeline.training import trainer as module
 from pipeline.training.fit import ModelFit, fit_model
 

@@ -15,7 +15,8 @@ from pipeline.config.params import read_params
 from pipeline.config.recipe import Recipe, read_recipe
 from pipeline.features.featurizer import Featurizer
 from pipeline.heads.fit import fit_head
-from pipeline.inference.classifier import ModelClassifier, load_classifier, make_model_classifier, save_classifier
+from pipeline.inference.classifier import ModelClassifier, make_model_classifier, save_classifier
+from pipeline.inference.load import load_classifier
 from pipeline.training import trainer as module
 from pipeline.training.fit import ModelFit, fit_model
 from pipeline.training.start import Start, start_from_head
