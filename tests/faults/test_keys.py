@@ -209,7 +209,12 @@ def test_augmented_images_do_not_change_unless_the_code_version_does() -> None:
     expected, found = np.load(GOLDEN / "augmented.npy"), fixed_augmented()
     assert expected.shape == (2 * len(POLICIES), 32, 32, 3)
     if then["libraries"] == now["libraries"]:  # others are in the key, so their bytes may differ
-        assert found.tobytes() == expected.tobytes(), REMAKE
+        # On another processor a sum next to one half is rounded the other way: by less than half a level on average,
+        # as the roundings of one step do. Another draw or another policy moves images by many levels.
+        moved = np.abs(found.astype(int) - expected.astype(int)).mean(axis=(1, 2, 3))
+        assert moved.max() < 0.5, REMAKE
+        if then["processor"] == now["processor"]:
+            assert found.tobytes() == expected.tobytes(), REMAKE
     assert len({image.tobytes() for image in found}) == len(found)
 
 
