@@ -14,6 +14,8 @@ from cache.layout import Array
 
 WAVES = (pi / 2, 0.97 * pi)  # radians per pixel; at pi itself a mean may leave nothing to compare
 
+LEAST = 1e-3  # power that nobody misses
+
 
 class Detail(NamedTuple):
     """What a warp does to detail.
@@ -34,7 +36,9 @@ class Detail(NamedTuple):
         """
         if self.averaged == 1 and spacings == ([] if self.keeps_grid else [1.0]):
             return None
-        long, short = (min(1.2, sqrt(self._wanted(wave, spacings) / self._own(wave))) for wave in WAVES)
+        long, short = (
+            min(1.2, sqrt((self._wanted(wave, spacings) + LEAST) / (self._own(wave) + LEAST))) for wave in WAVES
+        )
         if max(abs(1 - long), abs(1 - short)) < 0.02:
             return None
         return _taps(long, short)
@@ -50,7 +54,7 @@ class Detail(NamedTuple):
     def _own(self, wave: float) -> float:
         """The power that the warp leaves."""
         step = self.spacing * sqrt(self.averaged) / self.finer
-        return max(1e-3, _power(wave, not self.keeps_grid, Mean(step, self.finer), self.keeps_grid))
+        return _power(wave, not self.keeps_grid, Mean(step, self.finer), self.keeps_grid)
 
 
 class Mean(NamedTuple):
