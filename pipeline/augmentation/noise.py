@@ -25,7 +25,7 @@ from pipeline.augmentation.draws import (
 from pipeline.augmentation.shapes import box_shape, fill_box
 from pipeline.augmentation.step import Step
 
-CENTRE = 127.5  # mean and deviation of the noise that imgaug fills cutouts with
+CENTRE = 127.0  # mean and deviation of the noise that imgaug fills cutouts with: 127.5, cut down to whole numbers
 DEVIATION = 255 / 6
 POOL = 2**21  # normal numbers in either half of the pool
 SCALE = 2048  # of a deviation of 1 in the pool: int16 holds 16 deviations
@@ -84,10 +84,8 @@ class Cutout(Step):
             colour = np.array([self.cval(canvas.random) for _ in range(channels)])
             return np.asarray(np.clip(colour, 0, 255).astype(np.uint8))
         averaged = canvas.shape[0] * canvas.shape[1] / (pixels.shape[0] * pixels.shape[1])
-        noise = canvas.random.standard_normal((*shape, channels), np.float32)
-        noise *= np.float32(DEVIATION / sqrt(averaged))
-        noise += np.float32(CENTRE)
-        return np.asarray(np.clip(noise, 0, 255, out=noise))
+        noise = normal(canvas.random, (*shape, channels), CENTRE, DEVIATION / sqrt(averaged))
+        return np.asarray(np.maximum(noise, 0))
 
 
 class Dropout(Step):
@@ -171,10 +169,9 @@ def normal(random: np.random.Generator, shape: tuple[int, int, int], loc: float,
     if count > POOL:
         return np.clip(np.rint(random.normal(loc, scale, shape)), -255, 255).astype(np.int16)
     halves = _pool()
-    starts = random.integers(0, POOL - count + 1, 2)
-    signs = random.integers(0, 4)
+    starts = [int(random.random() * (POOL - count + 1)) for _ in halves]
     factor = scale / SCALE / sqrt(2)
-    weights = (factor if signs & 1 else -factor, factor if signs & 2 else -factor)
+    weights = [factor if random.random() < 0.5 else -factor for _ in halves]
     first, second = (half[start : start + count] for half, start in zip(halves, starts, strict=True))
     noise = np.asarray(cv2.addWeighted(first, weights[0], second, weights[1], loc)).reshape(shape)
     return noise if 8 * scale + abs(loc) < 255 else np.clip(noise, -255, 255)
