@@ -208,9 +208,11 @@ def test_augmented_images_do_not_change_unless_the_code_version_does() -> None:
     then, now = made_with(), circumstances()
     assert then["augment_code"] == now["augment_code"], "Run make_golden of this file."
     expected, found = np.load(GOLDEN / "augmented.npy"), fixed_augmented()
-    assert expected.shape == (2 * len(POLICIES), 32, 32, 3)
+    assert expected.shape == (2 * len(POLICIES) * len(ENGINES), 32, 32, 3)
     if then["libraries"] == now["libraries"]:  # others are in the key, so their bytes may differ
-        assert found.tobytes() == expected.tobytes(), REMAKE
+        if then["processor"] == now["processor"]:
+            assert found.tobytes() == expected.tobytes(), REMAKE
+        assert np.abs(found.astype(int) - expected).mean() < 1, REMAKE  # last bits of a warp are the processor's
     assert len({image.tobytes() for image in found}) == len(found)
 
 
