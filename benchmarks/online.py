@@ -23,7 +23,8 @@ from torch.nn import functional
 
 from cache.layout import Array
 from cache.records import UNAUGMENTED
-from pipeline.augmentation.policy import make_augmentation, make_sequence
+from pipeline.augmentation.imgaug_engine import make_sequence
+from pipeline.augmentation.policy import make_augmentation
 from pipeline.config.params import Params
 from pipeline.config.shared.schedule import Phase, epochs_of
 from pipeline.features.backbone import make_backbone

@@ -17,7 +17,7 @@ from pipeline.runtime.workers import Pool
 
 @dataclass(frozen=True)
 class Workshop:
-    """Where and by whom images are augmented: a folder for the parts of a run that is killed, and the processes."""
+    """Where finished parts of a run lie until it is done, how many rows one task has, and the processes."""
 
     parts: Path
     rows_per_task: int
@@ -33,7 +33,7 @@ def augment(
 ) -> tuple[ImageSet, int]:
     """The augmented set with lazy rows, and how many of them had to be computed.
 
-    Rows of `old` that the same recipe made from the same source images are taken over. Raises RecordError where ids
+    Rows of `old` that the same recipe made from the same source images are taken over. Raises RecordError if ids
     are not the digests of the images.
     """
     if (images.keys() != images.ids).any():
@@ -44,8 +44,8 @@ def augment(
     store = PartStore(workshop.parts, augmentation.recipe)
     plan = ComputePlan(store, augmentation, workshop.rows_per_task, workshop.pool)
     rows, computed = compute_missing(images, images.ids, plan, known, advance)
-    made = replace(images, images=rows, variant=augmentation.variant, recipe=augmentation.recipe)
-    return made, computed
+    augmented = replace(images, images=rows, variant=augmentation.variant, recipe=augmentation.recipe)
+    return augmented, computed
 
 
 def is_current(old: ImageSet, images: ImageSet, augmentation: Augmentation) -> bool:

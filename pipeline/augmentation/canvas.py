@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from cache.layout import Array
-from pipeline.augmentation.detail import Detail, density, keeps_grid
+from pipeline.augmentation.detail import ROUNDING, Detail, density, keeps_grid
 from pipeline.augmentation.shapes import Placed, paint_outside, scaling, to_size
 
 FINE = 1.5  # source pixels per pixel drawn: beyond it more pixels are drawn, and averaged
@@ -106,7 +106,7 @@ class Canvas:
 
     def _owe(self, step: Array, shape: tuple[int, int], interpolates: bool) -> None:
         if interpolates:
-            self.spacings.append(1 / sqrt(density(self.matrix, self.pixels.shape)))
+            self.spacings.append(round(ROUNDING / sqrt(density(self.matrix, self.pixels.shape))) / ROUNDING)
         self.matrix = step @ self.matrix
         self.frames = [frame._replace(matrix=step @ frame.matrix) for frame in self.frames]
         self.shape = shape
@@ -197,8 +197,8 @@ class Canvas:
         averaged = max(1.0, self.shape[0] * self.shape[1] / (height * width))
         finer = 1 if averaged == 1 or area < FINE**2 else 2 if area < (2 * FINE) ** 2 else 4  # passes over no pixel
         warp = scaling(finer, finer) @ matrix
-        detail = Detail(sqrt(area / averaged), averaged, finer, keeps_grid(warp))
-        kernel = detail.kernel(self.spacings)
+        detail = Detail.of(area, averaged, finer, keeps_grid(warp))
+        kernel = detail.kernel(tuple(self.spacings))
         frames = [frame._replace(matrix=last @ frame.matrix) for frame in self.frames]
         pixels = self.pixels
         edge = self.edge or Edge(cv2.BORDER_REPLICATE)

@@ -5,6 +5,7 @@ linearly at places that lie anyhow between pixels leaves a wave's power at (2 + 
 pixel.
 """
 
+from functools import lru_cache
 from math import cos, pi, prod, sin, sqrt
 from typing import NamedTuple
 
@@ -13,6 +14,9 @@ import numpy as np
 from cache.layout import Array
 
 WAVES = (pi / 2, 0.97 * pi)  # radians per pixel; at pi itself a mean may leave nothing to compare
+
+ROUNDING = 64  # parts of a pixel that spacings are rounded to
+LEAST = 1e-3  # power that nobody misses
 
 
 class Detail(NamedTuple):
@@ -27,19 +31,29 @@ class Detail(NamedTuple):
     finer: int
     keeps_grid: bool
 
-    def kernel(self, spacings: list[float]) -> Array | None:
+    @classmethod
+    def of(cls, area: float, averaged: float, finer: int, keeps_grid: bool) -> "Detail":
+        """From the pixels of the source in one that is drawn. Rounded, so that many images share one kernel."""
+        spacing = max(1, round(sqrt(area / averaged) * ROUNDING)) / ROUNDING
+        is_square = abs(sqrt(averaged) - round(sqrt(averaged))) < 1e-6
+        return cls(spacing, averaged if is_square else round(averaged, 1), finer, keeps_grid)
+
+    @lru_cache(maxsize=4096)  # noqa: B019 - tuples of numbers
+    def kernel(self, spacings: tuple[float, ...]) -> Array | None:
         """The kernel [5] that gives the source the smoothing that the warp lacks; None if it lacks none.
 
         spacings: of the pixels between which imgaug would have interpolated.
         """
-        if self.averaged == 1 and spacings == ([] if self.keeps_grid else [1.0]):
+        if self.averaged == 1 and spacings == (() if self.keeps_grid else (1.0,)):
             return None
-        long, short = (min(1.2, sqrt(self._wanted(wave, spacings) / self._own(wave))) for wave in WAVES)
+        long, short = (
+            min(1.2, sqrt((self._wanted(wave, spacings) + LEAST) / (self._own(wave) + LEAST))) for wave in WAVES
+        )
         if max(abs(1 - long), abs(1 - short)) < 0.02:
             return None
         return _taps(long, short)
 
-    def _wanted(self, wave: float, spacings: list[float]) -> float:
+    def _wanted(self, wave: float, spacings: tuple[float, ...]) -> float:
         """The power that imgaug's way leaves of a wave: one interpolation among source pixels, then others."""
         others = list(spacings)
         if is_interpolated := 1.0 in others:
@@ -50,7 +64,7 @@ class Detail(NamedTuple):
     def _own(self, wave: float) -> float:
         """The power that the warp leaves."""
         step = self.spacing * sqrt(self.averaged) / self.finer
-        return max(1e-3, _power(wave, not self.keeps_grid, Mean(step, self.finer), self.keeps_grid))
+        return _power(wave, not self.keeps_grid, Mean(step, self.finer), self.keeps_grid)
 
 
 class Mean(NamedTuple):

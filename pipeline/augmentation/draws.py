@@ -71,7 +71,6 @@ Size = Annotated[Draw, BeforeValidator(_parser(False, 0, 1.0001))]
 Odd = Annotated[Draw, BeforeValidator(_parser(True, 3, INFINITE))]
 PositiveCount = Annotated[Draw, BeforeValidator(_parser(True, 1, INFINITE))]
 Direction = Annotated[Draw, BeforeValidator(_parser(False, -1, 1))]
-Level = Annotated[Draw, BeforeValidator(_parser(True, 0, 255))]
 SignedLevel = Annotated[Draw, BeforeValidator(_parser(True, -255, 255))]
 Probability = Annotated[float, Field(ge=0, le=1)]  # of imgaug's switches: true and false are 1 and 0
 

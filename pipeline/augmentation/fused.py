@@ -73,6 +73,9 @@ class SomeOf(Sequential):
         if isinstance(count, tuple):
             count = Draw(min(count[0], total), max(count[0], total), (), True)
         number = total if count is None else min(int(count(canvas.random)), total)
+        if number == 1:
+            run([self.steps[int(canvas.random.random() * total)]], canvas)
+            return
         chosen = canvas.random.permutation(total)[:number]
         order = chosen if self.random_order else np.sort(chosen)
         run([self.steps[index] for index in order], canvas)
@@ -148,6 +151,9 @@ def unknown_steps(steps: Steps) -> list[str]:
     """What the engine does not know, as `Name` or `Name (argument: value)`; empty if it can run the policy."""
     unknown: list[str] = []
     for step in steps:
+        if len(step) != 1:  # as imgaug's engine refuses it
+            unknown.append(", ".join(step))
+            continue
         ((name, arguments),) = step.items()
         nested = [child for key in NESTED for child in _children(arguments.get(key))]
         if inside := unknown_steps(nested):
@@ -159,7 +165,7 @@ def unknown_steps(steps: Steps) -> list[str]:
 
 def _children(value: object) -> list[dict[str, dict[str, Any]]]:
     children = value if isinstance(value, list) else []
-    return [child for child in children if isinstance(child, dict) and len(child) == 1]
+    return [child for child in children if isinstance(child, dict)]
 
 
 def _unknown(name: str, arguments: dict[str, Any]) -> str:

@@ -25,11 +25,12 @@ from pipeline.augmentation.draws import (
 from pipeline.augmentation.shapes import box_shape, fill_box
 from pipeline.augmentation.step import Step
 
-CENTRE = 127.5  # mean and deviation of the noise that imgaug fills cutouts with
+CENTRE = 127.0  # mean and deviation of the noise that imgaug fills cutouts with: 127.5, cut down to whole numbers
 DEVIATION = 255 / 6
 POOL = 2**21  # normal numbers in either half of the pool
 SCALE = 2048  # of a deviation of 1 in the pool: int16 holds 16 deviations
 
+Edges = tuple[float, float, float, float]  # top, left, bottom and right in pixels
 FillMode = Literal["constant", "gaussian"]
 
 
@@ -56,9 +57,9 @@ class Cutout(Step):
         for _ in range(count):
             edges = self._edges(canvas, pixels.shape)
             if edges is not None:
-                fill_box(pixels, edges, self._values(canvas, pixels, box_shape(edges)))
+                fill_box(pixels, edges, self._values(canvas, edges, pixels.shape))
 
-    def _edges(self, canvas: Canvas, shape: tuple[int, ...]) -> tuple[float, float, float, float] | None:
+    def _edges(self, canvas: Canvas, shape: tuple[int, ...]) -> Edges | None:
         """Top, left, bottom and right in pixels; whole ones of the canvas, cut off at its borders."""
         random = canvas.random
         height, width = canvas.shape
@@ -76,18 +77,21 @@ class Cutout(Step):
         columns = shape[1] / width
         return top * rows, left * columns, bottom * rows, right * columns
 
-    def _values(self, canvas: Canvas, pixels: Array, shape: tuple[int, int]) -> Array:
-        """What fills a rectangle: one number, [3], or [rows, columns, 1 or 3]."""
+    def _values(self, canvas: Canvas, edges: Edges, shape: tuple[int, ...]) -> Array:
+        """What fills a rectangle of pixels of this shape: one number, [3], or [rows, columns, 1 or 3]."""
         mode = one_of(self.fill_mode, canvas.random)
         channels = 3 if canvas.chance(self.fill_per_channel) else 1
         if mode == "constant":
             colour = np.array([self.cval(canvas.random) for _ in range(channels)])
             return np.asarray(np.clip(colour, 0, 255).astype(np.uint8))
-        averaged = canvas.shape[0] * canvas.shape[1] / (pixels.shape[0] * pixels.shape[1])
-        noise = canvas.random.standard_normal((*shape, channels), np.float32)
-        noise *= np.float32(DEVIATION / sqrt(averaged))
-        noise += np.float32(CENTRE)
-        return np.asarray(np.clip(noise, 0, 255, out=noise))
+        rows = round((edges[2] - edges[0]) * canvas.shape[0] / shape[0])
+        columns = round((edges[3] - edges[1]) * canvas.shape[1] / shape[1])
+        noise = normal(canvas.random, (rows, columns, channels), CENTRE, DEVIATION)
+        values = np.maximum(noise, 0).astype(np.uint8)
+        height, width = box_shape(edges)
+        if (height, width) != (rows, columns):  # averaged, as the canvas is
+            values = np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_AREA))
+        return values.reshape(height, width, channels)
 
 
 class Dropout(Step):
@@ -171,13 +175,12 @@ def normal(random: np.random.Generator, shape: tuple[int, int, int], loc: float,
     if count > POOL:
         return np.clip(np.rint(random.normal(loc, scale, shape)), -255, 255).astype(np.int16)
     halves = _pool()
-    starts = random.integers(0, POOL - count + 1, 2)
-    signs = random.integers(0, 4)
+    starts = [int(random.random() * (POOL - count + 1)) for _ in halves]
     factor = scale / SCALE / sqrt(2)
-    weights = (factor if signs & 1 else -factor, factor if signs & 2 else -factor)
+    weights = [factor if random.random() < 0.5 else -factor for _ in halves]
     first, second = (half[start : start + count] for half, start in zip(halves, starts, strict=True))
     noise = np.asarray(cv2.addWeighted(first, weights[0], second, weights[1], loc)).reshape(shape)
-    return noise if 8 * scale + abs(loc) < 255 else np.clip(noise, -255, 255)
+    return noise if 8 * scale + abs(loc) < 255 else np.minimum(np.maximum(noise, -255), 255)
 
 
 def added(pixels: Array, noise: Array) -> Array:

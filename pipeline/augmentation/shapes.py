@@ -83,10 +83,11 @@ def _paint_rows(pixels: Array, start: float, end: float, fill: tuple[float, ...]
     count = len(pixels)
     first = min(max(floor(start + 1e-6), 0), count)
     last = min(max(ceil(end - 1e-6), 0), count)
+    colour = fill[0] if len(set(fill)) == 1 else fill  # numpy writes one number much faster
     if first > 0:
-        pixels[:first] = fill
+        pixels[:first] = colour
     if last < count:
-        pixels[last:] = fill
+        pixels[last:] = colour
     for row, share in ((first, first + 1 - start), (last - 1, end - last + 1)):
         if first <= row < last and share < 1 - 1e-6:
             pixels[row] = pixels[row] * np.float32(share) + (np.array(fill, np.float32) * (1 - share) + 0.5)

@@ -24,7 +24,7 @@ class Values(Step):
 
 def table_of(values: Array) -> Array:
     """uint8 [256] or [1, 256, 3] from numbers [256] or [256, 3], cut off at 0 and 255, as imgaug truncates them."""
-    table = np.clip(values, 0, 255).astype(np.uint8)
+    table = np.minimum(np.maximum(values, 0), 255).astype(np.uint8)  # np.clip takes four times as long
     return table if table.ndim == 1 else table[None]
 
 
@@ -143,11 +143,11 @@ class MultiplyAndAddToBrightness(Values):
     def __call__(self, canvas: Canvas) -> None:
         space = list(BRIGHTNESS)[int(canvas.random.random() * len(BRIGHTNESS))]
         factor = self.mul(canvas.random)
-        more = np.rint(self.add(canvas.random))
+        more = round(self.add(canvas.random))
         if self.random_order and canvas.chance(0.5):
-            values = np.clip(LEVELS + more, 0, 255) * factor
+            values = table_of(LEVELS + more) * factor
         else:
-            values = np.floor(np.clip(LEVELS * factor, 0, 255)) + more
+            values = table_of(LEVELS * factor) + np.float32(more)
         canvas.change(_in_channel(space, BRIGHTNESS[space], table_of(values)))
 
 

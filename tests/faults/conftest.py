@@ -149,8 +149,8 @@ SERVER = """
 import json, os, runpy, signal, sys
 import torch, torch._dynamo, torch.optim, efficientnet_pytorch, pydantic, typer, h5py, filelock, distributed
 import torchvision, timm
-import pipeline.config.params, pipeline.augmentation.policy, stages._cli
-pipeline.augmentation.policy._imgaug()
+import pipeline.config.params, pipeline.augmentation.imgaug_engine, stages._cli
+pipeline.augmentation.imgaug_engine.import_imgaug()
 print("ready", flush=True)
 for line in sys.stdin:
     order = json.loads(line)

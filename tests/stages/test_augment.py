@@ -93,3 +93,21 @@ def test_without_prepared_images_nothing_is_thrown_away(data: Path, make_job: Ma
 def test_no_variants_leave_an_empty_folder_for_dvc(data: Path, make_job: MakeJob) -> None:
     augment.run(make_job("augment", data, *SMALL, "augment.variants=[]"))
     assert list((data / "augment").iterdir()) == []
+
+
+def test_what_the_fused_engine_does_not_know_is_said_once(
+    data: Path, make_job: MakeJob, capsys: pytest.CaptureFixture[str]
+) -> None:
+    augment.run(make_job("augment", data, *SMALL, "augment.variants=[color_1, rand_1, rand_2]"))
+    said = "augment: policy rand is run by imgaug; the faster engine does not know RandAugment\n"
+    assert capsys.readouterr().out == said
+
+
+def test_another_engine_draws_anew(data: Path, make_job: MakeJob) -> None:
+    augment.run(make_job("augment", data, *SMALL, "augment.variants=[color_1]"))
+    assert augment.run(
+        make_job("augment", data, *SMALL, "augment.variants=[color_1]", "augment.engine=fused")
+    ).endswith("0 computed, 10 kept")
+    assert "10 computed" in augment.run(
+        make_job("augment", data, *SMALL, "augment.variants=[color_1]", "augment.engine=imgaug")
+    )

@@ -41,7 +41,7 @@ def test_overrides_replace_values_as_on_dvc_s_command_line() -> None:
         ("train_head.schedule=[spatial_9 x 2]", "expected one of unaugmented, spatial_1"),
         ("train_head.schedule=[spatial_1]", "a phase is `<variant> x <epochs>`"),
         ("train_head.schedule=[]", "train_head.schedule"),
-        ("augment.variants=[blur_1]", "expected one of auto, color, fused_color, fused_spatial, rand, spatial"),
+        ("augment.variants=[blur_1]", "expected one of auto, color, rand, spatial"),
         ("augment.variants=[spatial_1, spatial_1]", "repeated"),
         ("augment.variants=[spatial]", "<policy>_<draw>"),
         ("prepare.val=0", "a fraction, a count per class, `official` or `none`"),
