@@ -85,7 +85,7 @@ def without_prefix(tensors: Mapping[str, Tensor], names: Collection[str], path: 
     fits = {prefix: sum(f"{prefix}{name}" in tensors for name in names) for prefix in prefixes}
     most = max(fits.values())
     best = sorted(prefix for prefix, count in fits.items() if count == most)
-    if most == 0:
+    if most <= len(names) / 2:  # another network, or other names, which prefixes do not mend
         return dict(tensors)
     averaged = [prefix for prefix in best if any(word in prefix for word in AVERAGED_PREFIXES)]
     best = averaged if len(averaged) == 1 else best
