@@ -14,7 +14,7 @@ from cache.files import write_bytes
 from cache.layout import Array, canonical
 from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.shared.section import parse
-from pipeline.features.backbone import PREPROCESSING, PooledEfficientNet
+from pipeline.features.backbone import PREPROCESSING
 from pipeline.features.featurizer import Featurizer
 from pipeline.inference.classifier import (
     DESCRIPTION,
@@ -119,8 +119,7 @@ def save_bundle(folder: Path, bundle: Bundle, onnx: bytes, provenance: Mapping[s
 def _save_backbone(folder: Path, featurizer: Featurizer) -> dict[str, Any]:
     """Write its weights; return the section that makes it of them."""
     backbone = featurizer.backbone
-    network: Any = backbone.network.network if isinstance(backbone.network, PooledEfficientNet) else backbone.network
-    write_bytes(folder / BACKBONE, weights_of(network.state_dict()))
+    write_bytes(folder / BACKBONE, weights_of(backbone.tensors))
     own = {name for name, values in PREPROCESSING.items() if values == (backbone.mean, backbone.std)}
     elsewhere = {"weights": BACKBONE, "weights_folder": None, "scheduler": None, "workers": 1, "device": "auto"}
     preprocessing = "auto" if backbone.library == "timm" else own.pop()
