@@ -4,8 +4,8 @@
         --backbones efficientnet-mini:advprop efficientnet-lite0:imagenet timm:tf_efficientnetv2_b0=PATH
 
 A source is whatever `prepare` reads, with an official test split. `<backbone>:<weights>` or `<backbone>=<file>`. The
-head is scikit-learn's logistic regression on standardised features, its C chosen on a fifth of train. Rows per second
-are those of the featurizer alone, on this machine. Prints a table in Markdown.
+head is scikit-learn's logistic regression on standardised features, its C chosen on a fifth of train. Rates are those
+of the featurizer alone, per second of processor time. Prints a table in Markdown.
 """
 
 import argparse

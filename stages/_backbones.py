@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stages._cli import PARAMS, Debug, Job, Overrides, Values, make_app
+from stages._cli import Debug, Job, make_app
 from stages._process import running
 
 
@@ -24,15 +24,12 @@ def list_backbones() -> None:
     def command(
         backbones: Annotated[bool, typer.Option("--backbones", help="list backbones")],
         pattern: Annotated[str, typer.Argument(help="names to list, such as 'timm:*b0*'")] = "",
-        params: Values = PARAMS,
-        override: Overrides = None,
+        folder: Annotated[str | None, typer.Option("--weights-folder", help="folder of official files")] = None,
         debug: Debug = False,
     ) -> None:
         with running("featurize", debug):
-            from pipeline.config.params import read_params
             from pipeline.features.catalogue import backbone_lines
 
-            folder = read_params(params, override or []).featurize.weights_folder
             for line in backbone_lines(pattern, folder):
                 typer.echo(line)
 

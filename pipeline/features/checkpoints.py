@@ -1,11 +1,11 @@
 """Checkpoints: tensors from a file without running its code, in the wrappings that trainers put around them."""
 
-import argparse
 import contextlib
 import pickle
 import struct
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,7 @@ def _plain_records_allowed() -> contextlib.AbstractContextManager[Any]:
     """Lets torch's safe loader make what trainers keep beside weights and what holds values only."""
     scalar: Any = np.float64(0).__reduce__()[0]  # the function that makes numpy's numbers; its home moves
     dtypes = [type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int32, np.int64)]
-    return torch.serialization.safe_globals([argparse.Namespace, np.dtype, scalar, *dtypes])
+    return torch.serialization.safe_globals([(SimpleNamespace, "argparse.Namespace"), np.dtype, scalar, *dtypes])
 
 
 def _unwrapped(loaded: Any, path: Path, depth: int) -> dict[str, Tensor]:
@@ -85,7 +85,7 @@ def without_prefix(tensors: Mapping[str, Tensor], names: Collection[str], path: 
     fits = {prefix: sum(f"{prefix}{name}" in tensors for name in names) for prefix in prefixes}
     most = max(fits.values())
     best = sorted(prefix for prefix, count in fits.items() if count == most)
-    if most == 0:
+    if most <= len(names) / 2:  # another network, or other names, which prefixes do not mend
         return dict(tensors)
     averaged = [prefix for prefix in best if any(word in prefix for word in AVERAGED_PREFIXES)]
     best = averaged if len(averaged) == 1 else best

