@@ -1,4 +1,4 @@
-"""What a sweep found, as CSV, JSON and a picture."""
+"""What a sweep found, as CSV, JSON and a plot."""
 
 import io
 import json
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pipeline.heads.halving import Trial
 from pipeline.heads.search import SearchResult
-from pipeline.heads.stack import HeadSpec
+from pipeline.heads.spec import HeadSpec
 from pipeline.metrics.csv_text import DIGITS, to_csv
 from pipeline.metrics.intervals import Spread
 
@@ -26,36 +26,36 @@ def describe(spec: HeadSpec) -> dict[str, object]:
 
 def heads_csv(heads: Sequence[Trial]) -> str:
     """Every head of the grid, the best first."""
-    ranked = sorted(heads, key=lambda one: one.rank, reverse=True)
+    ranked = sorted(heads, key=lambda trial: trial.rank, reverse=True)
     figures = ("val_accuracy", "val_loss", "best_epoch", "epochs")
-    rows = [[*describe(one.spec).values(), *(getattr(one, name) for name in figures)] for one in ranked]
+    rows = [[*describe(trial.spec).values(), *(getattr(trial, name) for name in figures)] for trial in ranked]
     return to_csv([*describe(ranked[0].spec), *figures], rows)
 
 
-def sweep_metrics(found: SearchResult) -> str:
+def sweep_metrics(result: SearchResult) -> str:
     """Names that stay: best, val, test, folds; shares, not percent."""
-    spreads = {"val": found.val, "test": found.test, "folds": found.folds}
-    figures = {name: _figures(one) for name, one in spreads.items() if one is not None}
-    gains = {one.variant: _figures(one.gain) for one in found.worth}
-    return json.dumps({"best": describe(found.best), **figures, "variants": gains}, indent=2) + "\n"
+    spreads = {"val": result.val, "test": result.test, "folds": result.folds}
+    figures = {name: _figures(shown) for name, shown in spreads.items() if shown is not None}
+    gains = {gain.variant: _figures(gain.gain) for gain in result.gains}
+    return json.dumps({"best": describe(result.best), **figures, "variants": gains}, indent=2) + "\n"
 
 
-def _figures(one: Spread) -> dict[str, float]:
-    return {"mean": round(one.mean, DIGITS), "deviation": round(one.deviation, DIGITS), "count": one.count}
+def _figures(shown: Spread) -> dict[str, float]:
+    return {"mean": round(shown.mean, DIGITS), "deviation": round(shown.deviation, DIGITS), "count": shown.count}
 
 
 def draw(heads: Sequence[Trial]) -> bytes:
-    """A PNG: val accuracy of each head over its learning rate, a colour for each shape."""
+    """A PNG: val accuracy of each head over its learning rate, one colour per shape."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
     axes = figure.subplots()
-    for shape in sorted({one.spec.hidden for one in heads}):
-        chosen = [one for one in heads if one.spec.hidden == shape]
+    for shape in sorted({trial.spec.hidden for trial in heads}):
+        chosen = [trial for trial in heads if trial.spec.hidden == shape]
         label = "x".join(map(str, shape)) or "linear"
-        axes.scatter(
-            [one.spec.lr for one in chosen], [100 * one.val_accuracy for one in chosen], label=label, alpha=0.6
-        )
+        rates = [trial.spec.lr for trial in chosen]
+        accuracies = [100 * trial.val_accuracy for trial in chosen]
+        axes.scatter(rates, accuracies, label=label, alpha=0.6)
     axes.set(xscale="log", xlabel="learning rate", ylabel="best val accuracy, %", title=f"{len(heads)} heads")
     axes.grid(alpha=0.3)
     axes.legend(title="hidden")
