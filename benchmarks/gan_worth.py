@@ -24,8 +24,8 @@ from pipeline.config.gan import GAN_VARIANT
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.fit import fit_head
 from pipeline.heads.sample_filter import keep_convincing
-from pipeline.networks.head import predict_logits
 from pipeline.metrics.sample_quality import judge_samples
+from pipeline.networks.head import predict_logits
 
 FIRST = "gan_1 x 2, unaugmented x 6"
 SCHEDULES = {

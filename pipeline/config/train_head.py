@@ -39,7 +39,9 @@ class TrainHeadConfig(Section):
     ema: float = Field(ge=0, lt=1, description="decay per step of the averaged weights, which are kept; 0: no average")
     label_smoothing: float = Field(ge=0, lt=1, description="label smoothing")
     gan_filter: float = Field(
-        ge=0, lt=1, description="drop GAN samples to whose class a head trained without them gives less probability than this"
+        ge=0,
+        lt=1,
+        description="drop GAN samples to whose class a head trained without them gives less probability than this",
     )
     batch: int = Field(ge=1, description="rows per step")
     precision: Literal["float32", "bfloat16"] = Field(

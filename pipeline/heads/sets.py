@@ -61,8 +61,9 @@ def check_sets(train: Mapping[str, FeatureSet], val: Mapping[str, FeatureSet], s
             raise InputError(what, expected=known, found=phase.variant, remedy=remedy)
         if not len(train[phase.variant]):
             raise InputError("training set is empty", where=phase.variant, remedy="Run prepare with more images.")
-    image_ids = [_image_ids(split) for split in (train, val)]
-    if all(ids is not None for ids in image_ids) and np.isin(image_ids[1], image_ids[0]).any():
+    train_ids = _image_ids(train)
+    val_ids = _image_ids(val)
+    if np.isin(val_ids, train_ids).any():
         remedy = "Run prepare, augment and featurize again."
         raise RecordError("some images are in both train and val", remedy=remedy)
     everything = [*train.values(), *val.values()]
@@ -74,14 +75,14 @@ def check_sets(train: Mapping[str, FeatureSet], val: Mapping[str, FeatureSet], s
                 )
 
 
-def _image_ids(split: Mapping[str, FeatureSet]) -> Array | None:
-    """Of the images that all variants of a split hold, a GAN's samples aside; None if there are none."""
+def _image_ids(split: Mapping[str, FeatureSet]) -> Array:
+    """Of the images that all variants of a split hold, a GAN's samples aside."""
     image_sets = [features for features in split.values() if not features.variant.startswith(GAN_PREFIX)]
     for features in image_sets:
         if not np.array_equal(features.ids, image_sets[0].ids):
             remedy = "Run augment and featurize again."
             raise RecordError("variants hold different images", where=features.variant, remedy=remedy)
-    return image_sets[0].ids if image_sets else None
+    return image_sets[0].ids if image_sets else np.empty(0, dtype="S64")
 
 
 def in_memory(features: FeatureSet, device: torch.device = CPU) -> Rows:
