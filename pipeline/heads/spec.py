@@ -8,6 +8,7 @@ from pipeline.config.train_head import TrainHeadConfig
 HIDDEN = (512,)
 WEIGHT_DECAY = 0.01
 LR_PER_INPUT = 2.0  # lr = this / inputs: a step of Adam moves a logit by about lr * inputs, whatever the backbone
+MOST_LR = 0.01  # of narrow features
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,6 @@ def spec_of(config: TrainHeadConfig, width: int) -> HeadSpec:
     for narrow and wide backbones.
     """
     hidden = HIDDEN if config.hidden == "auto" else tuple(config.hidden)
-    lr = LR_PER_INPUT / width if config.lr == "auto" else config.lr
+    lr = min(MOST_LR, LR_PER_INPUT / width) if config.lr == "auto" else config.lr
     weight_decay = WEIGHT_DECAY if config.weight_decay == "auto" else config.weight_decay
     return HeadSpec(hidden, lr, weight_decay, config.dropout, config.label_smoothing, seed=config.seed)

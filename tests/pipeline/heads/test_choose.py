@@ -84,7 +84,7 @@ def test_what_is_named_is_what_is_trained() -> None:
 @pytest.mark.parametrize(
     ("overrides", "hiddens", "rates"),
     [
-        (["hidden=[8]"], {(8,)}, {0.25 * 2 / 16, 2 / 16}),
+        (["hidden=[8]"], {(8,)}, {0.0025, 0.01}),
         (["lr=0.02"], {(), (512,)}, {0.02}),
         (["hidden=[8, 8]", "lr=0.02"], {(8, 8)}, {0.02}),
     ],
