@@ -62,7 +62,8 @@ def fit_spec(
     """Train the head of a spec on the schedule; sets that `check_sets` has passed."""
     first = config.schedule[0].variant
     device = choose_device(config.device)
-    rows = {variant: in_memory(train[variant], device) for variant in sorted({*epochs_of(config.schedule)})}
+    seen = {spec.trains_on(variant) for variant in epochs_of(config.schedule)} | {*epochs_of(config.schedule)}
+    rows = {variant: in_memory(train[variant], device) for variant in sorted(seen)}
     held_out = {variant: in_memory(features, device) for variant, features in val.items()}
     standardizer = fit_standardizer(rows.get(UNAUGMENTED, rows[first]))
     data = SweepData(rows, held_out.get(UNAUGMENTED), None, standardizer, len(train[first].classes))
