@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from stage_runs import machine, run_stages, write_json
 
 from cache.records import UNAUGMENTED, FeatureSet
 from pipeline.config.gan import GAN_VARIANT
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.heads.fit import fit_head, measure
-from pipeline.heads.fit import in_memory as rows_of
+from pipeline.heads.fit import fit_head
 from pipeline.heads.sample_filter import keep_convincing
 from pipeline.metrics.sample_quality import measure_samples
+from pipeline.networks.head import predict_logits
 
 FIRST = "gan_1 x 2, unaugmented x 6"
 SCHEDULES = {
@@ -88,8 +89,8 @@ def of_kind(data: Path, kind: str, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def accuracy(head: Any, features: FeatureSet) -> float:
-    rows = rows_of(features)
-    return measure(head, rows.features, rows.labels)[1]
+    predicted = predict_logits(head, torch.from_numpy(features.features[:])).argmax(dim=1)
+    return float(np.mean(predicted.numpy() == features.labels))
 
 
 def percent(values: list[float]) -> str:

@@ -17,7 +17,7 @@ from pipeline.config.params import read_params
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.fit import fit_head
 from pipeline.heads.halving import make_sweep_data, run_pass
-from pipeline.heads.stack import HeadSpec
+from pipeline.heads.spec import HeadSpec
 
 
 def main() -> None:

@@ -2,8 +2,7 @@
 
 Reads data/prepare/<split>.h5, and <split>-<variant>.h5 of data/augment and data/gan; writes them to data/featurize.
 A row is keyed by its pixels and by everything that made it (weights, preprocessing, sizes, engine, precision, device,
-library versions), and kept in the part store (AUGCACHE_STORE, else the user's cache folder), which computes only what
-it lacks: changing one photo costs one row per variant.
+library versions), and kept in the part store (AUGCACHE_STORE, else the user's cache folder): only new ones are computed.
 \b
   python -m stages.featurize --backbones 'timm:*b0*'   list backbones: size, input size, licence, AdvProp, on disk
 """
@@ -44,9 +43,8 @@ def run(job: Job) -> str:
             write_features(job.out / f"{name}.h5", features)
             computed += count
     job.facts.update(rows=total, cached=total - computed, engine=featurizer.engine, remarks=notes)
-    random = " with RANDOM weights" if config.weights == "random" else ""
-    rows = f"{total:,} rows in {len(sets)} files, {computed:,} computed, {total - computed:,} from the cache"
-    return f"{rows}, by {config.backbone}{random}"
+    name = config.backbone + (" with RANDOM weights" if config.weights == "random" else "")
+    return f"{total:,} rows in {len(sets)} files, {computed:,} computed, {total - computed:,} from the cache, by {name}"
 
 
 def find_images(job: Job) -> dict[str, Path]:

@@ -31,7 +31,7 @@ def run(job: Job) -> str:
     first = train[UNAUGMENTED]
     save_classifier(job.out, HeadClassifier(found.head, first.classes, first.recipe, found.temperature))
     write_text(job.out / "heads.csv", heads_csv(found.heads))
-    write_text(job.out / "variants.csv", variant_gains_csv(found.worth, first.classes))
+    write_text(job.out / "variants.csv", variant_gains_csv(found.gains, first.classes))
     write_text(job.out / "metrics.json", sweep_metrics(found))
     write_bytes(job.out / "sweep.png", draw(found.heads))
     on_test = f", test {found.test.percent()}" if found.test else ""

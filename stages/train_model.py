@@ -1,11 +1,9 @@
 """Train a full model over cached images by a named recipe, on a staged schedule; `none` trains nothing.
 
 \b
-  python -m stages.train_model --recipe finetune
-  python -m stages.train_model --recipe 003-cbam --set 'train_model.override={schedule: [unaugmented x 9], batch: 64}'
+  python -m stages.train_model --recipe finetune --set 'train_model.override={schedule: [all x 9], batch: 64}'
 Reads data/prepare, augment and gan; data/train_head for `finetune`, which starts from that head over its backbone.
-Writes model.safetensors and classifier.json (the weights that are kept), last.safetensors, curves.csv, and
-metrics.json with mean and spread over seeds to data/train_model.
+Writes model.safetensors, classifier.json, last.safetensors, curves.csv and metrics.json to data/train_model.
 """
 
 import json
@@ -28,16 +26,16 @@ def run(job: Job) -> str:
         write_text(job.out / "curves.csv", curves_csv([]))
         return "off (train_model.recipe is none)"
     from pipeline.inference.classifier import make_model_classifier, save_classifier, weights_of
-    from pipeline.inference.load import load_head
-    from pipeline.inference.restore import Project, find_featurizer
+    from pipeline.inference.restore import Project, open_head
     from pipeline.training.fit import Watch, fit_model, images_trained
     from pipeline.training.start import start_from_head
 
     recipe = read_recipe(config.recipe, config.override)
     train, val = (job.images(split) for split in ("train", "val"))
-    head = load_head(job.data / "train_head") if recipe.network.name == BACKBONE else None
-    project = Project(job.data, job.params.featurize, {})
-    start = start_from_head(head.head, find_featurizer(head, project).config) if head else None
+    start = None
+    if recipe.network.name == BACKBONE:
+        head, featurize = open_head(job.data / "train_head", Project(job.data, job.params.featurize, {}))
+        start = start_from_head(head.head, featurize)
     rows = config.seeds * images_trained(recipe, train)
     with tensorboard(config.tensorboard) as log, job.progress(rows, "image") as advance:
         fits = fit_model(train, val, recipe, config, Watch(advance, log), start)

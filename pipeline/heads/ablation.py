@@ -1,4 +1,4 @@
-"""What each cached variant is worth to a head: the gain or harm on val, overall and in each class."""
+"""What each cached variant brings to a head: the gain or loss on val, overall and in each class."""
 
 import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -12,7 +12,7 @@ from cache.records import UNAUGMENTED, FeatureSet
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.halving import SweepData, Trial, kept_head, make_sweep_data, run_pass
 from pipeline.heads.sample_filter import keep_convincing
-from pipeline.heads.stack import HeadSpec
+from pipeline.heads.spec import HeadSpec, spec_of
 from pipeline.metrics.csv_text import to_csv
 from pipeline.metrics.intervals import Spread, spread
 from pipeline.networks.head import predict_logits
@@ -32,41 +32,42 @@ class VariantGain:
 def ablate_schedule(
     train: Mapping[str, FeatureSet], val: Mapping[str, FeatureSet], config: TrainHeadConfig, seeds: int
 ) -> list[VariantGain]:
-    """Of every variant in the schedule of a head, left out one at a time; nothing where that cannot be told."""
+    """The gain of every variant in a head's schedule, left out one at a time; empty if val cannot tell.
+
+    Values that the configuration leaves to choice are set by rule.
+    """
     scheduled = {phase.variant for phase in config.schedule}
     if not seeds or UNAUGMENTED not in val or scheduled == {UNAUGMENTED} or not scheduled | {UNAUGMENTED} <= set(train):
         return []
     train, _ = keep_convincing(train, val, config)
-    spec = HeadSpec(
-        tuple(config.hidden), config.lr, config.weight_decay, config.dropout, config.label_smoothing, seed=config.seed
-    )
-    return ablate(spec, make_sweep_data(train, val, config), config, ("leave_one_out", seeds))
+    data = make_sweep_data(train, val, config)
+    spec = spec_of(config, len(data.standardizer.mean))
+    return ablate(spec, data, config, subsets(scheduled, "leave_one_out"), seeds)
 
 
 def ablate(
     spec: HeadSpec,
     data: SweepData,
     config: TrainHeadConfig,
-    how: tuple[str, int],
+    chosen: Sequence[frozenset[str]],
+    seeds: int,
     advance: Callable[[int], object] = lambda count: None,
 ) -> list[VariantGain]:
-    """Compare heads whose sets of variants differ in one, and last the head of all variants with that of none.
+    """Compare heads whose sets of variants differ in one; last, the head of all variants with that of none.
 
-    how: which sets (`leave_one_out` or `subsets`), and how many initialisations of each.
+    chosen: sets of variants, as `subsets` makes them: all variants first, and no variant among them. seeds: how many
+    initialisations of each.
     """
-    names = sorted({phase.variant for phase in config.schedule} - {UNAUGMENTED})
-    chosen, seeds = subsets(names, how[0]), how[1]
-    specs = [replace(one, variants=variants) for variants in chosen for one in repeated(spec, seeds)]
+    specs = [replace(seeded, variants=variants) for variants in chosen for seeded in repeated(spec, seeds)]
     trials = iter(run_pass(specs, data, config, advance=advance))
     scores = {variants: np.stack([_scores(next(trials), data) for _ in range(seeds)]) for variants in chosen}
-
-    def worth(name: str, without: Sequence[tuple[frozenset[str], frozenset[str]]]) -> VariantGain:
-        gains = np.mean([scores[whole] - scores[less] for whole, less in without], axis=0)  # [seeds, 1 + c]
-        return VariantGain(name, spread(gains[:, 0]), gains[:, 1:].mean(axis=0))
-
-    pairs = {name: [(one, one - {name}) for one in chosen if name in one and one - {name} in scores] for name in names}
-    found = [worth(name, each) for name, each in pairs.items()]
-    return [*found, worth(TOGETHER, [(chosen[0], frozenset())])] if len(names) > 1 else found
+    gains = []
+    for name in sorted(chosen[0]):
+        pairs = [(whole, whole - {name}) for whole in chosen if name in whole and whole - {name} in scores]
+        gains.append(_gain(name, [scores[whole] - scores[less] for whole, less in pairs]))
+    if len(gains) > 1:
+        gains.append(_gain(TOGETHER, [scores[chosen[0]] - scores[frozenset()]]))
+    return gains
 
 
 def variant_gains_csv(gains: Sequence[VariantGain], classes: Sequence[str]) -> str:
@@ -81,17 +82,24 @@ def variant_gains_csv(gains: Sequence[VariantGain], classes: Sequence[str]) -> s
     return to_csv(["variant", "class", "gain", "deviation"], rows)
 
 
+def _gain(name: str, differences: Sequence[Array]) -> VariantGain:
+    """From differences of scores float [seeds, 1 + c], one per pair of sets."""
+    mean = np.mean(differences, axis=0)
+    return VariantGain(name, spread(mean[:, 0]), mean[:, 1:].mean(axis=0))
+
+
 def _scores(trial: Trial, data: SweepData) -> Array:
-    """Accuracy over all rows that judge, then of each class: float [1 + c]."""
-    labels = data.judged_by.labels.cpu()
-    right = (predict_logits(kept_head(trial), data.judged_by.features).argmax(dim=1) == labels).double()
+    """Accuracy over all held-out rows, then of each class: float [1 + c]."""
+    held_out = data.evaluated
+    labels = held_out.labels.cpu()
+    right = (predict_logits(kept_head(trial), held_out.features).argmax(dim=1) == labels).double()
     counts = torch.bincount(labels, minlength=data.classes).clamp_min(1)
     by_class = torch.bincount(labels, weights=right, minlength=data.classes) / counts
     return np.asarray(torch.cat([right.mean()[None], by_class]).numpy())
 
 
 def subsets(variants: Collection[str], how: str) -> list[frozenset[str]]:
-    """Which variants to train on: all of them first, then all but one each, and none; or every subset."""
+    """Which variants to train on: all of them first, then all but each one, and none; or every subset."""
     everything = sorted(set(variants) - {UNAUGMENTED})
     if how == "subsets":
         sizes = range(len(everything), -1, -1)
@@ -101,5 +109,5 @@ def subsets(variants: Collection[str], how: str) -> list[frozenset[str]]:
 
 
 def repeated(spec: HeadSpec, seeds: int) -> list[HeadSpec]:
-    """The same head from other initialisations."""
+    """The same head from several initialisations."""
     return [replace(spec, seed=spec.seed + number) for number in range(seeds)]

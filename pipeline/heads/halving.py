@@ -1,4 +1,4 @@
-"""Which head is best? Grids with successive halving, seeds, folds and variants, each in one pass over the features."""
+"""Many heads trained in one pass over the features, with successive halving between phases."""
 
 import itertools
 import math
@@ -12,18 +12,20 @@ from cache.errors import InputError
 from cache.records import UNAUGMENTED, FeatureSet
 from pipeline.config.shared.variants import GAN_PREFIX
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.heads.fit import Rows, check_sets, in_memory, lr_factors_of, statistics_of
-from pipeline.heads.stack import CELLS, HeadSpec, StackTrainer, Standardizer, head_of, judge, make_head_stack
+from pipeline.heads.sets import Rows, Standardizer, check_sets, fit_standardizer, in_memory
+from pipeline.heads.spec import HeadSpec
+from pipeline.heads.stack import CELLS, HeadStack, evaluate_stack, head_of, make_head_stack
+from pipeline.heads.stack_trainer import StackTrainer, lr_steps
 from pipeline.networks.head import Head
 from pipeline.runtime.devices import choose_device, tensor_cores
-from pipeline.runtime.seeds import torch_seeded
+from pipeline.runtime.seeds import derived_seed, torch_seeded
 
 
 @dataclass(frozen=True)
 class Trial:
     """How one head did: its best epoch by val-unaugmented, or by its own fold.
 
-    epochs: how many it was trained for before it was dropped. head: the best epoch's, None where it was dropped.
+    epochs: how many it was trained for before it was dropped. head: the best epoch's; None if it was dropped.
     """
 
     spec: HeadSpec
@@ -42,20 +44,32 @@ class Trial:
 
 @dataclass(frozen=True)
 class SweepData:
-    """What heads are trained on and judged by, in memory. folds: int [n] of the training rows, None: judged by val."""
+    """What heads are trained and evaluated on, in memory.
+
+    held_out: what the best epoch is chosen on; None: the last one is kept. folds: int [n], the fold of each training
+    row, then held_out are the training rows themselves.
+    """
 
     rows: Mapping[str, Rows]
-    judged_by: Rows
+    held_out: Rows | None
     folds: Tensor | None
     standardizer: Standardizer
     classes: int
+
+    @property
+    def evaluated(self) -> Rows:
+        """The held-out rows. Raises InputError if there are none."""
+        if self.held_out is None:
+            raise InputError("there are no held-out rows", where="data/featurize", remedy="Set prepare.val.")
+        return self.held_out
 
 
 def make_sweep_data(
     train: Mapping[str, FeatureSet], val: Mapping[str, FeatureSet], config: TrainHeadConfig, folds: Tensor | None = None
 ) -> SweepData:
-    """Read every variant of the schedule once, to the device. Raises InputError where there is nothing to choose by."""
-    schedule, device = config.schedule, choose_device(config.device)
+    """Read every variant of the schedule once, to the device. Raises InputError if there is nothing to choose by."""
+    schedule = config.schedule
+    device = choose_device(config.device)
     check_sets(train, val, schedule)
     if folds is None and UNAUGMENTED not in val:
         remedy = "Set prepare.val, or sweep.folds."
@@ -66,36 +80,41 @@ def make_sweep_data(
     names = sorted({UNAUGMENTED, *(phase.variant for phase in schedule)})
     rows = {variant: in_memory(train[variant], device) for variant in names}
     plain = rows[UNAUGMENTED]
-    standardizer = Standardizer(*statistics_of(plain))
-    judged_by = plain if folds is not None else in_memory(val[UNAUGMENTED], device)
-    return SweepData(
-        rows, judged_by, None if folds is None else folds.to(device), standardizer, len(train[UNAUGMENTED].classes)
-    )
+    held_out = plain if folds is not None else in_memory(val[UNAUGMENTED], device)
+    placed = None if folds is None else folds.to(device)
+    return SweepData(rows, held_out, placed, fit_standardizer(plain), len(train[UNAUGMENTED].classes))
 
 
-class _HeadGroup:
+class HeadGroup:
     """Heads of one shape on their way through the schedule, with the weights of each one's best epoch."""
 
     def __init__(self, specs: Sequence[HeadSpec], data: SweepData, config: TrainHeadConfig) -> None:
-        self.stack = make_head_stack(specs, data.standardizer, data.classes, config)
-        with torch_seeded("train_head", specs[0].seed):  # a pass of one head goes through rows as `fit_head` does
-            Head([len(data.standardizer.mean), *specs[0].hidden, data.classes], 0.0, 0.0)
-            generator = torch.Generator()
-            generator.set_state(torch.get_rng_state())
+        self.stack: HeadStack = make_head_stack(specs, data.standardizer, data.classes, config)
+        order = torch.Generator().manual_seed(derived_seed("order", specs[0].seed) % 2**63)
+        steps = lr_steps(data.rows, config)
         self.data = data
-        self.shared = StackTrainer(
-            data.rows, data.folds, data.standardizer, config, lr_factors_of(data.rows, config), generator
-        )
+        self.trainer = StackTrainer(data.rows, data.folds, data.standardizer, config, steps, order)
         self.epochs = 0
         self.best = [average.clone() for average in self.stack.averages]
-        self.accuracy, self.loss = torch.full((len(specs),), -1.0), torch.full((len(specs),), math.inf)
+        self.accuracy = torch.full((len(specs),), -1.0)
+        self.loss = torch.full((len(specs),), math.inf)
         self.epoch = torch.zeros(len(specs), dtype=torch.int64)
 
-    def run(self, variant: str) -> None:
-        """Train one epoch and keep what got better."""
-        self.shared.epoch(self.stack, variant)
+    def run(self, variant: str) -> dict[str, Tensor]:
+        """Train one epoch and keep what got better; train and val loss and accuracy, float [H] each."""
+        loss, accuracy = self.trainer.epoch(self.stack, variant)
+        curve = {"train_loss": loss.cpu(), "train_accuracy": accuracy.cpu()}
         self.epochs += 1
-        accuracy, loss = judge(self.stack, self.data.judged_by, self.data.standardizer, self.data.folds)
+        if self.data.held_out is None:
+            self.best = [average.clone() for average in self.stack.averages]
+            self.epoch = torch.full_like(self.epoch, self.epochs)
+            return curve
+        accuracy, loss = evaluate_stack(self.stack, self.data.held_out, self.data.standardizer, self.data.folds)
+        self._keep_better(accuracy, loss)
+        return curve | {"val_loss": loss, "val_accuracy": accuracy}
+
+    def _keep_better(self, accuracy: Tensor, loss: Tensor) -> None:
+        """The rule of the best epoch: by accuracy, then by loss; an earlier one wins ties."""
         better = (accuracy > self.accuracy) | ((accuracy == self.accuracy) & (loss < self.loss))
         better &= loss.isfinite()
         moved = better.to(self.best[0].device)
@@ -105,16 +124,24 @@ class _HeadGroup:
         self.loss = torch.where(better, loss, self.loss)
         self.epoch = torch.where(better, self.epochs, self.epoch)
 
-    def trial(self, place: int, finished: bool) -> Trial:
-        """Of one head."""
-        head = head_of(self.best, place, self.data.standardizer) if finished else None
-        score = max(0.0, float(self.accuracy[place])), float(self.loss[place]), int(self.epoch[place])
-        return Trial(self.stack.specs[place], *score, self.epochs, head)
+    def head(self, place: int) -> Head:
+        """The best epoch's head, on the CPU."""
+        return head_of(self.best, place, self.data.standardizer)
 
-    def keep(self, places: list[int]) -> None:
+    def trial(self, place: int, finished: bool) -> Trial:
+        """How one head does so far; with its weights if it is finished."""
+        accuracy = max(0.0, float(self.accuracy[place]))
+        best_epoch = int(self.epoch[place])
+        head = self.head(place) if finished else None
+        return Trial(self.stack.specs[place], accuracy, float(self.loss[place]), best_epoch, self.epochs, head)
+
+    def select(self, places: list[int]) -> None:
         """Go on with these heads alone."""
-        self.stack, self.best = self.stack.select(places), [best[places] for best in self.best]
-        self.accuracy, self.loss, self.epoch = (one[places] for one in (self.accuracy, self.loss, self.epoch))
+        self.stack = self.stack.select(places)
+        self.best = [best[places] for best in self.best]
+        self.accuracy = self.accuracy[places]
+        self.loss = self.loss[places]
+        self.epoch = self.epoch[places]
 
 
 def run_pass(
@@ -130,7 +157,7 @@ def run_pass(
     Talwalkar, AISTATS 2016). advance is called with the rows that heads have seen. Deterministic.
     """
     with torch_seeded("sweep", config.seed), tensor_cores(data.standardizer.mean.device):
-        groups = [_HeadGroup(group, data, config) for group in _head_groups(specs, config.batch)]
+        groups = [HeadGroup(group, data, config) for group in _head_groups(specs, config.batch)]
         done: dict[HeadSpec, Trial] = {}
         for number, phase in enumerate(config.schedule, start=1):
             for group, _ in itertools.product(groups, range(phase.epochs)):
@@ -138,7 +165,7 @@ def run_pass(
                 advance(len(group.stack) * len(data.rows[phase.variant].labels))
             if keep < 1 and number < len(config.schedule):
                 groups, dropped = _drop(groups, keep)
-                done |= {one.spec: one for one in dropped}
+                done |= {trial.spec: trial for trial in dropped}
         done |= {
             group.stack.specs[place]: group.trial(place, True) for group in groups for place in range(len(group.stack))
         }
@@ -156,8 +183,8 @@ def _head_groups(specs: Sequence[HeadSpec], batch: int) -> list[list[HeadSpec]]:
     return groups
 
 
-def _drop(groups: Sequence[_HeadGroup], keep: float) -> tuple[list[_HeadGroup], list[Trial]]:
-    """Let the worst go from all lanes together; the lanes that still have heads, and how the others did."""
+def _drop(groups: Sequence[HeadGroup], keep: float) -> tuple[list[HeadGroup], list[Trial]]:
+    """Drop the worst of all groups together; the groups that still have heads, and how the dropped ones did."""
     places = [(number, place) for number, group in enumerate(groups) for place in range(len(group.stack))]
     ranked = sorted(places, key=lambda where: groups[where[0]].trial(where[1], False).rank, reverse=True)
     stay = set(ranked[: math.ceil(keep * len(ranked))])
@@ -166,13 +193,13 @@ def _drop(groups: Sequence[_HeadGroup], keep: float) -> tuple[list[_HeadGroup], 
     for number, group in enumerate(groups):
         kept = [place for place in range(len(group.stack)) if (number, place) in stay]
         if kept:
-            group.keep(kept)
+            group.select(kept)
             remaining.append(group)
     return remaining, dropped
 
 
 def kept_head(trial: Trial) -> Head:
-    """The head of one that was not dropped. Raises InputError where it was."""
+    """The head of a trial. Raises InputError if it was dropped."""
     if trial.head is None:
         raise InputError("the head was dropped before the end", where="sweep")
     return trial.head

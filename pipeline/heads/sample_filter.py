@@ -1,4 +1,4 @@
-"""How good GAN samples are, in the space of the backbone's cached features; and which of them convince a head."""
+"""Which GAN samples convince a head that was trained without any."""
 
 from collections.abc import Mapping
 
@@ -16,17 +16,18 @@ from pipeline.networks.head import predict_logits
 def keep_convincing(
     train: Mapping[str, FeatureSet], val: Mapping[str, FeatureSet], config: TrainHeadConfig
 ) -> tuple[dict[str, FeatureSet], int]:
-    """The sets without the samples to which a head, trained without any, gives their class less than config.gan_filter.
+    """The sets without those samples to whose class a head, trained without any, gives less than config.gan_filter.
 
-    Also how many were dropped. Nothing is trained where the filter is 0 or the schedule names no samples.
+    Also how many were dropped. Nothing is trained if the filter is 0 or the schedule names no samples.
     """
-    made = {phase.variant for phase in config.schedule if phase.variant.startswith(GAN_PREFIX)} & set(train)
-    plain = [phase for phase in config.schedule if phase.variant not in made]
-    if not config.gan_filter or not made or not plain:
+    sampled = {phase.variant for phase in config.schedule if phase.variant.startswith(GAN_PREFIX)} & set(train)
+    plain = [phase for phase in config.schedule if phase.variant not in sampled]
+    if not config.gan_filter or not sampled or not plain:
         return dict(train), 0
     head = fit_head(train, val, config.model_copy(update={"schedule": plain})).head
-    kept, dropped = dict(train), 0
-    for variant in made:
+    kept = dict(train)
+    dropped = 0
+    for variant in sampled:
         rows = train[variant]
         shares = torch.softmax(predict_logits(head, torch.from_numpy(rows.features[:])), dim=1).numpy()
         index = np.flatnonzero(shares[np.arange(len(rows)), rows.labels] >= config.gan_filter)

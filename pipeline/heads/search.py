@@ -1,4 +1,4 @@
-"""The whole search for a head: the grid, the best one's seeds and folds, what each variant is worth to it, its test."""
+"""The search of `sweep`: a grid of heads, seeds and folds of the best one, what each variant brings it, its test."""
 
 import itertools
 import math
@@ -14,9 +14,9 @@ from cache.layout import Array
 from cache.records import UNAUGMENTED, FeatureSet
 from pipeline.config.sweep import SweepConfig
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.heads.ablation import VariantGain, ablate, repeated
+from pipeline.heads.ablation import VariantGain, ablate, repeated, subsets
 from pipeline.heads.halving import Trial, kept_head, make_sweep_data, run_pass
-from pipeline.heads.stack import HeadSpec
+from pipeline.heads.spec import HeadSpec
 from pipeline.metrics.calibration import fit_temperature
 from pipeline.metrics.intervals import Spread, spread
 from pipeline.networks.head import Head, predict_logits
@@ -33,7 +33,7 @@ class SearchResult:
     val: Spread
     test: Spread | None
     folds: Spread | None
-    worth: list[VariantGain]
+    gains: list[VariantGain]
 
 
 def search(
@@ -55,20 +55,21 @@ def search(
     if folds is not None:
         place = make_sweep_data(train, {}, head, folds)
         across = run_pass([replace(spec, fold=fold) for fold in range(config.folds)], place, head, advance=advance)
-    worth = []
+    gains = []
     if config.variants != "none":
-        worth = ablate(spec, data, head, (config.variants, config.seeds), advance)
+        chosen_sets = subsets({phase.variant for phase in head.schedule}, config.variants)
+        gains = ablate(spec, data, head, chosen_sets, config.seeds, advance)
     chosen = kept_head(winner(seeds))
-    logits = predict_logits(chosen, data.judged_by.features)
+    logits = predict_logits(chosen, data.evaluated.features)
     return SearchResult(
         heads=heads,
         best=spec,
         head=chosen,
-        temperature=fit_temperature(logits.numpy(), data.judged_by.labels.cpu().numpy()),
-        val=spread([one.val_accuracy for one in seeds]),
-        test=None if test is None else spread([float(_right(one, test).mean()) for one in seeds]),
-        folds=None if across is None else spread([one.val_accuracy for one in across]),
-        worth=worth,
+        temperature=fit_temperature(logits.numpy(), data.evaluated.labels.cpu().numpy()),
+        val=spread([trial.val_accuracy for trial in seeds]),
+        test=None if test is None else spread([float(_right(trial, test).mean()) for trial in seeds]),
+        folds=None if across is None else spread([trial.val_accuracy for trial in across]),
+        gains=gains,
     )
 
 
@@ -89,8 +90,8 @@ def grid(config: SweepConfig, seed: int) -> list[HeadSpec]:
 
 
 def winner(trials: Sequence[Trial]) -> Trial:
-    """The best by val. Raises InputError where every head diverged."""
-    best = max(trials, key=lambda one: one.rank)
+    """The best by val. Raises InputError if every head diverged."""
+    best = max(trials, key=lambda trial: trial.rank)
     if not math.isfinite(best.val_loss):
         raise InputError("every head diverged", where="sweep", remedy="Lower sweep.lr.")
     return best
@@ -100,8 +101,8 @@ def fold_numbers(train: FeatureSet, folds: int, seed: int) -> Tensor:
     """A fold int [n] for every training row, classes spread evenly; siblings share a row number, and so a fold."""
     from sklearn.model_selection import StratifiedKFold
 
-    found = np.zeros(len(train), dtype=np.int64)
+    numbers = np.zeros(len(train), dtype=np.int64)
     splits = StratifiedKFold(folds, shuffle=True, random_state=seed % 2**32).split(np.zeros(len(train)), train.labels)
     for number, (_, held_out) in enumerate(splits):
-        found[held_out] = number
-    return torch.from_numpy(found)
+        numbers[held_out] = number
+    return torch.from_numpy(numbers)

@@ -17,7 +17,7 @@ from pipeline.features.featurizer import Featurizer
 from pipeline.features.timm_models import Normalisation
 from pipeline.inference.classifier import DESCRIPTION, HeadClassifier, ModelClassifier
 from pipeline.inference.compose import compose
-from pipeline.inference.load import load_classifier
+from pipeline.inference.load import load_classifier, load_head
 from pipeline.inference.pixel_classifier import PixelClassifier
 
 IMAGE_SIZE, WEIGHTS_NAME = "image_size", "weights_name"  # what a recipe carries besides the keys of feature rows
@@ -145,6 +145,12 @@ def find_featurizer(head: HeadClassifier, project: Project) -> Featurizer:
     remedy = "Give their file: --set featurize.weights=PATH."
     what = "the weights that the head was trained on are not found"
     raise InputError(what, where="featurize.weights", expected=expected, found=" and ".join(names), remedy=remedy)
+
+
+def open_head(folder: Path, project: Project) -> tuple[HeadClassifier, FeaturizeConfig]:
+    """A head over features, and the section `featurize` that its features were made by. Raises as `open_classifier`."""
+    head = load_head(folder)
+    return head, find_featurizer(head, project).config
 
 
 def make_featurized_head(head: HeadClassifier, featurizer: Featurizer) -> FeaturizedHead:

@@ -2,8 +2,12 @@
 
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from cache.layout import Array
 
 EVALUATION_ROWS = 8192
 LEAST_OF_MAGNITUDE = 2**-6  # of a feature's own magnitude: rounding to float16 (2**-11 of it) then moves it by 2**-5
@@ -55,3 +59,11 @@ def predict_logits(head: Head, features: Tensor) -> Tensor:
     with torch.inference_mode():
         blocks = [head(block.to(head.mean.device).float()) for block in features.split(EVALUATION_ROWS)]
         return torch.cat(blocks)
+
+
+def accuracy_and_loss(head: Head, features: Array, labels: Array) -> tuple[float, float]:
+    """Accuracy and mean cross entropy over all rows float [n, d]."""
+    logits = predict_logits(head, torch.from_numpy(features)).double().cpu()
+    actual = torch.from_numpy(np.asarray(labels, dtype=np.int64))
+    accuracy = (logits.argmax(dim=1) == actual).double().mean()
+    return float(accuracy), float(functional.cross_entropy(logits, actual))

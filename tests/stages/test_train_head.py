@@ -17,7 +17,8 @@ from pipeline.inference.load import load_classifier
 from stages import train_head
 
 MakeJob = Callable[..., "train_head.Job"]
-SMALL = ("train_head.schedule=[unaugmented x 2, color_1 x 1]", "train_head.hidden=[8]", "train_head.batch=16")
+SCHEDULE = "train_head.schedule=[unaugmented x 2, color_1 x 1]"
+SMALL = (SCHEDULE, "train_head.hidden=[8]", "train_head.lr=0.01", "train_head.weight_decay=0.01", "train_head.batch=16")
 
 
 @pytest.fixture
@@ -51,6 +52,21 @@ def test_it_saves_a_classifier_its_curves_and_its_metrics(data: Path, make_job: 
     assert f"epoch {metrics['best_epoch']} of 3, 180 rows" in summary
 
 
+def test_what_is_auto_is_chosen_and_the_tables_say_by_what(data: Path, make_job: MakeJob) -> None:
+    summary = train_head.run(make_job("train_head", data, SCHEDULE, "train_head.batch=16"))
+    metrics = json.loads((data / "train_head" / "metrics.json").read_text(encoding="utf-8"))
+    assert "a linear head chosen by 5-fold cross-validation" in summary
+    assert metrics["best_epoch"] == 0 and metrics["head"] == "linear"
+    assert metrics["linear_accuracy"] >= metrics["trained_accuracy"]
+    with (data / "train_head" / "candidates.csv").open(encoding="utf-8") as file:
+        candidates = list(csv.DictReader(file))
+    assert {row["rows"] for row in candidates} == {"unaugmented", "all variants"}
+    assert sum(float(row["share"]) > 0 for row in candidates) >= 1
+    classifier = load_classifier(data / "train_head")
+    val = read_features(data / "featurize" / "val-unaugmented.h5")
+    assert classifier.predict(val).correct.mean() == pytest.approx(metrics["val_accuracy"])
+
+
 def test_two_runs_give_the_same_bytes(data: Path, make_job: MakeJob) -> None:
     train_head.run(make_job("train_head", data, *SMALL))
     before = {path.name: path.read_bytes() for path in (data / "train_head").iterdir()}
@@ -69,19 +85,19 @@ def test_without_features_it_says_what_to_run(tmp_path: Path, make_job: MakeJob)
         train_head.run(make_job("train_head", tmp_path / "data", *SMALL))
 
 
-def test_a_photo_that_is_in_train_and_in_val_is_refused(data: Path, make_job: MakeJob) -> None:
+def test_an_image_that_is_in_train_and_in_val_is_refused(data: Path, make_job: MakeJob) -> None:
     """As after prepare with another seed, where augment was forgotten."""
     leaked = read_features(data / "featurize" / "train-unaugmented.h5")
     path = data / "featurize" / "val-unaugmented.h5"
     write_features(path, replace(leaked, features=leaked.features[:]))
     (data / "featurize" / "val-color_1.h5").unlink()
-    with pytest.raises(RecordError, match="photos of train stand in val too"):
+    with pytest.raises(RecordError, match="some images are in both train and val"):
         train_head.run(make_job("train_head", data, *SMALL))
 
 
-def test_variants_of_different_photos_are_refused(data: Path, make_job: MakeJob) -> None:
+def test_variants_of_different_images_are_refused(data: Path, make_job: MakeJob) -> None:
     path = data / "featurize" / "train-color_1.h5"
     old = read_features(path)
     write_features(path, replace(old, features=old.features[:], ids=old.ids[::-1]))
-    with pytest.raises(RecordError, match="variants hold different photos"):
+    with pytest.raises(RecordError, match="variants hold different images"):
         train_head.run(make_job("train_head", data, *SMALL))

@@ -31,6 +31,8 @@ def config(*phases: str) -> TrainHeadConfig:
     chosen = [
         f"train_head.schedule=[{', '.join(phases)}]",
         "train_head.hidden=[]",
+        "train_head.lr=0.01",
+        "train_head.weight_decay=0.01",
         "train_head.batch=16",
         "gan.kind=wgan",
     ]

@@ -6,15 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cache.errors import DamagedFile, InputError, RecordError, StorageError
 from cache.records import FeatureSet
 from pipeline.config.params import read_params
 from pipeline.config.shared.schedule import Phase, epochs_of
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.heads.fit import fit_head, in_memory, statistics_of
+from pipeline.heads.fit import fit_head
+from pipeline.heads.optim import lr_factors
+from pipeline.heads.sets import fit_standardizer, in_memory
 from pipeline.inference.classifier import HeadClassifier, save_classifier
 from pipeline.inference.load import load_classifier
+from pipeline.networks.head import Head
+from pipeline.runtime.seeds import derived_seed, torch_seeded
 
 ROOT = Path(__file__).resolve().parents[3]
 CLASSES = ("ant", "bee", "cow")
@@ -33,7 +38,8 @@ def make_features(n: int, variant: str = "unaugmented", noise: float = 1.0, seed
 
 @pytest.fixture
 def config() -> TrainHeadConfig:
-    overrides = ["device=cpu", "hidden=[32]", "schedule=[unaugmented x 3, spatial_1 x 2]", "batch=32", "lr=0.01"]
+    overrides = ["device=cpu", "hidden=[32]", "batch=32", "lr=0.01", "weight_decay=0.01"]
+    overrides.append("schedule=[unaugmented x 3, spatial_1 x 2]")
     found = read_params(ROOT / "params.yaml", [f"train_head.{each}" for each in overrides]).train_head
     assert isinstance(found, TrainHeadConfig)
     return found
@@ -47,6 +53,37 @@ def train() -> dict[str, FeatureSet]:
 def test_a_head_learns_clouds_that_are_apart(config: TrainHeadConfig, train: dict[str, FeatureSet]) -> None:
     fit = fit_head(train, {"unaugmented": make_features(300, seed=1)}, config)
     assert fit.curves[fit.best_epoch - 1]["val_accuracy"] > 0.97
+
+
+@pytest.mark.parametrize("hidden", [[], [32]])
+def test_it_does_what_a_plain_torch_loop_does(
+    config: TrainHeadConfig, train: dict[str, FeatureSet], hidden: list[int]
+) -> None:
+    """torch's own layers, loss and AdamW over the same order of rows; the average of the weights is kept."""
+    config = config.model_copy(update={"hidden": hidden, "dropout": 0.0})
+    fit = fit_head(train, {}, config)
+    rows = {name: torch.from_numpy(features.features[:]).float() for name, features in train.items()}
+    with torch_seeded("train_head", config.seed):
+        head = Head([16, *hidden, 3], 0.0, 0.0)
+    head.mean.copy_(fit.head.mean)
+    head.deviation.copy_(fit.head.deviation)
+    averaged = AveragedModel(head, multi_avg_fn=get_ema_multi_avg_fn(config.ema))
+    optimizer = torch.optim.AdamW(head.parameters(), 0.01, weight_decay=0.01)
+    order = torch.Generator().manual_seed(derived_seed("order", config.seed) % 2**63)
+    steps = lr_factors(config.lr_schedule, 5 * 10)
+    for variant in epochs_of(config.schedule):
+        for index in torch.randperm(300, generator=order).split(config.batch):
+            logits = head(rows[variant][index])
+            labels = torch.from_numpy(train[variant].labels)[index]
+            loss = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+            factor, momentum = next(steps)
+            optimizer.param_groups[0].update(lr=0.01 * factor, betas=(momentum, 0.999))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            averaged.update_parameters(head)
+    for ours, theirs in zip(fit.head.parameters(), averaged.module.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=2e-3, atol=2e-4)  # Adam divides by what rounding moved
 
 
 def test_half_precision_learns_the_same_and_keeps_its_weights_whole(
@@ -63,9 +100,9 @@ def test_half_precision_learns_the_same_and_keeps_its_weights_whole(
 
 def test_statistics_are_those_of_all_rows() -> None:
     rows = in_memory(make_features(9000))  # more than one block
-    mean, deviation = statistics_of(rows)
-    torch.testing.assert_close(mean, rows.features.float().mean(dim=0))
-    torch.testing.assert_close(deviation, rows.features.float().std(dim=0), rtol=1e-3, atol=0)  # one row more
+    standardizer = fit_standardizer(rows)
+    torch.testing.assert_close(standardizer.mean, rows.features.float().mean(dim=0))
+    torch.testing.assert_close(standardizer.scale, rows.features.float().std(dim=0), rtol=1e-3, atol=0)  # one row more
 
 
 def test_epochs_follow_the_schedule(config: TrainHeadConfig, train: dict[str, FeatureSet]) -> None:

@@ -17,7 +17,7 @@ from pipeline.heads.ablation import repeated, subsets
 from pipeline.heads.fit import fit_head
 from pipeline.heads.halving import SweepData, make_sweep_data, run_pass
 from pipeline.heads.search import fold_numbers, grid, winner
-from pipeline.heads.stack import HeadSpec
+from pipeline.heads.spec import HeadSpec
 
 ROOT = Path(__file__).resolve().parents[3]
 CLASSES = ("ant", "bee", "cow")
@@ -39,7 +39,7 @@ VAL = {"unaugmented": features(200, seed=1)}
 
 def params(*overrides: str) -> Params:
     base = ["train_head.schedule=[unaugmented x 2, color_1 x 2, unaugmented x 1]", "train_head.batch=32"]
-    base.append("train_head.device=cpu")
+    base += ["train_head.device=cpu", "train_head.hidden=[512]", "train_head.lr=0.01", "train_head.weight_decay=0.01"]
     return read_params(ROOT / "params.yaml", [*base, "train_head.dropout=0", *overrides])
 
 
@@ -109,7 +109,7 @@ def test_dropout_mixup_and_smoothing_make_heads_less_sure() -> None:
     for trial in run_pass([plain, *others], data(), config("schedule=[unaugmented x 8]")):
         assert trial.head is not None
         confidence.append(float(torch.softmax(trial.head(rows), dim=1).amax(dim=1).mean().detach()))
-    assert all(each < confidence[0] - 0.02 for each in confidence[1:])
+    assert all(other < confidence[0] - 0.02 for other in confidence[1:])
 
 
 def test_halving_drops_the_worst_after_each_phase_and_finds_the_same_winner() -> None:

@@ -62,7 +62,7 @@ def test_samples_that_do_not_convince_a_head_are_dropped() -> None:
     sets = {"unaugmented": train, "gan_1": wrong}
     schedule = read_params(ROOT / "params.yaml", [
         "train_head.schedule=[unaugmented x 5, gan_1 x 1]", "gan.kind=conv", "train_head.gan_filter=0.5",
-    ])["train_head"]  # fmt: skip
+    ]).train_head  # fmt: skip
     assert isinstance(schedule, TrainHeadConfig)
     kept, dropped = keep_convincing(sets, {"unaugmented": val}, schedule)
     assert dropped == 12 and kept["gan_1"].ids.tolist() == wrong.ids[12:].tolist()

@@ -1,0 +1,135 @@
+"""Our default head against a tuned logistic regression on the same features: one table over many cells.
+
+    python benchmarks/head_table.py [--cifar FOLDER] [--tiny FOLDER] [--weights FILE] [--work FOLDER] [--cells TEXT ...]
+
+A cell is a data set, a backbone and a number of training images per class. FOLDER holds `train/<class>` and
+`test/<class>`; `--weights` is for EfficientNetV2-B0. Features are made by the stages on the first run and kept in
+`--work`. The peer is scikit-learn's LogisticRegression after StandardScaler; its C is the best of the strengths that
+our head tries, by accuracy in five folds of the same rows (these inner fits by our solver, whose optimum is the same).
+`gain` is in points of test accuracy, with the 95 % interval of the paired difference over test images.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from head_features import Network, Source, make_features, make_images
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from stage_runs import ROOT, machine, write_json
+
+from cache.reader import read_features
+from cache.records import UNAUGMENTED, FeatureSet
+from pipeline.config.params import read_params
+from pipeline.config.shared.schedule import Phase
+from pipeline.heads.choose import choose_head
+from pipeline.heads.linear import STRENGTHS
+from pipeline.heads.logistic import logistic_path
+from pipeline.heads.search import fold_numbers
+from pipeline.inference.classifier import HeadClassifier
+from pipeline.metrics.intervals import paired_interval
+from pipeline.metrics.predictions import Predictions
+
+FOLDS = 5
+CELLS = {"digits": (20, 10_000), "cifar": (20, 50), "tiny": (20, 50)}
+MINI, V2, RELU = "efficientnet-mini", "timm:tf_efficientnetv2_b0", "timm:resnet18"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cifar")
+    parser.add_argument("--tiny")
+    parser.add_argument("--weights")
+    parser.add_argument("--work", type=Path, default=Path("data/benchmarks/head_table"))
+    parser.add_argument("--cells", nargs="*", default=[], help="only cells whose name holds one of these")
+    parser.add_argument("--out", type=Path, default=Path("data/benchmarks/head_table.json"))
+    given = parser.parse_args()
+    print(f"{machine()}\n{'cell':<44}{'logistic':>9}{'ours':>8}{'gain, 95 % interval':>26}  chosen", flush=True)
+    rows = []
+    for source, network, count in cells(given):
+        name = f"{source.name} {network.name} {count if count < 10_000 else 'all'}"
+        if given.cells and not any(text in name for text in given.cells):
+            continue
+        rows.append({"cell": name, **compare(features_of(source, network, given.work), source, count)})
+        row = rows[-1]
+        interval = f"{row['gain']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
+        print(f"{name:<44}{row['theirs']:>8.1f}{row['ours']:>8.1f}{interval:>26}  {row['chosen']}", flush=True)
+        write_json(given.out, {"machine": machine(), "cells": rows})
+    print(f"{'mean':<44}{'':>16}{np.mean([row['gain'] for row in rows]):>+10.2f}")
+
+
+def cells(given: argparse.Namespace) -> list[tuple[Source, Network, int]]:
+    """Every cell whose data and weights are at hand."""
+    fractions = ("prepare.val=0.1", "prepare.test=0.2")
+    official = ("prepare.val=5", "prepare.test=official", "prepare.limit_per_class=50")
+    turns = ("turn_1", "turn_2", "turn_3", "turn_4")
+    sources = [Source("digits", "digits", 64, fractions, turns)]
+    if given.cifar:
+        sources.append(Source("cifar", given.cifar, 32, official, ("flip_1", "mild_1", "mild_2", "mild_3")))
+    if given.tiny:
+        sources.append(Source("tiny", given.tiny, 64, official, ("flip_1", "mild_1")))
+    small = {"digits": 64, "cifar": 64, "tiny": 64}
+    networks = [Network(MINI, "advprop", small), Network(RELU, "random", small)]
+    if given.weights:
+        networks.append(Network(V2, given.weights, {"digits": 64, "cifar": 128, "tiny": 96}))
+    return [(source, network, count) for source in sources for network in networks for count in CELLS[source.name]]
+
+
+def features_of(source: Source, network: Network, work: Path) -> Path:
+    """The folder of a cell's features, made if it is not there."""
+    folder = work / source.name / f"featurize-{network.folder}"
+    if not folder.exists():
+        if not (work / source.name / "augment").exists():
+            make_images(source, work)
+        make_features(source, network, work)
+    return folder
+
+
+def compare(folder: Path, source: Source, count: int) -> dict[str, float | str]:
+    """Test accuracy of both heads on `count` training images per class, in percent, and the paired difference."""
+    variants = (UNAUGMENTED, *source.variants)
+    train = {name: first(read_features(folder / f"train-{name}.h5"), count) for name in variants}
+    val = {UNAUGMENTED: first(read_features(folder / f"val-{UNAUGMENTED}.h5"), max(1, count // 10))}
+    test = read_features(folder / f"test-{UNAUGMENTED}.h5")
+    schedule = [Phase(UNAUGMENTED, 2), *(Phase(name, 2) for name in source.variants), Phase(UNAUGMENTED, 2)]
+    config = read_params(ROOT / "params.yaml").train_head.model_copy(update={"schedule": schedule})
+    choice = choose_head(train, val, config)
+    ours = HeadClassifier(choice.fit.head, test.classes, test.recipe, choice.fit.temperature).predict(test)
+    theirs = logistic_regression(train[UNAUGMENTED], test, config.seed)
+    gain = paired_interval([ours], [theirs], 0.95)
+    figures = {"ours": ours.correct.mean(), "theirs": theirs.correct.mean()}
+    figures |= {"gain": gain.value, "low": gain.low, "high": gain.high}
+    kind = "trained" if choice.fit.best_epoch else "linear"
+    return {**{name: 100 * float(value) for name, value in figures.items()}, "chosen": f"{kind}, {choice.evidence}"}
+
+
+def first(features: FeatureSet, count: int) -> FeatureSet:
+    """The first rows of each class, in memory."""
+    places = [np.flatnonzero(features.labels == label)[:count] for label in range(len(features.classes))]
+    return features.take(np.sort(np.concatenate(places)))
+
+
+def logistic_regression(train: FeatureSet, test: FeatureSet, seed: int) -> Predictions:
+    """Scikit-learn's, tuned by folds."""
+    scaler = StandardScaler().fit(train.features[:].astype(np.float32))
+    rows = torch.from_numpy(scaler.transform(train.features[:].astype(np.float32)))
+    labels = torch.from_numpy(np.asarray(train.labels, dtype=np.int64))
+    folds = fold_numbers(train, FOLDS, seed)
+    right = np.zeros(len(STRENGTHS))
+    for fold in range(FOLDS):
+        outside = folds != fold
+        path = logistic_path(rows[outside], labels[outside], len(train.classes), STRENGTHS)
+        for number, head in enumerate(path):
+            predicted = (rows[~outside] @ head.weight + head.bias).argmax(dim=1)
+            right[number] += int((predicted == labels[~outside]).sum())
+    strength = STRENGTHS[int(right.argmax())]
+    peer = make_pipeline(StandardScaler(), LogisticRegression(C=1 / (strength * len(train)), max_iter=300))
+    peer.fit(train.features[:].astype(np.float32), train.labels)
+    probabilities = peer.predict_proba(test.features[:].astype(np.float32)).astype(np.float32)
+    return Predictions(probabilities, test.labels, test.ids, test.classes, test.variant)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Feature sets in the memory of a device: checked to belong together, and standardised."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cache.errors import InputError, RecordError
+from cache.layout import Array
+from cache.records import FeatureSet
+from pipeline.config.shared.schedule import Phase
+from pipeline.config.shared.variants import GAN_PREFIX
+from pipeline.networks.head import steady_scale
+
+CACHED_ROWS = 512
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A FeatureSet in the memory of a device, once."""
+
+    features: Tensor  # float [n, d], as stored
+    labels: Tensor  # int64 [n]
+
+
+@dataclass(frozen=True)
+class Standardizer:
+    """Mean of the training features and what they are divided by, float32 [d] each."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Standardised features float32 [n, d]."""
+        return (features.float() - self.mean).div_(self.scale)
+
+
+def fit_standardizer(rows: Rows) -> Standardizer:
+    """From all rows, in blocks that a processor's cache holds; a feature that hardly varies is not magnified."""
+    count = len(rows.labels)
+    blocks = rows.features.split(CACHED_ROWS)
+    mean = torch.stack([block.float().sum(dim=0) for block in blocks]).sum(dim=0) / count
+    squares = torch.stack([(block.float() - mean).square_().sum(dim=0) for block in blocks]).sum(dim=0)
+    deviation = (squares / max(1, count - 1)).sqrt()
+    return Standardizer(mean, steady_scale(mean, deviation, count))
+
+
+def check_sets(train: Mapping[str, FeatureSet], val: Mapping[str, FeatureSet], schedule: list[Phase]) -> None:
+    """Refuse sets that the schedule lacks, or that differ in images, classes, backbone or width.
+
+    Raises InputError, RecordError.
+    """
+    for phase in schedule:
+        if phase.variant not in train:
+            known = ", ".join(sorted(train)) or "none"
+            what = "schedule names a variant that is not there"
+            remedy = "Run featurize, or change train_head.schedule."
+            raise InputError(what, expected=known, found=phase.variant, remedy=remedy)
+        if not len(train[phase.variant]):
+            raise InputError("training set is empty", where=phase.variant, remedy="Run prepare with more images.")
+    train_ids = _image_ids(train)
+    val_ids = _image_ids(val)
+    if np.isin(val_ids, train_ids).any():
+        remedy = "Run prepare, augment and featurize again."
+        raise RecordError("some images are in both train and val", remedy=remedy)
+    everything = [*train.values(), *val.values()]
+    for features in everything[1:]:
+        for name in ("classes", "recipe"):
+            if getattr(features, name) != getattr(everything[0], name):
+                raise RecordError(
+                    f"feature sets differ in {name}", where=features.variant, remedy="Run featurize again."
+                )
+
+
+def _image_ids(split: Mapping[str, FeatureSet]) -> Array:
+    """Of the images that all variants of a split hold, a GAN's samples aside."""
+    image_sets = [features for features in split.values() if not features.variant.startswith(GAN_PREFIX)]
+    for features in image_sets:
+        if not np.array_equal(features.ids, image_sets[0].ids):
+            remedy = "Run augment and featurize again."
+            raise RecordError("variants hold different images", where=features.variant, remedy=remedy)
+    return image_sets[0].ids if image_sets else np.empty(0, dtype="S64")
+
+
+def in_memory(features: FeatureSet, device: torch.device = CPU) -> Rows:
+    """Read a set once. Raises InputError where it does not fit on a GPU."""
+    labels = torch.from_numpy(np.asarray(features.labels, dtype=np.int64))
+    try:
+        return Rows(torch.from_numpy(features.features[:]).to(device), labels.to(device))
+    except torch.OutOfMemoryError as error:
+        what, remedy = "features do not fit into the memory of the GPU", "Set train_head.device to cpu."
+        raise InputError(what, where=features.variant, remedy=remedy) from error
