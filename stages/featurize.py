@@ -2,7 +2,7 @@
 
 Reads data/prepare/<split>.h5, and <split>-<variant>.h5 of data/augment and data/gan; writes them to data/featurize.
 A row is keyed by its pixels and by everything that made it (weights, preprocessing, sizes, engine, precision, device,
-library versions), and kept in the part store (AUGCACHE_STORE, else the user's cache folder): only new ones are computed.
+library versions), and kept in the part store (AUGCACHE_STORE, else the user's cache folder): new ones are computed.
 \b
   python -m stages.featurize --backbones 'timm:*b0*'   list backbones: size, input size, licence, AdvProp, on disk
 """

@@ -26,16 +26,13 @@ def run(job: Job) -> str:
         write_text(job.out / "curves.csv", curves_csv([]))
         return "off (train_model.recipe is none)"
     from pipeline.inference.classifier import make_model_classifier, save_classifier, weights_of
-    from pipeline.inference.restore import Project, open_head
+    from pipeline.inference.restore import Project, open_start
     from pipeline.training.fit import Watch, fit_model, images_trained
-    from pipeline.training.start import start_from_head
 
     recipe = read_recipe(config.recipe, config.override)
     train, val = (job.images(split) for split in ("train", "val"))
-    start = None
-    if recipe.network.name == BACKBONE:
-        head, featurize = open_head(job.data / "train_head", Project(job.data, job.params.featurize, {}))
-        start = start_from_head(head.head, featurize)
+    project = Project(job.data, job.params.featurize, {})
+    start = open_start(job.data / "train_head", project) if recipe.network.name == BACKBONE else None
     rows = config.seeds * images_trained(recipe, train)
     with tensorboard(config.tensorboard) as log, job.progress(rows, "image") as advance:
         fits = fit_model(train, val, recipe, config, Watch(advance, log), start)

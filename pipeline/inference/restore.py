@@ -19,6 +19,7 @@ from pipeline.inference.classifier import DESCRIPTION, HeadClassifier, ModelClas
 from pipeline.inference.compose import compose
 from pipeline.inference.load import load_classifier, load_head
 from pipeline.inference.pixel_classifier import PixelClassifier
+from pipeline.training.start import Start, start_from_head
 
 IMAGE_SIZE, WEIGHTS_NAME = "image_size", "weights_name"  # what a recipe carries besides the keys of feature rows
 MACHINE_KEYS = ("weights", "device")  # of a recipe: a digest and a processor, which configure nothing
@@ -147,10 +148,10 @@ def find_featurizer(head: HeadClassifier, project: Project) -> Featurizer:
     raise InputError(what, where="featurize.weights", expected=expected, found=" and ".join(names), remedy=remedy)
 
 
-def open_head(folder: Path, project: Project) -> tuple[HeadClassifier, FeaturizeConfig]:
-    """A head over features, and the section `featurize` that its features were made by. Raises as `open_classifier`."""
+def open_start(folder: Path, project: Project) -> Start:
+    """A head over the backbone that made its features, to be fine-tuned. Raises as `open_classifier`."""
     head = load_head(folder)
-    return head, find_featurizer(head, project).config
+    return start_from_head(head.head, find_featurizer(head, project).config)
 
 
 def make_featurized_head(head: HeadClassifier, featurizer: Featurizer) -> FeaturizedHead:
