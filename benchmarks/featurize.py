@@ -28,8 +28,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from cache.records import ImageSet
 from cache.writer import write_images
-from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.params import read_params
+from pipeline.config.shared.featurize import FeaturizeConfig
 
 BATCH = 32
 PEERS = ("efficientnet-pytorch", "timm")

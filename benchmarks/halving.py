@@ -18,8 +18,8 @@ from cache.records import FeatureSet
 from pipeline.config.params import read_params
 from pipeline.heads.ablation import repeated
 from pipeline.heads.fit import fit_head
-from pipeline.heads.halving import make_sweep_data, run_pass
-from pipeline.heads.search import grid, winner
+from pipeline.heads.halving import make_sweep_data, run_pass, winner
+from pipeline.heads.search import grid
 from pipeline.metrics.intervals import spread
 from stages._cli import Job
 

@@ -27,7 +27,7 @@ from pipeline.config.shared.schedule import Phase
 from pipeline.heads.choose import choose_head
 from pipeline.heads.linear import STRENGTHS
 from pipeline.heads.logistic import logistic_path
-from pipeline.heads.search import fold_numbers
+from pipeline.heads.sets import fold_numbers
 from pipeline.inference.classifier import HeadClassifier
 from pipeline.metrics.intervals import paired_interval
 from pipeline.metrics.predictions import Predictions

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from cache.files import remove_others, write_bytes
 from cache.records import UNAUGMENTED, FeatureSet
-from pipeline.config.featurize import FeaturizeConfig
+from pipeline.config.shared.featurize import FeaturizeConfig
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.evaluation.evaluate import Evaluation, EvaluationInputs
 from pipeline.evaluation.robustness import make_robustness_sample, pixels_of

@@ -14,7 +14,7 @@ from cache.files import remove_others
 from cache.reader import read_images
 from cache.records import UNAUGMENTED
 from cache.writer import write_features
-from pipeline.config.featurize import OFFICIAL
+from pipeline.config.shared.featurize import OFFICIAL
 from stages._backbones import list_backbones, tune
 from stages._cli import Job, run_stage_or_tune
 

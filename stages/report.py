@@ -13,7 +13,7 @@ import yaml
 from cache.errors import ParamsError
 from cache.files import write_bytes
 from cache.reader import read_features
-from pipeline.config.featurize import with_sizes
+from pipeline.config.shared.featurize import with_sizes
 from pipeline.report.results import TEXTS, RunResults
 from pipeline.report.run_report import render_report
 from pipeline.runtime.provenance import git, git_revision, make_provenance, plain_values, plain_values_like

@@ -22,10 +22,10 @@ from stages._cli import Job, run_stage
 
 def run(job: Job) -> str:
     """Choose or train, save, write tables; return the summary."""
+    from pipeline.heads.choice_tables import choice_metrics, choice_summary
     from pipeline.heads.choose import choose_head
     from pipeline.heads.linear import LinearCandidate
     from pipeline.heads.sample_filter import keep_convincing
-    from pipeline.heads.tables import choice_metrics, choice_summary
     from pipeline.inference.classifier import HeadClassifier, save_classifier
 
     config = job.params.train_head

@@ -11,12 +11,12 @@ from cache.errors import ParamsError
 from cache.records import UNAUGMENTED
 from pipeline.config.augment import AugmentConfig
 from pipeline.config.evaluate import EvaluateConfig
-from pipeline.config.featurize import FeaturizeConfig, with_sizes
 from pipeline.config.gan import GanConfig
 from pipeline.config.prepare import PrepareConfig
 from pipeline.config.pretrain import PretrainConfig
 from pipeline.config.recipe import read_recipe
 from pipeline.config.report import ReportConfig
+from pipeline.config.shared.featurize import FeaturizeConfig, with_sizes
 from pipeline.config.shared.schedule import ALL, variants_of
 from pipeline.config.shared.section import Section, parse, unknown_name
 from pipeline.config.shared.variants import GAN_VARIANT

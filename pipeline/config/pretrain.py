@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.config.featurize import shape_of
+from pipeline.config.shared.featurize import shape_of
 from pipeline.config.shared.section import Section
 
 

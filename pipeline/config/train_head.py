@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from pipeline.config.shared.schedule import Schedule
+from pipeline.config.shared.schedule import ALL, Phase, Schedule
 from pipeline.config.shared.section import Section
 
 Widths = list[Annotated[int, Field(ge=1)]]
@@ -51,3 +51,10 @@ class TrainHeadConfig(Section):
         description="where heads are trained, by `sweep` and `evaluate` too; `auto` takes a GPU if there is one"
     )
     seed: int = Field(ge=0, description="seed of initialisation, order and dropout")
+
+    @field_validator("schedule")
+    @classmethod
+    def _one_variant_each(cls, schedule: list[Phase]) -> list[Phase]:
+        if any(len(phase.variants) > 1 or phase.variant == ALL for phase in schedule):
+            raise ValueError("a head is trained on one variant per phase; train_model mixes them")
+        return schedule

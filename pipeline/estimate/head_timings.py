@@ -9,7 +9,7 @@ import torch
 from cache.layout import Array
 from cache.records import UNAUGMENTED, FeatureSet, ImageSet
 from pipeline.config.evaluate import EvaluateConfig
-from pipeline.config.featurize import FeaturizeConfig
+from pipeline.config.shared.featurize import FeaturizeConfig
 from pipeline.config.shared.schedule import Phase, epochs_of
 from pipeline.config.shared.variants import GAN_VARIANT
 from pipeline.config.train_head import TrainHeadConfig

@@ -12,7 +12,7 @@ from cache.errors import RecordError, StorageError
 from cache.layout import Array
 from cache.records import FeatureSet, ImageSet
 from pipeline.config.evaluate import AttackConfig
-from pipeline.config.featurize import FeaturizeConfig
+from pipeline.config.shared.featurize import FeaturizeConfig
 from pipeline.evaluation.corruptions import corrupt
 from pipeline.features.backbone import make_backbone
 from pipeline.inference.classifier import HeadClassifier, ModelClassifier

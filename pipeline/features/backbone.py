@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cache.errors import ParamsError
-from pipeline.config.featurize import LAST, LITE, OFFICIAL, PRETRAINED, TIMM, Layers, check_names
+from pipeline.config.shared.featurize import LAST, LITE, OFFICIAL, PRETRAINED, TIMM, Layers, check_names
 from pipeline.config.shared.timm_names import current_name
 from pipeline.features.checkpoints import check_fit, read_weights, without_prefix
 from pipeline.features.hub import fetch_pretrained

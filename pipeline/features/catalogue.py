@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 import torch
 
 from cache.errors import InputError, ParamsError
-from pipeline.config.featurize import EFFICIENTNETS, LITE, MINI, OFFICIAL, PRETRAINED, TIMM, input_size
+from pipeline.config.shared.featurize import EFFICIENTNETS, LITE, MINI, OFFICIAL, PRETRAINED, TIMM, input_size
 from pipeline.config.shared.timm_names import WHERE, pretrained_config
 from pipeline.features.hub import cached_pretrained
 from pipeline.features.weights import SHIPPED, official_url, packaged_weights, weights_folder

@@ -19,7 +19,7 @@ from cache.files import write_text
 from cache.layout import Array, recipe_key
 from cache.parts import PartStore, store_folder
 from cache.records import FeatureSet, ImageSet
-from pipeline.config.featurize import FeaturizeConfig
+from pipeline.config.shared.featurize import FeaturizeConfig
 from pipeline.config.shared.section import AUTO
 from pipeline.features.backbone import Backbone, make_backbone
 from pipeline.features.engines import REMEDY, Placement, make_engine

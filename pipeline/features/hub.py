@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from cache.errors import InputError
-from pipeline.config.featurize import TIMM
+from pipeline.config.shared.featurize import TIMM
 from pipeline.features.timm_models import pretrained_location
 
 FILES = ("model.safetensors", "pytorch_model.bin")  # in the order in which they are looked for

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cache.errors import ParamsError
-from pipeline.config.featurize import ALL, LAST, Layers
+from pipeline.config.shared.featurize import ALL, LAST, Layers
 
 WHERE = "params.yaml featurize.layers"
 Group = tuple[str, int]  # a layer's name, and how many features come from it

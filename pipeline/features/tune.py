@@ -8,7 +8,7 @@ import numpy as np
 
 from cache.errors import InputError
 from cache.layout import Array
-from pipeline.config.featurize import LAST, FeaturizeConfig
+from pipeline.config.shared.featurize import LAST, FeaturizeConfig
 from pipeline.features.featurizer import Featurizer
 from pipeline.runtime.devices import choose_device
 

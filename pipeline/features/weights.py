@@ -12,7 +12,7 @@ from pathlib import Path
 import platformdirs
 
 from cache.errors import InputError
-from pipeline.config.featurize import LITE, MINI
+from pipeline.config.shared.featurize import LITE, MINI
 from pipeline.features.download import Download, Progress, check_hash, silent
 
 FOLDER_VARIABLE = "AUGCACHE_WEIGHTS"

@@ -12,9 +12,8 @@ from pipeline.config.shared.schedule import epochs_of
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.evidence import RATE, Evidence, plan_evidence
 from pipeline.heads.fit import Fit, fit_head, fit_spec
-from pipeline.heads.halving import SweepData, kept_head, run_pass
+from pipeline.heads.halving import SweepData, kept_head, run_pass, winner
 from pipeline.heads.linear import STRENGTHS, LinearCandidate, LinearFit, fit_linear
-from pipeline.heads.search import winner
 from pipeline.heads.sets import check_sets, fit_standardizer, in_memory
 from pipeline.heads.spec import HIDDEN, HeadSpec, spec_of
 from pipeline.metrics.calibration import fit_temperature

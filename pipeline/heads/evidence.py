@@ -9,7 +9,7 @@ from torch import Tensor
 from cache.records import UNAUGMENTED, FeatureSet
 from pipeline.config.shared.variants import GAN_PREFIX
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.heads.search import fold_numbers
+from pipeline.heads.sets import fold_numbers
 
 ENOUGH_VAL = 1000  # images: then the standard error of an accuracy is at most 1.6 points
 FOLDS = (5, 3)

@@ -203,3 +203,11 @@ def kept_head(trial: Trial) -> Head:
     if trial.head is None:
         raise InputError("the head was dropped before the end", where="sweep")
     return trial.head
+
+
+def winner(trials: Sequence[Trial]) -> Trial:
+    """The best by val. Raises InputError if every head diverged."""
+    best = max(trials, key=lambda trial: trial.rank)
+    if not math.isfinite(best.val_loss):
+        raise InputError("every head diverged", where="sweep", remedy="Lower sweep.lr.")
+    return best

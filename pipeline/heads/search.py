@@ -1,21 +1,19 @@
 """The search of `sweep`: a grid of heads, seeds and folds of the best one, what each variant brings it, its test."""
 
 import itertools
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from cache.errors import InputError
 from cache.layout import Array
 from cache.records import UNAUGMENTED, FeatureSet
 from pipeline.config.sweep import SweepConfig
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.ablation import VariantGain, ablate, repeated, subsets
-from pipeline.heads.halving import Trial, kept_head, make_sweep_data, run_pass
+from pipeline.heads.halving import Trial, kept_head, make_sweep_data, run_pass, winner
+from pipeline.heads.sets import fold_numbers
 from pipeline.heads.spec import HeadSpec
 from pipeline.metrics.calibration import fit_temperature
 from pipeline.metrics.intervals import Spread, spread
@@ -87,22 +85,3 @@ def grid(config: SweepConfig, seed: int) -> list[HeadSpec]:
         for hidden, lr, decay, dropout, smoothing, mixup in itertools.product(*axes)
     ]
     return list(dict.fromkeys(specs))
-
-
-def winner(trials: Sequence[Trial]) -> Trial:
-    """The best by val. Raises InputError if every head diverged."""
-    best = max(trials, key=lambda trial: trial.rank)
-    if not math.isfinite(best.val_loss):
-        raise InputError("every head diverged", where="sweep", remedy="Lower sweep.lr.")
-    return best
-
-
-def fold_numbers(train: FeatureSet, folds: int, seed: int) -> Tensor:
-    """A fold int [n] for every training row, classes spread evenly; siblings share a row number, and so a fold."""
-    from sklearn.model_selection import StratifiedKFold
-
-    numbers = np.zeros(len(train), dtype=np.int64)
-    splits = StratifiedKFold(folds, shuffle=True, random_state=seed % 2**32).split(np.zeros(len(train)), train.labels)
-    for number, (_, held_out) in enumerate(splits):
-        numbers[held_out] = number
-    return torch.from_numpy(numbers)

@@ -93,3 +93,26 @@ def in_memory(features: FeatureSet, device: torch.device = CPU) -> Rows:
     except torch.OutOfMemoryError as error:
         what, remedy = "features do not fit into the memory of the GPU", "Set train_head.device to cpu."
         raise InputError(what, where=features.variant, remedy=remedy) from error
+
+
+def fold_numbers(train: FeatureSet, folds: int, seed: int) -> Tensor:
+    """A fold int [n] for every training row, classes spread evenly; siblings share a row number, and so a fold.
+
+    Raises InputError if a class has fewer images than there are folds.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    sizes = np.bincount(train.labels, minlength=len(train.classes))
+    smallest = int(np.where(sizes > 0, sizes, sizes.max()).argmin())
+    if sizes[smallest] < folds:
+        raise InputError(
+            f"class {train.classes[smallest]} has too few training images to cross-validate",
+            expected=f"{folds} or more, one for each fold",
+            found=int(sizes[smallest]),
+            remedy="Lower the number of folds, or add images.",
+        )
+    numbers = np.zeros(len(train), dtype=np.int64)
+    splits = StratifiedKFold(folds, shuffle=True, random_state=seed % 2**32).split(np.zeros(len(train)), train.labels)
+    for number, (_, held_out) in enumerate(splits):
+        numbers[held_out] = number
+    return torch.from_numpy(numbers)

@@ -12,7 +12,7 @@ import numpy as np
 from cache.errors import AugcacheError, DamagedFile, ForeignFile, NewerFile, StorageError
 from cache.files import write_bytes
 from cache.layout import Array, canonical
-from pipeline.config.featurize import FeaturizeConfig
+from pipeline.config.shared.featurize import FeaturizeConfig
 from pipeline.config.shared.section import parse
 from pipeline.features.featurizer import Featurizer
 from pipeline.inference.classifier import (

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from pipeline.config.featurize import FeaturizeConfig
+from pipeline.config.shared.featurize import FeaturizeConfig
 from pipeline.features.backbone import Backbone
 from pipeline.inference.classifier import HeadClassifier
 from pipeline.inference.pixel_classifier import PixelClassifier, on_device

@@ -1,6 +1,7 @@
 """Reading trained classifiers, heads and full models, from a folder."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import nn
 
 from cache.errors import DamagedFile, ParamsError, RecordError, StorageError
 from pipeline.config.shared.networks import BACKBONE, MODEL_STAGE, network_of
+from pipeline.features.backbone import make_backbone
 from pipeline.inference.classifier import (
     DESCRIPTION,
     MODEL_WEIGHTS,
@@ -20,7 +22,7 @@ from pipeline.inference.classifier import (
     make_model_classifier,
 )
 from pipeline.networks.factory import make_network
-from pipeline.networks.head import Head
+from pipeline.networks.head import FineTuned, Head, fine_tuned
 
 
 def load_classifier(folder: Path) -> HeadClassifier | ModelClassifier:
@@ -63,8 +65,6 @@ def _load_head(folder: Path) -> Head:
 def _load_model(folder: Path, classes: tuple[str, ...], recipe: dict[str, Any], temperature: float) -> ModelClassifier:
 
     if recipe["network"]["name"] == BACKBONE:
-        from pipeline.training.start import untrained
-
         network: nn.Module = untrained(recipe["network"])
     else:
         network = make_network(network_of(recipe["network"]), len(classes))
@@ -76,3 +76,9 @@ def _layer(name: str) -> tuple[int, str]:
     """`layers.3.weight` by its number."""
     number = name.split(".")[1:2]
     return int(number[0]) if number and number[0].isdigit() else -1, name
+
+
+def untrained(description: Mapping[str, Any]) -> FineTuned:
+    """A network of the form that a fine-tuned one has, by its description, for its weights to be loaded into."""
+    backbone = make_backbone(str(description["backbone"]), "random", int(description["size"]))
+    return fine_tuned(backbone.network, Head([int(width) for width in description["widths"]], 0.0, 0.0))

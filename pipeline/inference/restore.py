@@ -10,7 +10,7 @@ import numpy as np
 
 from cache.errors import AugcacheError, InputError, ParamsError, StorageError
 from cache.layout import Array
-from pipeline.config.featurize import FeaturizeConfig
+from pipeline.config.shared.featurize import FeaturizeConfig
 from pipeline.config.shared.section import parse
 from pipeline.features.backbone import PREPROCESSING
 from pipeline.features.featurizer import Featurizer

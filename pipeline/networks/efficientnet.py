@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pipeline.config.featurize import EFFICIENTNETS, MINI, shape_of
+from pipeline.config.shared.featurize import EFFICIENTNETS, MINI, shape_of
 from pipeline.config.shared.section import unknown_name
 
 CLASSIFIER = "_fc."  # how the names of an efficientnet-pytorch classifier's tensors begin

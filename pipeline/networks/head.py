@@ -67,3 +67,22 @@ def accuracy_and_loss(head: Head, features: Array, labels: Array) -> tuple[float
     actual = torch.from_numpy(np.asarray(labels, dtype=np.int64))
     accuracy = (logits.argmax(dim=1) == actual).double().mean()
     return float(accuracy), float(functional.cross_entropy(logits, actual))
+
+
+class FineTuned(nn.Module):
+    """A backbone with a head over it: normalised images [k, 3, s, s] to logits [k, c]."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [k, c]."""
+        logits: Tensor = self.head(self.backbone(images))
+        return logits
+
+
+def fine_tuned(backbone: nn.Module, head: Head) -> FineTuned:
+    """Both together, ready to be trained: a frozen backbone's parameters get gradients again."""
+    return FineTuned(backbone.requires_grad_(True), head.requires_grad_(True))

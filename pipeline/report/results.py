@@ -11,8 +11,8 @@ from typing import Any
 from cache.errors import DamagedFile
 from cache.records import FeatureSet, ImageSet
 from pipeline.config.evaluate import EvaluateConfig
-from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.report import ReportConfig
+from pipeline.config.shared.featurize import FeaturizeConfig
 from pipeline.runtime.provenance import Provenance
 
 HEAD = "train_head"

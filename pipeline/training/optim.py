@@ -7,7 +7,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from pipeline.config.recipe import Recipe
-from pipeline.training.start import FineTuned
+from pipeline.networks.head import FineTuned
 
 WARMUP_FROM = 0.01  # of the learning rate
 

@@ -13,8 +13,9 @@ from pipeline.config.pretrain import PretrainConfig
 from pipeline.config.recipe import Recipe, read_recipe
 from pipeline.features.backbone import ADVPROP, Backbone
 from pipeline.networks.efficientnet import CLASSIFIER, make_efficientnet
+from pipeline.networks.head import FineTuned, fine_tuned
 from pipeline.runtime.seeds import torch_seeded
-from pipeline.training.start import FineTuned, Start, fine_tuned, linear_head
+from pipeline.training.start import Start, linear_head
 
 RECIPE = "pretrain"
 NORM_MOMENTUM = 0.1  # the library's 0.01 needs hundreds of steps before its statistics hold

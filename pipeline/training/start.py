@@ -1,30 +1,15 @@
 """Where a training starts if not from random weights: a pretrained network, and the inputs that it wants."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cache.errors import ParamsError
-from pipeline.config.featurize import LAST, FeaturizeConfig
+from pipeline.config.shared.featurize import LAST, FeaturizeConfig
 from pipeline.features.backbone import make_backbone
-from pipeline.networks.head import Head
-
-
-class FineTuned(nn.Module):
-    """A backbone with a head over it: normalised images [k, 3, s, s] to logits [k, c]."""
-
-    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = head
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits [k, c]."""
-        logits: Tensor = self.head(self.backbone(images))
-        return logits
+from pipeline.networks.head import Head, fine_tuned
 
 
 @dataclass(frozen=True)
@@ -39,11 +24,6 @@ class Start:
     std: tuple[float, ...]
     size: int
     description: dict[str, Any] = field(default_factory=dict)
-
-
-def fine_tuned(backbone: nn.Module, head: Head) -> FineTuned:
-    """Both together, ready to be trained: a frozen backbone's parameters get gradients again."""
-    return FineTuned(backbone.requires_grad_(True), head.requires_grad_(True))
 
 
 def linear_head(backbone: nn.Module, classes: int, size: int) -> Head:
@@ -68,9 +48,3 @@ def start_from_head(head: Head, config: FeaturizeConfig) -> Start:
     backbone = make_backbone(*config.backbone_arguments)
     description = {"backbone": backbone.name, "size": config.size, "widths": head.widths}
     return Start(fine_tuned(backbone.network, head), backbone.mean, backbone.std, config.size, description)
-
-
-def untrained(description: Mapping[str, Any]) -> FineTuned:
-    """A network of the form that a fine-tuned one has, by its description, for its weights to be loaded into."""
-    backbone = make_backbone(str(description["backbone"]), "random", int(description["size"]))
-    return fine_tuned(backbone.network, Head([int(width) for width in description["widths"]], 0.0, 0.0))

@@ -16,8 +16,8 @@ import pipeline.features.featurizer as featurize_module
 from cache.layout import recipe_key
 from pipeline.augmentation.policy import make_augmentation
 from pipeline.config.augment import AugmentConfig
-from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.params import read_params
+from pipeline.config.shared.featurize import FeaturizeConfig
 from pipeline.features.featurizer import Featurizer, device_kind
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"

@@ -22,8 +22,8 @@ from cache.records import ImageSet
 from pipeline.augmentation.augment import Workshop, augment
 from pipeline.augmentation.policy import Augmentation, make_augmentation
 from pipeline.config.augment import AugmentConfig
-from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.params import read_params
+from pipeline.config.shared.featurize import FeaturizeConfig
 from pipeline.features.featurizer import Featurizer
 from pipeline.runtime.incremental import ComputePlan, compute_missing
 from pipeline.runtime.workers import Pool

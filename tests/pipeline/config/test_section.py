@@ -50,6 +50,8 @@ def test_overrides_replace_values_as_on_dvc_s_command_line() -> None:
         ("lr=3", "section.key=value"),
         ("train_head.lr", "section.key=value"),
         ("train_head.lr=[", "not YAML"),
+        ("train_head.schedule=[all x 2]", "one variant per phase"),
+        ("train_head.schedule=[unaugmented | spatial_1 x 2]", "one variant per phase"),
     ],
 )
 def test_a_wrong_value_is_one_clear_line(override: str, says: str) -> None:

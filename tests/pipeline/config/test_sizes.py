@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from cache.errors import ParamsError
-from pipeline.config.featurize import input_size, with_sizes
 from pipeline.config.params import read_params
+from pipeline.config.shared.featurize import input_size, with_sizes
 
 ROOT = Path(__file__).resolve().parents[3]
 PARAMS = ROOT / "params.yaml"

@@ -10,8 +10,8 @@ import torch
 from cache.errors import ParamsError, RecordError
 from cache.records import FeatureSet, ImageSet
 from pipeline.config.evaluate import EvaluateConfig
-from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.params import Params, read_params
+from pipeline.config.shared.featurize import FeaturizeConfig
 from pipeline.evaluation.robustness import CLEAN, RobustnessSample, make_robustness_sample, pixels_of
 from pipeline.features.backbone import make_backbone
 from pipeline.features.featurizer import Featurizer

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cache.errors import InputError, ParamsError
-from pipeline.config.featurize import FeaturizeConfig
+from pipeline.config.shared.featurize import FeaturizeConfig
 from pipeline.config.shared.section import parse
 from pipeline.features.backbone import make_backbone
 from pipeline.features.checkpoints import read_weights

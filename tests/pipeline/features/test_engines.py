@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 import pipeline.features.featurizer as featurizer_module
 from cache.errors import InputError, ParamsError
-from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.params import read_params
+from pipeline.config.shared.featurize import FeaturizeConfig
 from pipeline.features import engines, tune
 from pipeline.features.engines import CACHED_PIXELS, Placement, make_engine
 from pipeline.features.featurizer import Featurizer

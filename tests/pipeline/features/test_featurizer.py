@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from cache.errors import InputError, ParamsError
-from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.params import read_params
+from pipeline.config.shared.featurize import FeaturizeConfig
 from pipeline.features.featurizer import Featurizer, choose_device
 from pipeline.networks.resize import resized
 

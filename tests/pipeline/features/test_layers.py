@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from cache.errors import ParamsError
-from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.params import read_params
+from pipeline.config.shared.featurize import FeaturizeConfig
 from pipeline.features.backbone import make_backbone
 from pipeline.features.featurizer import Featurizer
 from pipeline.features.layers import block_names

@@ -17,7 +17,7 @@ import torch
 from efficientnet_pytorch import utils
 
 from cache.errors import InputError, StorageError
-from pipeline.config.featurize import MINI
+from pipeline.config.shared.featurize import MINI
 from pipeline.features import download, weights
 from pipeline.features.backbone import make_backbone
 from pipeline.features.checkpoints import read_weights

@@ -15,8 +15,9 @@ from pipeline.config.sweep import SweepConfig
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.ablation import repeated, subsets
 from pipeline.heads.fit import fit_head
-from pipeline.heads.halving import SweepData, make_sweep_data, run_pass
-from pipeline.heads.search import fold_numbers, grid, winner
+from pipeline.heads.halving import SweepData, make_sweep_data, run_pass, winner
+from pipeline.heads.search import grid
+from pipeline.heads.sets import fold_numbers
 from pipeline.heads.spec import HeadSpec
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -10,8 +10,8 @@ import pytest
 from bundles import noise, tiny_bundle
 
 from cache.errors import InputError, ParamsError, StorageError
-from pipeline.config.featurize import FeaturizeConfig
 from pipeline.config.params import read_params
+from pipeline.config.shared.featurize import FeaturizeConfig
 from pipeline.features.featurizer import Featurizer
 from pipeline.inference import restore
 from pipeline.inference.bundle import Bundle

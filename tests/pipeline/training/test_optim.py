@@ -11,9 +11,8 @@ from torch import nn
 from pipeline.config.recipe import Recipe, read_recipe
 from pipeline.features.backbone import make_backbone
 from pipeline.networks.adversarial import sharing_weights
-from pipeline.networks.head import Head
+from pipeline.networks.head import FineTuned, Head, fine_tuned
 from pipeline.training.optim import make_optimizer, make_scheduler
-from pipeline.training.start import FineTuned, fine_tuned
 
 EPOCH = 10  # steps
 
