@@ -30,11 +30,11 @@ def run(job: Job) -> str:
         remove_others(job.out, set(), "*.*")
         write_text(job.out / "gan.json", "{}\n")
         return "off (gan.kind is none)"
-    from pipeline.gan.fit import image_set, train_gan
+    from pipeline.gan.fit import image_set, iterations_of, train_gan
     from pipeline.gan.grid import grid_png
 
     train = read_images(job.inputs("prepare")["train"])
-    with job.progress(0, "iteration") as advance:
+    with job.progress(iterations_of(train, config), "iteration") as advance:
         runs = train_gan(train, config, advance)
     samples = image_set(train, runs, config)
     write_images(job.out / f"train-{GAN_VARIANT}.h5", samples)

@@ -20,22 +20,22 @@ from stages._cli import Job, run_stage
 def run(job: Job) -> str:
     """Search, save the best head, write tables and plot; return the summary."""
     from pipeline.heads.ablation import variant_gains_csv
-    from pipeline.heads.search import search
+    from pipeline.heads.search import rows_of_search, search
     from pipeline.heads.tables import draw, heads_csv, sweep_metrics
     from pipeline.inference.classifier import HeadClassifier, save_classifier
 
     config, head = job.params.sweep, job.params.train_head
     train, val, test = (job.features(split) for split in ("train", "val", "test"))
-    with job.progress(0, "row") as advance:
-        found = search(train, val, test.get(UNAUGMENTED), config, head, advance)
+    with job.progress(rows_of_search(train, config, head), "row") as advance:
+        result = search(train, val, test.get(UNAUGMENTED), config, head, advance)
     first = train[UNAUGMENTED]
-    save_classifier(job.out, HeadClassifier(found.head, first.classes, first.recipe, found.temperature))
-    write_text(job.out / "heads.csv", heads_csv(found.heads))
-    write_text(job.out / "variants.csv", variant_gains_csv(found.gains, first.classes))
-    write_text(job.out / "metrics.json", sweep_metrics(found))
-    write_bytes(job.out / "sweep.png", draw(found.heads))
-    on_test = f", test {found.test.percent()}" if found.test else ""
-    return f"best of {len(found.heads):,} heads: val {found.val.percent()} over {config.seeds} seeds{on_test}"
+    save_classifier(job.out, HeadClassifier(result.head, first.classes, first.recipe, result.temperature))
+    write_text(job.out / "heads.csv", heads_csv(result.heads))
+    write_text(job.out / "variants.csv", variant_gains_csv(result.gains, first.classes))
+    write_text(job.out / "metrics.json", sweep_metrics(result))
+    write_bytes(job.out / "sweep.png", draw(result.heads))
+    on_test = f", test {result.test.percent()}" if result.test else ""
+    return f"best of {len(result.heads):,} heads: val {result.val.percent()} over {config.seeds} seeds{on_test}"
 
 
 if __name__ == "__main__":

@@ -55,16 +55,27 @@ def train_gan(
     Deterministic on one machine with one number of threads. Raises InputError if a class fails and config.failed is
     `stop`: its samples all look alike although its images do not, or a loss is not finite.
     """
-    present = np.unique(train.labels)
-    step = config.wgan.classes_at_once if config.kind == "wgan" else len(present)
     runs = []
-    for chunk in np.array_split(present, range(step, len(present), step)):
+    for chunk in _chunks_of_classes(train, config):
         runs += _train_chunk(_Chunk(train.take(np.flatnonzero(np.isin(train.labels, chunk))), chunk, config), advance)
     failed = [run for run in runs if run.failure]
     if failed and config.failed == "stop":
         remedy = "Lower its learning rate, or set gan.failed to drop."
         raise InputError(f"the GAN failed: {failed[0].failure}", where=f"class {failed[0].name}", remedy=remedy)
     return runs
+
+
+def iterations_of(train: ImageSet, config: GanConfig) -> int:
+    """How many iterations `train_gan` takes for all classes."""
+    own = config.wgan if config.kind == "wgan" else config.conv
+    return own.iterations * len(_chunks_of_classes(train, config))
+
+
+def _chunks_of_classes(train: ImageSet, config: GanConfig) -> list[Array]:
+    """The classes that have images, int [k] each, as they are trained together."""
+    present = np.unique(train.labels)
+    step = config.wgan.classes_at_once if config.kind == "wgan" else len(present)
+    return np.array_split(present, range(step, len(present), step))
 
 
 def image_set(train: ImageSet, runs: Sequence[ClassRun], config: GanConfig) -> ImageSet:

@@ -1,6 +1,7 @@
 """The search of `sweep`: a grid of heads, seeds and folds of the best one, what each variant brings it, its test."""
 
 import itertools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -69,6 +70,18 @@ def search(
         folds=None if across is None else spread([trial.val_accuracy for trial in across]),
         gains=gains,
     )
+
+
+def rows_of_search(train: Mapping[str, FeatureSet], config: SweepConfig, head: TrainHeadConfig) -> int:
+    """How many rows the heads of a search see, all together."""
+    rows = [phase.epochs * len(train.get(phase.variant, ())) for phase in head.schedule]
+    heads = [len(grid(config, head.seed))]
+    for _ in rows[1:]:
+        heads.append(math.ceil(config.keep * heads[-1]))
+    whole = config.seeds + config.folds
+    if config.variants != "none":
+        whole += config.seeds * len(subsets({phase.variant for phase in head.schedule}, config.variants))
+    return sum(count * seen for count, seen in zip(heads, rows, strict=True)) + whole * sum(rows)
 
 
 def _right(trial: Trial, features: FeatureSet) -> Array:

@@ -19,7 +19,7 @@ from pipeline.config.gan import GanConfig
 from pipeline.gan import fit as module
 from pipeline.gan.conv_gan import ConvCritic, ConvGenerator
 from pipeline.gan.diff_augment import augment_alike
-from pipeline.gan.fit import ClassRun, image_set, train_gan
+from pipeline.gan.fit import ClassRun, image_set, iterations_of, train_gan
 from pipeline.gan.grid import grid_png
 from pipeline.gan.wgan import ParallelCritic, ParallelGenerator, ParallelLinear, ParallelNorm
 from pipeline.runtime.seeds import make_generator
@@ -230,3 +230,10 @@ def test_samples_depend_on_images_and_seed_alone(kind: str, tmp_path: Path, monk
     assert samples(coloured(24, 1), "equal") == first
     assert samples(coloured(24, 2), "other_images") != first
     assert samples(TRAIN, "other_seed", seed=1) != first
+
+
+@pytest.mark.parametrize("kind", ["wgan", "conv"])
+def test_the_iterations_of_a_training_are_known_before_it(kind: str) -> None:
+    seen: list[int] = []
+    train_gan(TRAIN, config(kind), seen.append)
+    assert sum(seen) == iterations_of(TRAIN, config(kind))
