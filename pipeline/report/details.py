@@ -66,7 +66,7 @@ def _stage_row(stage: str, run: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "stage": stage,
         "rows": rows,
-        "summary": str(run.get("summary", "")),
+        "summary": ". ".join(map(str, [run.get("summary", ""), *run.get("remarks", [])])),
         "seconds": seconds,
         "rate": rows / seconds if rows and seconds else None,
         "cached": cached / rows if cached is not None and rows else None,

@@ -21,7 +21,8 @@ TINY = (
     *("gan.kind=wgan", "gan.size=8", "gan.samples=6", "gan.wgan.iterations=4", "gan.wgan.hidden=[8]"),
     *("gan.wgan.critic_hidden=[8]", "augment.variants=[]", "prepare.size=32", "featurize.size=32"),
     *("featurize.backbone=efficientnet:0.25x0.2/2", "featurize.weights=random", "featurize.batch=16"),
-    "train_head.schedule=[unaugmented x 1, gan_1 x 1]",
+    *("train_head.schedule=[unaugmented x 1, gan_1 x 1]", "train_head.hidden=[8]", "train_head.lr=0.01"),
+    "train_head.weight_decay=0.01",
 )
 
 
