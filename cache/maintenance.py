@@ -60,7 +60,10 @@ def recipe_folders(store: Path) -> Iterator[Path]:
 
 
 def _described(folder: Path) -> StoredRecipe:
-    used, rows, damaged, description = folder.stat().st_mtime, 0, 0, "no part can be read"
+    used = folder.stat().st_mtime
+    rows = 0
+    damaged = 0
+    description = "no part can be read"
     paths = sorted(folder.glob("*.h5"))
     for path in paths:
         try:
@@ -90,9 +93,9 @@ def table(recipes: list[StoredRecipe]) -> list[str]:
     """Lines for people: a header, then one recipe a line."""
     now = time.time()
     return [f"{'parts':>7}{'rows':>12}{'MiB':>11}{'days':>7}  recipe"] + [
-        f"{found.parts:>7,}{found.rows:>12,}{found.bytes / 2**20:>11,.1f}{(now - found.used) / DAY:>7,.1f}"
-        f"  {found.description}{f' ({found.damaged:,} DAMAGED: run verify)' if found.damaged else ''}"
-        for found in recipes
+        f"{recipe.parts:>7,}{recipe.rows:>12,}{recipe.bytes / 2**20:>11,.1f}{(now - recipe.used) / DAY:>7,.1f}"
+        f"  {recipe.description}{f' ({recipe.damaged:,} DAMAGED: run verify)' if recipe.damaged else ''}"
+        for recipe in recipes
     ]
 
 
@@ -130,7 +133,8 @@ def _check_part(path: Path) -> None:
 
 def choose_prunable(store: Path, older_than: float = math.inf, at_most: float = math.inf) -> list[Path]:
     """Files to remove: of recipes not used for `older_than` seconds, then as many as leave `at_most` bytes."""
-    recipes, now = sorted([*recipe_folders(store), *checkpoint_paths(store)], key=_time), time.time()
+    recipes = sorted([*recipe_folders(store), *checkpoint_paths(store)], key=_time)
+    now = time.time()
     old = [recipe for recipe in recipes if now - _time(recipe) >= older_than]
     chosen = [path for recipe in old for path in _oldest_first(recipe)]
     left = [path for recipe in recipes if recipe not in old for path in _oldest_first(recipe)]

@@ -153,7 +153,8 @@ class GatheredRows:
         return len(self.owner)
 
     def __getitem__(self, index: Any) -> Array:
-        owner, number = self.owner[index], self.number[index]
+        owner = self.owner[index]
+        number = self.number[index]
         rows = np.empty((len(owner), *self.shape[1:]), dtype=self.dtype)
         for source in np.unique(owner):
             here = np.flatnonzero(owner == source)

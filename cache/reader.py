@@ -122,11 +122,13 @@ def read_file(path: Path, kind: str) -> StoredFile:
     if header["kind"] != kind:
         raise ForeignFile("wrong kind of file", where=path, expected=repr(kind), found=repr(header["kind"]))
     with h5py.File(path, "r") as file:
-        dataset, digests = file["rows"], file["digests"][...]
+        dataset = file["rows"]
+        digests = file["digests"][...]
         columns = {name: file[name][...] for name in COLUMNS[kind]}
         meta = json.loads(file["meta"][...].tobytes())
         lacking = META[kind] - set(meta)
-        shape, dtype = tuple(int(size) for size in dataset.shape), dataset.dtype
+        shape = tuple(int(size) for size in dataset.shape)
+        dtype = dataset.dtype
     if lacking:
         raise ForeignFile("metadata is incomplete", where=path, expected=", ".join(sorted(lacking)), remedy=REMAKE)
     if dtype.str not in ROW_TYPES[kind]:
@@ -152,14 +154,15 @@ def _checked_header(path: Path, raw: Any) -> dict[str, Any]:
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ForeignFile("not an augcache file, or its first bytes are damaged", where=path, remedy=REMAKE)
     if not isinstance(header.get("version"), int) or header["version"] > VERSION:
-        found, remedy = f"version {header.get('version')}", "Update augcache, or make the file again."
+        actual = f"version {header.get('version')}"
+        remedy = "Update augcache, or make the file again."
         raise NewerFile(
-            "format is newer than this code", where=path, expected=f"version {VERSION}", found=found, remedy=remedy
+            "format is newer than this code", where=path, expected=f"version {VERSION}", found=actual, remedy=remedy
         )
     if header.get("bytes") != size:
-        found = f"{size:,} bytes"
+        actual = f"{size:,} bytes"
         raise DamagedFile(
-            "wrong length", where=path, expected=f"{header.get('bytes')} bytes", found=found, remedy=REMAKE
+            "wrong length", where=path, expected=f"{header.get('bytes')} bytes", found=actual, remedy=REMAKE
         )
     if not _plausible(header, size) or seal_of(raw, header, size) != header["seal"]:
         raise DamagedFile("checksum does not match", where=path, remedy=REMAKE)

@@ -46,8 +46,8 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         if len(self.images.shape) != 4 or self.images.shape[3] != 3 or self.images.dtype != np.uint8:
-            found = f"{self.images.dtype} {tuple(self.images.shape)}"
-            raise RecordError("images have the wrong form", expected="uint8 [n, h, w, 3]", found=found)
+            actual = f"{self.images.dtype} {tuple(self.images.shape)}"
+            raise RecordError("images have the wrong form", expected="uint8 [n, h, w, 3]", found=actual)
         check_identity(len(self.images), self.labels, self.ids, self.classes, self.variant)
 
     def __len__(self) -> int:
@@ -81,8 +81,8 @@ class FeatureSet:
 
     def __post_init__(self) -> None:
         if len(self.features.shape) != 2 or self.features.dtype not in (np.float16, np.float32):
-            found = f"{self.features.dtype} {tuple(self.features.shape)}"
-            raise RecordError("features have the wrong form", expected="float16 or float32 [n, d]", found=found)
+            actual = f"{self.features.dtype} {tuple(self.features.shape)}"
+            raise RecordError("features have the wrong form", expected="float16 or float32 [n, d]", found=actual)
         if not self.backbone:
             raise RecordError("features do not name their backbone")
         check_identity(len(self.features), self.labels, self.ids, self.classes, self.variant)
@@ -98,16 +98,16 @@ class FeatureSet:
 def check_identity(n: int, labels: Array, ids: Array, classes: Sequence[str], variant: str) -> None:
     """Refuse identity columns that do not fit n rows, each other or the classes. Raises RecordError."""
     if len(labels) != n or len(ids) != n:
-        found = f"{n} rows, {len(labels)} labels, {len(ids)} ids"
-        raise RecordError("columns differ in length", expected="one label and one id a row", found=found)
+        actual = f"{n} rows, {len(labels)} labels, {len(ids)} ids"
+        raise RecordError("columns differ in length", expected="one label and one id a row", found=actual)
     if np.asarray(labels).dtype.kind not in "iu" or np.asarray(ids).dtype.kind != "S":
-        found = f"labels {np.asarray(labels).dtype}, ids {np.asarray(ids).dtype}"
-        raise RecordError("columns have the wrong type", expected="integer labels and bytes ids", found=found)
+        actual = f"labels {np.asarray(labels).dtype}, ids {np.asarray(ids).dtype}"
+        raise RecordError("columns have the wrong type", expected="integer labels and bytes ids", found=actual)
     if len(set(classes)) != len(classes) or not all(isinstance(name, str) and name for name in classes):
         raise RecordError("class names must be distinct and not empty", found=_repeated(classes))
     if n and (int(labels.min()) < 0 or int(labels.max()) >= len(classes)):
-        found = f"{int(labels.min())} to {int(labels.max())}"
-        raise RecordError("labels do not match the classes", expected=f"0 to {len(classes) - 1}", found=found)
+        actual = f"{int(labels.min())} to {int(labels.max())}"
+        raise RecordError("labels do not match the classes", expected=f"0 to {len(classes) - 1}", found=actual)
     if not VARIANT.fullmatch(variant):
         raise RecordError("bad variant name", expected="lower-case letters, digits and _", found=repr(variant))
 

@@ -21,7 +21,8 @@ def write_sealed(path: Path, payload: bytes) -> None:
 def read_sealed(path: Path) -> bytes:
     """The payload. Raises DamagedFile where it is not what was written, FileNotFoundError where there is none."""
     content = path.read_bytes()
-    digest, payload = content[:DIGEST], content[DIGEST:]
+    digest = content[:DIGEST]
+    payload = content[DIGEST:]
     if hashlib.sha256(payload).digest() != digest:
         raise DamagedFile("checkpoint does not match its checksum", where=path, remedy=REMEDY)
     return payload

@@ -116,16 +116,17 @@ class SteadyFile(io.FileIO):
 
 def _check_columns(path: Path, kind: str, rows: Rows, columns: Mapping[str, Array]) -> None:
     if np.dtype(rows.dtype).str not in ROW_TYPES[kind]:
-        expected, found = " or ".join(ROW_TYPES[kind]), np.dtype(rows.dtype).str
-        raise RecordError("rows have the wrong type", where=path, expected=expected, found=found)
+        expected = " or ".join(ROW_TYPES[kind])
+        actual = np.dtype(rows.dtype).str
+        raise RecordError("rows have the wrong type", where=path, expected=expected, found=actual)
     for name, dtype in COLUMNS[kind].items():
         column = np.asarray(columns[name])
         if len(column) != len(rows):
             raise RecordError(f"{name} do not fit the rows", where=path, expected=len(rows), found=len(column))
         if column.dtype.kind == "S" and column.dtype.itemsize > np.dtype(dtype).itemsize:
-            found = f"{column.dtype.itemsize} bytes"
+            actual = f"{column.dtype.itemsize} bytes"
             expected = f"at most {np.dtype(dtype).itemsize} bytes each"
-            raise RecordError(f"{name} are too long", where=path, expected=expected, found=found)
+            raise RecordError(f"{name} are too long", where=path, expected=expected, found=actual)
 
 
 def _write_datasets(

@@ -19,10 +19,10 @@ def stages_to_run(folder: Path, changed: Collection[str]) -> set[str]:
     command = [sys.executable, "-m", "dvc", "status", "--json"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 - no shell
     try:
-        found = set(json.loads(done.stdout)) | set(changed)
+        due = set(json.loads(done.stdout)) | set(changed)
     except ValueError:
         return set(described)
     for name, stage in described.items():  # in the order of the story: what is upstream comes first
-        if any(f"data/{other}" in stage["deps"] for other in found):
-            found.add(name)
-    return found & set(described)
+        if any(f"data/{other}" in stage["deps"] for other in due):
+            due.add(name)
+    return due & set(described)

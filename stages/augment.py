@@ -41,8 +41,8 @@ def run(job: Job) -> str:
             if old is not None and is_current(old, images, augmentation):
                 advance(len(images))
                 continue
-            made, count = augment(images, augmentation, workshop, old, advance)
-            write_images(path, made)
+            augmented, count = augment(images, augmentation, workshop, old, advance)
+            write_images(path, augmented)
             shutil.rmtree(parts, ignore_errors=True)
             computed += count
     shutil.rmtree(parts, ignore_errors=True)  # of a run that was killed between its last file and here

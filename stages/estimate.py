@@ -41,18 +41,21 @@ def main(
         if not due:
             typer.echo("estimate: nothing to do, DVC would skip every stage")
             return
-        manifest, config = job.data / "prepare" / "manifest.json", job.params.prepare
+        manifest = job.data / "prepare" / "manifest.json"
+        config = job.params.prepare
         alike = manifest.exists() and describes(manifest.read_text(encoding="utf-8"), config)
         prepared = job.sets("prepare") if alike else {}
         past = PreviousRun(prepared, job.sets("augment") if prepared else {})
         typer.echo(f"{'stage':<13}{'rows':>12}{'in the cache':>14}{'time':>12}{'disk':>12}{'memory':>12}")
-        seconds, disk = 0.0, 0.0
-        for one in estimate_all(values, past, due):
-            seconds, disk = seconds + one.seconds, disk + one.disk
-            cells = f"{span(one.seconds):>12}{one.disk / 1e6:>9,.0f} MB{one.memory / 1e6:>9,.0f} MB"
-            typer.echo(f"{one.stage:<13}{one.rows:>12,}{one.cached:>14,}{cells}")
-            if one.note:
-                typer.echo(f"  {one.note}")
+        seconds = 0.0
+        disk = 0.0
+        for estimated in estimate_all(values, past, due):
+            seconds = seconds + estimated.seconds
+            disk = disk + estimated.disk
+            cells = f"{span(estimated.seconds):>12}{estimated.disk / 1e6:>9,.0f} MB{estimated.memory / 1e6:>9,.0f} MB"
+            typer.echo(f"{estimated.stage:<13}{estimated.rows:>12,}{estimated.cached:>14,}{cells}")
+            if estimated.note:
+                typer.echo(f"  {estimated.note}")
         typer.echo(f"{'all':<13}{'':>26}{span(seconds):>12}{disk / 1e6:>9,.0f} MB")
 
 

@@ -13,7 +13,9 @@ from cache.errors import AugcacheError
 from cache.maintenance import choose_prunable, list_recipes, remove_all_stale, remove_parts, stored_paths, table, verify
 from cache.parts import store_folder
 
-DAY, MIB, GIB = 86_400, 1 << 20, 1 << 30
+DAY = 86_400
+MIB = 1 << 20
+GIB = 1 << 30
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__)
 
 
@@ -21,7 +23,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 def show() -> None:
     """List recipes: parts, rows, size, days since they were last used."""
     recipes = list_recipes(store_folder())
-    total = sum(found.bytes for found in recipes) / MIB
+    total = sum(removed.bytes for removed in recipes) / MIB
     typer.echo("\n".join(table(recipes)))
     typer.echo(f"store: {len(recipes):,} recipes, {total:,.1f} MiB in {store_folder()}")
 
@@ -45,11 +47,11 @@ def prune(
 ) -> None:
     """Remove parts by age and by total size, and whatever dead processes left half written."""
     parts = choose_prunable(store_folder(), older_than * DAY, at_most * GIB)
-    found = f"{len(parts):,} parts, {sum(path.stat().st_size for path in parts) / MIB:,.1f} MiB"
+    removed = f"{len(parts):,} parts, {sum(path.stat().st_size for path in parts) / MIB:,.1f} MiB"
     if dry_run:
-        return typer.echo("\n".join([*map(str, parts), f"store: would remove {found}"]))
+        return typer.echo("\n".join([*map(str, parts), f"store: would remove {removed}"]))
     remove_parts(parts)
-    return typer.echo(f"store: removed {found}, and {remove_all_stale(store_folder()):,} half-written files")
+    return typer.echo(f"store: removed {removed}, and {remove_all_stale(store_folder()):,} half-written files")
 
 
 if __name__ == "__main__":

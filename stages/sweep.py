@@ -24,7 +24,8 @@ def run(job: Job) -> str:
     from pipeline.heads.tables import draw, heads_csv, sweep_metrics
     from pipeline.inference.classifier import HeadClassifier, save_classifier
 
-    config, head = job.params.sweep, job.params.train_head
+    config = job.params.sweep
+    head = job.params.train_head
     train, val, test = (job.features(split) for split in ("train", "val", "test"))
     with job.progress(rows_of_search(train, config, head), "row") as advance:
         result = search(train, val, test.get(UNAUGMENTED), config, head, advance)

@@ -185,12 +185,12 @@ def _unknown(name: str, arguments: dict[str, Any]) -> str:
 def fused(steps: Steps, size: int) -> Callable[[Array, np.random.Generator], Array]:
     """A function of (uint8 [h, w, 3], generator) to uint8 [size, size, 3], for steps that are all known."""
     cv2.setNumThreads(1)
-    made = make_steps(steps)
+    composed = make_steps(steps)
 
     def augment(image: Array, generator: np.random.Generator) -> Array:
         canvas = Canvas(image, size, generator)
         canvas.rest_is_free = True
-        run(made, canvas)
+        run(composed, canvas)
         return canvas.stored()
 
     return augment

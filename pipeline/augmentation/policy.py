@@ -61,9 +61,11 @@ class Augmentation:
             try:
                 row[:] = policy(image, make_generator(self.seed, self.variant, key))
             except RUN_ERRORS as error:
-                found = f"{type(error).__name__} {error}"
+                actual = f"{type(error).__name__} {error}"
                 where = f"params.yaml augment.policies, {self.variant} of image {key.decode()}"
-                raise ParamsError("policy cannot run with the installed libraries", where=where, found=found) from error
+                raise ParamsError(
+                    "policy cannot run with the installed libraries", where=where, found=actual
+                ) from error
         return rows
 
 

@@ -12,17 +12,17 @@ from pipeline.features.featurizer import Featurizer
 
 
 def kept_images(
-    config: AugmentConfig, prepared: Mapping[str, ImageSet], made: Mapping[str, ImageSet]
+    config: AugmentConfig, prepared: Mapping[str, ImageSet], augmented: Mapping[str, ImageSet]
 ) -> dict[str, int]:
     """Rows of each augmented file `<split>-<variant>` that the same recipe made from the same images."""
-    found = {}
+    counts = {}
     for variant in config.variants:
         recipe = make_augmentation(config, variant).recipe
         for split, images in prepared.items():
-            old = made.get(f"{split}-{variant}")
+            old = augmented.get(f"{split}-{variant}")
             if old is not None and old.recipe == recipe:
-                found[f"{split}-{variant}"] = int(np.isin(images.ids, old.ids).sum())
-    return found
+                counts[f"{split}-{variant}"] = int(np.isin(images.ids, old.ids).sum())
+    return counts
 
 
 def kept_features(featurizer: Featurizer, sets: Collection[ImageSet]) -> int:
@@ -32,7 +32,7 @@ def kept_features(featurizer: Featurizer, sets: Collection[ImageSet]) -> int:
 
 
 def sets_of(
-    prepared: Mapping[str, ImageSet], made: Mapping[str, ImageSet], current: Mapping[str, int]
+    prepared: Mapping[str, ImageSet], augmented: Mapping[str, ImageSet], current: Mapping[str, int]
 ) -> list[ImageSet]:
     """The sets whose pixels are already those that featurize would see."""
-    return [*prepared.values(), *(images for name, images in made.items() if current.get(name) == len(images))]
+    return [*prepared.values(), *(images for name, images in augmented.items() if current.get(name) == len(images))]

@@ -25,7 +25,8 @@ from pipeline.metrics.predictions import Predictions
 from pipeline.metrics.scores import evaluate
 from pipeline.networks.head import Head, predict_logits
 
-HEAD_ROWS, PROBED = 2048, 16
+HEAD_ROWS = 2048
+PROBED = 16
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ class EvaluationCosts:
 
 def estimate_evaluate(costs: EvaluationCosts, heads: HeadCosts) -> Estimate:
     """Heads without each variant, attacks, corruptions, near duplicates, and the intervals of every report."""
-    config, test = costs.config, heads.rows.get("test", 0)
+    config = costs.config
+    test = heads.rows.get("test", 0)
     probed = min(test, config.probe_images)
     reports = costs.variants + len(config.attacks) + len(config.corruptions) * len(config.severities)
     seconds = _ablation_seconds(costs, heads)
@@ -90,9 +92,10 @@ def estimate_evaluate(costs: EvaluationCosts, heads: HeadCosts) -> Estimate:
         )
         seconds += reports * timed(lambda: evaluate(guess, config.confidence), warm=False)
     held_out = test + heads.rows.get("val", 0)
-    among, queries = heads.features(HEAD_ROWS).features[:], heads.features(256).features[:]
-    each = timed(lambda: nearest_rows(queries, among)) / (len(among) * len(queries))
-    seconds += each * held_out * heads.rows["train"]
+    among = heads.features(HEAD_ROWS).features[:]
+    queries = heads.features(256).features[:]
+    per_pair = timed(lambda: nearest_rows(queries, among)) / (len(among) * len(queries))
+    seconds += per_pair * held_out * heads.rows["train"]
     total = sum(heads.rows.values()) * costs.variants * heads.width * 2
     return Estimate("evaluate", test * costs.variants, 0, seconds, 0, total)
 
@@ -114,7 +117,8 @@ def _robustness_seconds(costs: EvaluationCosts, heads: HeadCosts) -> float:
     classifier = HeadClassifier(_one_epoch(rows, costs.head), rows.classes, {})
     chosen = heads.features(PROBED)
     images = ImageSet(costs.images[:PROBED], chosen.labels, chosen.ids, chosen.classes, UNAUGMENTED)
-    sample, config = RobustnessSample(compose(backbone, costs.featurize, classifier), images), costs.config
+    sample = RobustnessSample(compose(backbone, costs.featurize, classifier), images)
+    config = costs.config
     spent = timed(lambda: list(sample.attacked(config.attacks)), warm=False) if config.attacks else 0.0
     if config.corruptions and config.severities:
         spent += timed(lambda: list(sample.corrupted(config.corruptions, config.severities)), warm=False)

@@ -46,7 +46,7 @@ class PreviousRun:
     """What earlier runs left. prepared: sets by split. made: augmented ones by file name."""
 
     prepared: Mapping[str, ImageSet]
-    made: Mapping[str, ImageSet]
+    augmented: Mapping[str, ImageSet]
 
 
 def estimate_all(params: Params, past: PreviousRun, due: Collection[str]) -> Iterator[Estimate]:
@@ -54,9 +54,9 @@ def estimate_all(params: Params, past: PreviousRun, due: Collection[str]) -> Ite
     known = _survey_of(past.prepared) if past.prepared and "prepare" not in due else survey(params.prepare)
     for stage, rows, estimate in _stages(params, past, known):
         if stage in due:
-            one = estimate()
+            estimated = estimate()
             seconds, memory = start_of(LIGHT if stage in ("prepare", "augment", "report") else TORCH)
-            yield replace(one, seconds=one.seconds + seconds, memory=one.memory + memory)
+            yield replace(estimated, seconds=estimated.seconds + seconds, memory=estimated.memory + memory)
         else:
             yield Estimate(stage, rows, rows, 0.0, 0.0)
 
@@ -68,15 +68,16 @@ def _stages(params: Params, past: PreviousRun, known: Survey) -> Iterator[tuple[
     featurize = params.featurize
     head = params.train_head
     model = params.train_model
-    images, variants = sum(known.rows.values()), len(augment.variants) + 1
-    kept = cache(lambda: kept_images(augment, past.prepared, past.made))
+    images = sum(known.rows.values())
+    variants = len(augment.variants) + 1
+    kept = cache(lambda: kept_images(augment, past.prepared, past.augmented))
     featurizer = cache(lambda: Featurizer(featurize))
     heads = cache(lambda: HeadCosts(known.rows, known.classes, width_of(featurizer(), known.images)))
     samples = 0 if gan.kind == NO_GAN else known.classes * gan.samples
     rows = images * variants + samples
 
     def of_features() -> Estimate:
-        there = kept_features(featurizer(), sets_of(past.prepared, past.made, kept()))
+        there = kept_features(featurizer(), sets_of(past.prepared, past.augmented, kept()))
         return estimate_featurize(featurizer(), rows, min(there, rows), known.images)
 
     def of_judging() -> Estimate:

@@ -56,23 +56,26 @@ class Estimate:
     note: str = ""
 
 
-def estimate_prepare(found: Survey, size: int, cores: int) -> Estimate:
+def estimate_prepare(known: Survey, size: int, cores: int) -> Estimate:
     """Two walks over the source, decoding in threads, and a spool beside the sets."""
-    pixels = sum(found.rows.values()) * size * size * 3
-    seconds = 2 * found.list_seconds + found.total * found.decode_seconds / worth_of(cores) + 2 * pixels / WRITTEN
-    return Estimate("prepare", sum(found.rows.values()), 0, seconds, pixels, note=found.unreadable_line)
+    pixels = sum(known.rows.values()) * size * size * 3
+    seconds = 2 * known.list_seconds + known.total * known.decode_seconds / worth_of(cores) + 2 * pixels / WRITTEN
+    return Estimate("prepare", sum(known.rows.values()), 0, seconds, pixels, note=known.unreadable_line)
 
 
-def estimate_augment(config: AugmentConfig, found: Survey, kept: Mapping[str, int]) -> Estimate:
+def estimate_augment(config: AugmentConfig, known: Survey, kept: Mapping[str, int]) -> Estimate:
     """kept: rows of each file that an earlier run left as they are wanted."""
-    work, total, cached = 0.0, 0, 0
+    work = 0.0
+    total = 0
+    cached = 0
     for variant in config.variants:
         augmentation = make_augmentation(config, variant)
-        each = timed(lambda made=augmentation: made(found.images, found.ids)) / len(found.images)  # type: ignore[misc]
-        for split, rows in found.rows.items():
+        per_image = timed(lambda drawn=augmentation: drawn(known.images, known.ids)) / len(known.images)  # type: ignore[misc]
+        for split, rows in known.rows.items():
             there = min(rows, kept.get(f"{split}-{variant}", 0))
-            work += (rows - there) * each
-            total, cached = total + rows, cached + there
+            work += (rows - there) * per_image
+            total = total + rows
+            cached = cached + there
     pixels = (total - cached) * config.size**2 * 3
     memory = PROCESS_BYTES * Pool(config.workers).processes if work > STARTUP_SECONDS else 0.0
     return Estimate("augment", total, cached, pool_seconds(work, config) + 2 * pixels / WRITTEN, pixels, memory)
@@ -92,17 +95,17 @@ def worth_of(processes: int) -> float:
     def counted(count: int) -> int:
         command = [sys.executable, "-c", COUNTING, str(time.time() + 0.2 + 0.01 * count)]
         running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]  # noqa: S603
-        return sum(int(each.communicate()[0]) for each in running)
+        return sum(int(per_image.communicate()[0]) for per_image in running)
 
     return 1.0 if processes == 1 else max(1.0, counted(processes) / counted(1))
 
 
-def estimate_gan(config: GanConfig, found: Survey) -> Estimate:
+def estimate_gan(config: GanConfig, known: Survey) -> Estimate:
     """A few iterations against a few more, of as many classes as are trained at once."""
     own = config.wgan if config.kind == "wgan" else config.conv
-    classes = min(found.classes, config.wgan.classes_at_once) if config.kind == "wgan" else found.classes
-    labels = np.sort(np.arange(max(len(found.images), 2 * classes)) % classes)
-    rows = found.images[np.arange(len(labels)) % len(found.images)]
+    classes = min(known.classes, config.wgan.classes_at_once) if config.kind == "wgan" else known.classes
+    labels = np.sort(np.arange(max(len(known.images), 2 * classes)) % classes)
+    rows = known.images[np.arange(len(labels)) % len(known.images)]
     images = ImageSet(
         rows, labels, np.array([b"%064x" % number for number in labels]), class_names(classes), UNAUGMENTED
     )
@@ -111,18 +114,20 @@ def estimate_gan(config: GanConfig, found: Survey) -> Estimate:
         short = {config.kind: own.model_copy(update={"iterations": iterations}), "samples": 2}
         return timed(lambda: train_gan(images, config.model_copy(update=short), lambda count: None), warm=False)
 
-    few, more = train(2), train(6)
-    chunks = -(-found.classes // classes)
-    made = found.classes * config.samples
+    few = train(2)
+    more = train(6)
+    chunks = -(-known.classes // classes)
+    samples = known.classes * config.samples
     seconds = chunks * max(0.0, more - few) / 4 * own.iterations
-    return Estimate("gan", made, 0, seconds, made * found.images[0].nbytes)
+    return Estimate("gan", samples, 0, seconds, samples * known.images[0].nbytes)
 
 
 def estimate_featurize(featurizer: Featurizer, rows: int, cached: int, images: Array) -> Estimate:
     """The first call starts the engine, the second shows its rate."""
     config = featurizer.config
     count = config.batch * torch.get_num_threads()
-    block, keys = images[np.arange(count) % len(images)], np.zeros(count, dtype="S64")
+    block = images[np.arange(count) % len(images)]
+    keys = np.zeros(count, dtype="S64")
     first = timed(lambda: featurizer(block, keys), warm=False)
     again = timed(lambda: featurizer(block, keys), warm=False)
     seconds = max(0.0, first - again) + (rows - cached) * again / count
@@ -135,25 +140,26 @@ def width_of(featurizer: Featurizer, images: Array) -> int:
     return len(featurizer(images[:1], np.zeros(1, dtype="S64"))[0])
 
 
-def estimate_train_model(recipe: Recipe, config: TrainModelConfig, found: Survey) -> Estimate:
+def estimate_train_model(recipe: Recipe, config: TrainModelConfig, known: Survey) -> Estimate:
     """Two batches against six."""
 
     def train(batches: int) -> float:
         count = batches * recipe.batch
-        rows = found.images[np.arange(count) % len(found.images)]
+        rows = known.images[np.arange(count) % len(known.images)]
         ids = np.array([b"%064x" % number for number in range(count)])
-        labels = np.arange(count) % found.classes
-        images = ImageSet(rows, labels, ids, class_names(found.classes), UNAUGMENTED)
+        labels = np.arange(count) % known.classes
+        images = ImageSet(rows, labels, ids, class_names(known.classes), UNAUGMENTED)
         short = recipe.model_copy(update={"schedule": [Phase(UNAUGMENTED, 1)]})
-        one = config.model_copy(update={"seeds": 1, "checkpoint_seconds": 1e9})
-        return timed(lambda: list(fit_model({UNAUGMENTED: images}, {}, short, one)), warm=False)
+        single = config.model_copy(update={"seeds": 1, "checkpoint_seconds": 1e9})
+        return timed(lambda: list(fit_model({UNAUGMENTED: images}, {}, short, single)), warm=False)
 
-    few, more = train(2), train(6)
+    few = train(2)
+    more = train(6)
     step = max(0.0, more - few) / (4 * recipe.batch)
-    rows = config.seeds * sum(phase.epochs for phase in recipe.schedule) * found.rows["train"]
-    looked = config.seeds * sum(phase.epochs for phase in recipe.schedule) * found.rows.get("val", 0)
+    rows = config.seeds * sum(phase.epochs for phase in recipe.schedule) * known.rows["train"]
+    looked = config.seeds * sum(phase.epochs for phase in recipe.schedule) * known.rows.get("val", 0)
     return Estimate(
-        "train_model", rows, 0, (rows + looked / 3) * step, 0, sum(found.rows.values()) * found.images[0].nbytes
+        "train_model", rows, 0, (rows + looked / 3) * step, 0, sum(known.rows.values()) * known.images[0].nbytes
     )
 
 

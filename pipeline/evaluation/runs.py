@@ -27,9 +27,9 @@ def find_run(name: str, scratch: Path) -> Path:
     if done.returncode:
         message = next((line for line in done.stderr.splitlines() if line.startswith("ERROR")), "")
         what = "neither a folder nor a revision that DVC knows"
-        found = message.removeprefix("ERROR: ") or None
+        actual = message.removeprefix("ERROR: ") or None
         remedy = "Name a data folder, a commit with its dvc.lock, or an experiment (`dvc exp list`)."
-        raise InputError(what, where=name, found=found, remedy=remedy)
+        raise InputError(what, where=name, found=actual, remedy=remedy)
     return scratch
 
 

@@ -64,9 +64,9 @@ def _unwrapped(loaded: Any, path: Path, depth: int) -> dict[str, Tensor]:
     named = [key for key in (*AVERAGED, *PLAIN) if key in inner]
     if depth and named:
         return _unwrapped(inner[named[0]], path, depth - 1)
-    found = f"the keys {', '.join(list(map(str, loaded))[:8])}" if _is_mapping(loaded) else type(loaded).__name__
+    actual = f"the keys {', '.join(list(map(str, loaded))[:8])}" if _is_mapping(loaded) else type(loaded).__name__
     expected = f"names with tensors, or such a mapping under one of {', '.join((*AVERAGED[:2], *PLAIN[:3]))}"
-    raise InputError("file holds no mapping of names to tensors", where=path, expected=expected, found=found)
+    raise InputError("file holds no mapping of names to tensors", where=path, expected=expected, found=actual)
 
 
 def _is_mapping(loaded: Any) -> bool:
@@ -90,7 +90,8 @@ def without_prefix(tensors: Mapping[str, Tensor], names: Collection[str], path: 
     averaged = [prefix for prefix in best if any(word in prefix for word in AVERAGED_PREFIXES)]
     best = averaged if len(averaged) == 1 else best
     if len(best) > 1:
-        what, expected = "file holds several networks that fit", "one"
+        what = "file holds several networks that fit"
+        expected = "one"
         raise InputError(what, where=path, expected=expected, found=", ".join(map(repr, best)), remedy=REMEDY)
     return {key.removeprefix(best[0]): value for key, value in tensors.items() if key.startswith(best[0])}
 

@@ -121,7 +121,7 @@ class Download:
             return bytes(response.read1(CHUNK_BYTES))
         except (OSError, http.client.HTTPException) as error:
             reason = str(error) or type(error).__name__
-            raise self._error("the download was cut short", AGAIN, found=reason) from error
+            raise self._error("the download was cut short", AGAIN, actual=reason) from error
 
     def _extent(self, response: Any, start: int) -> tuple[int, int | None]:
         """Where the response's first byte belongs, and the size of the whole file if the server says it."""
@@ -129,11 +129,11 @@ class Download:
         size = int(length) if length.isdecimal() else None
         if response.status != HTTPStatus.PARTIAL_CONTENT:
             return 0, size  # no Range here: from the beginning
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
-        if found is None or int(found[1]) != start:
+        actual = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+        if actual is None or int(actual[1]) != start:
             self._partial.unlink(missing_ok=True)
             raise self._error("the server sent another range than asked for", "Run the same command again.")
-        return start, int(found[2]) if found[2] != "*" else None if size is None else start + size
+        return start, int(actual[2]) if actual[2] != "*" else None if size is None else start + size
 
     def _refuse_size(self, size: int) -> None:
         if size > MAX_BYTES:
@@ -143,14 +143,15 @@ class Download:
     def _refuse_disk(self, size: int) -> None:
         free = shutil.disk_usage(self.path.parent).free
         if size > free:
-            what, expected = "the disk lacks space for the download", f"{size:,} bytes"
+            what = "the disk lacks space for the download"
+            expected = f"{size:,} bytes"
             raise StorageError(what, where=self.path.parent, expected=expected, found=f"{free:,}", remedy=self.offline)
 
     def _unreachable(self, reason: str) -> InputError:
-        return self._error("cannot be downloaded", f"Try again. {self.offline}", found=reason)
+        return self._error("cannot be downloaded", f"Try again. {self.offline}", actual=reason)
 
-    def _error(self, what: str, remedy: str, expected: object = None, found: object = None) -> InputError:
-        return InputError(what, where=self.path.name, expected=expected, found=found, remedy=remedy)
+    def _error(self, what: str, remedy: str, expected: object = None, actual: object = None) -> InputError:
+        return InputError(what, where=self.path.name, expected=expected, found=actual, remedy=remedy)
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -188,9 +189,9 @@ def check_hash(file: Path, path: Path, remedy: str) -> None:
     named = path.stem.rpartition("-")[2]
     try:
         with file.open("rb") as opened:
-            found = hashlib.file_digest(opened, "sha256").hexdigest()[: len(named)]
+            actual = hashlib.file_digest(opened, "sha256").hexdigest()[: len(named)]
     except OSError as error:
         raise StorageError(f"cannot be read: {error.strerror}", where=file) from error
-    if found != named:
+    if actual != named:
         expected = f"a SHA-256 that begins with {named}"
-        raise InputError("has the wrong hash", where=path, expected=expected, found=found, remedy=remedy)
+        raise InputError("has the wrong hash", where=path, expected=expected, found=actual, remedy=remedy)

@@ -73,7 +73,8 @@ def _onnx(network: nn.Module, placement: Placement) -> Engine:
     from onnxruntime.capi import onnxruntime_pybind11_state as raised
 
     if placement.device.type != "cpu":  # device: auto, on a machine with a GPU
-        what, where = "onnx computes on the CPU", "params.yaml featurize.engine"
+        what = "onnx computes on the CPU"
+        where = "params.yaml featurize.engine"
         raise ParamsError(
             what, where=where, found=placement.device.type, remedy=f"{REMEDY} Or set featurize.device to cpu."
         )
@@ -115,13 +116,15 @@ def _check(engine: Engine, network: nn.Module, size: int) -> None:
     if not expected.isfinite().all():
         return  # broken weights: the featurizer reports non-finite features
     if not agreement > AGREEMENT:
-        wanted, what = f"a cosine of at least {AGREEMENT} to eager features", "this backbone changes in ONNX"
+        wanted = f"a cosine of at least {AGREEMENT} to eager features"
+        what = "this backbone changes in ONNX"
         raise InputError(what, where="featurize.engine", expected=wanted, found=f"{agreement:.6f}", remedy=REMEDY)
 
 
 def _exported(network: nn.Module, size: int) -> bytes:
     """The network as ONNX. By torch's older exporter: a fifth of the time of the newer one, which start-up pays."""
-    target, example = io.BytesIO(), torch.zeros(2, 3, size, size)
+    target = io.BytesIO()
+    example = torch.zeros(2, 3, size, size)
     given: Any = target  # whose type the exporter forgets to name
     names: dict[str, Any] = {"input_names": ["images"], "output_names": ["features"]}
     names["dynamic_axes"] = {"images": {0: "n"}, "features": {0: "n"}}

@@ -94,10 +94,11 @@ class Featurizer:
             raise InputError(what, where=self.config.backbone, remedy="Check its weights.")
         largest = np.finfo(self.config.dtype).max
         if len(rows) and np.abs(rows).max() > largest:
-            what, remedy = f"features are too large for {self.config.dtype}", "Set featurize.dtype to float32."
-            found = f"{np.abs(rows).max():.3g}"
+            what = f"features are too large for {self.config.dtype}"
+            remedy = "Set featurize.dtype=float32."
+            actual = f"{np.abs(rows).max():,.0f}"
             raise InputError(
-                what, where=self.config.backbone, expected=f"at most {largest}", found=found, remedy=remedy
+                what, where=self.config.backbone, expected=f"at most {largest:,.0f}", found=actual, remedy=remedy
             )
         return rows.astype(self.config.dtype)
 

@@ -47,9 +47,9 @@ def _check_output(network: nn.Module, name: str, size: int, native: int) -> None
     except REFUSALS as error:
         raise _wrong_size(name, size, native, error) from error
     if not isinstance(features, Tensor) or features.ndim != 2:
-        found = f"shape {tuple(features.shape)}" if isinstance(features, Tensor) else type(features).__name__
+        actual = f"shape {tuple(features.shape)}" if isinstance(features, Tensor) else type(features).__name__
         what = f"{name} does not give one row of features per image"
-        raise ParamsError(what, where="params.yaml featurize.backbone", expected="shape (1, d)", found=found)
+        raise ParamsError(what, where="params.yaml featurize.backbone", expected="shape (1, d)", found=actual)
 
 
 def _wrong_size(name: str, size: int, native: int, error: Exception) -> ParamsError:

@@ -77,13 +77,13 @@ def official_url(backbone: str, kind: str) -> str:
         known = f"one of {', '.join(urls)}"
         raise InputError(f"no {kind} weights of it were ever published", where=backbone, expected=known, found=backbone)
     name = urls[backbone].rpartition("/")[2]
-    found = OFFICIAL_NAME.fullmatch(name)
-    if found is None or found["scale"] != backbone or official_kind(Path(name)) != kind:
+    match = OFFICIAL_NAME.fullmatch(name)
+    if match is None or match["scale"] != backbone or official_kind(Path(name)) != kind:
         raise InputError(f"efficientnet-pytorch's address of {kind} weights is not theirs", where=backbone, found=name)
     return urls[backbone]
 
 
 def official_kind(path: Path) -> str | None:
     """`advprop` or `imagenet` for a file with an official name, None for any other."""
-    found = OFFICIAL_NAME.fullmatch(path.name)
-    return None if found is None else "advprop" if found["adv"] else "imagenet"
+    match = OFFICIAL_NAME.fullmatch(path.name)
+    return None if match is None else "advprop" if match["adv"] else "imagenet"

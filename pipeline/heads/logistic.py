@@ -132,17 +132,17 @@ class _Problem:
         self, gradient: Tensor, state: _State, strength: float, pairs: "deque[tuple[Tensor, Tensor, float]]"
     ) -> Tensor:
         """L-BFGS's two loops around the preconditioner."""
-        found = gradient.clone()
+        direction = gradient.clone()
         factors = []
         for moved, turned, inverse in reversed(pairs):
-            factor = inverse * _dot(moved, found)
-            found -= factor * turned
+            factor = inverse * _dot(moved, direction)
+            direction -= factor * turned
             factors.append(factor)
         spread = self.share @ (state.probabilities * (1 - state.probabilities))  # [c]
-        found /= self.variance[:, None] * spread.clamp_min(1e-6) + strength * self.penalised
+        direction /= self.variance[:, None] * spread.clamp_min(1e-6) + strength * self.penalised
         for (moved, turned, inverse), factor in zip(pairs, reversed(factors), strict=True):
-            found += (factor - inverse * _dot(turned, found)) * moved
-        return found
+            direction += (factor - inverse * _dot(turned, direction)) * moved
+        return direction
 
     def _first_step(self, state: _State, direction: Tensor, line: Tensor, slope: float, strength: float) -> float:
         """Newton's, along the line."""

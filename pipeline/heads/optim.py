@@ -13,15 +13,21 @@ from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 
 MOMENTUM = 0.9
-BETA2, EPS = 0.999, 1e-8
-RISE, DIVISOR, LAST_DIVISOR, LOW, HIGH = 0.3, 25.0, 1e4, 0.85, 0.95  # OneCycleLR's own
+BETA2 = 0.999
+EPS = 1e-8
+RISE = 0.3  # OneCycleLR's own
+DIVISOR = 25.0
+LAST_DIVISOR = 1e4
+LOW = 0.85
+HIGH = 0.95
 
 
 class FusedOptimizer:
     """Moves tensors against their gradients. moments: a list of one a tensor for SGD, two such lists for AdamW."""
 
     def __init__(self, tensors: Iterable[Tensor], optimizer: str, weight_decay: float) -> None:
-        self.tensors, self.decay = [tensor.detach() for tensor in tensors], weight_decay
+        self.tensors = [tensor.detach() for tensor in tensors]
+        self.decay = weight_decay
         kinds = 1 if optimizer == "sgd" else 2
         self.moments = [[torch.zeros_like(tensor) for tensor in self.tensors] for _ in range(kinds)]
         self.steps = [torch.zeros((), device=tensor.device) for tensor in self.tensors]  # counted by AdamW alone

@@ -91,7 +91,8 @@ def in_memory(features: FeatureSet, device: torch.device = CPU) -> Rows:
     try:
         return Rows(torch.from_numpy(features.features[:]).to(device), labels.to(device))
     except torch.OutOfMemoryError as error:
-        what, remedy = "features do not fit into the memory of the GPU", "Set train_head.device to cpu."
+        what = "features do not fit into the memory of the GPU"
+        remedy = "Set train_head.device to cpu."
         raise InputError(what, where=features.variant, remedy=remedy) from error
 
 

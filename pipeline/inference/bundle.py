@@ -38,7 +38,9 @@ from pipeline.inference.restore import (
 
 FORMAT = "augcache bundle"
 VERSION = 2  # written for bundles with views or without an ONNX file, which version 1 did not know; else 1
-CARD, BACKBONE, ONNX = "bundle.json", "backbone.safetensors", "model.onnx"
+CARD = "bundle.json"
+BACKBONE = "backbone.safetensors"
+ONNX = "model.onnx"
 FILES = {True: (DESCRIPTION, WEIGHTS, BACKBONE), False: (DESCRIPTION, MODEL_WEIGHTS)}  # with a backbone?
 REMEDY = "Export it again, or fetch it again."
 
@@ -176,8 +178,8 @@ def _read_card(folder: Path) -> dict[str, Any]:
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise ForeignFile("not a bundle", where=folder / CARD, expected=repr(FORMAT), remedy=REMEDY)
     if not isinstance(card.get("version"), int) or card["version"] > VERSION:
-        found = f"version {card.get('version')}"
-        raise NewerFile("format is newer than this code", where=folder, expected=f"version {VERSION}", found=found)
+        actual = f"version {card.get('version')}"
+        raise NewerFile("format is newer than this code", where=folder, expected=f"version {VERSION}", found=actual)
     if set(card.get("files", ())) - {ONNX} != set(FILES["featurize" in card]):
         raise DamagedFile("its card does not name its files", where=folder / CARD, remedy=REMEDY)
     return card

@@ -19,7 +19,9 @@ from pipeline.metrics.predictions import Predictions
 from pipeline.networks.head import Head, predict_logits
 from pipeline.runtime.devices import choose_device
 
-DESCRIPTION, WEIGHTS, MODEL_WEIGHTS = "classifier.json", "head.safetensors", "model.safetensors"
+DESCRIPTION = "classifier.json"
+WEIGHTS = "head.safetensors"
+MODEL_WEIGHTS = "model.safetensors"
 REMEDY = "Run train_head again."
 ROWS = 256  # images that a full model looks at together
 # In these keys, features must agree with those that the head was trained on; device, engine and batch may differ.

@@ -21,7 +21,6 @@ from pipeline.inference.classifier import (
     ModelClassifier,
     make_model_classifier,
 )
-from pipeline.networks.factory import make_network
 from pipeline.networks.head import FineTuned, Head, fine_tuned
 
 
@@ -63,6 +62,8 @@ def _load_head(folder: Path) -> Head:
 
 
 def _load_model(folder: Path, classes: tuple[str, ...], recipe: dict[str, Any], temperature: float) -> ModelClassifier:
+
+    from pipeline.networks.factory import make_network  # whose timm takes two seconds to import
 
     if recipe["network"]["name"] == BACKBONE:
         network: nn.Module = untrained(recipe["network"])

@@ -17,7 +17,9 @@ from pipeline.inference.bundle import ONNX, Bundle
 from pipeline.ingest.decode import squared
 
 OPSET = 18
-INPUT, OUTPUT, BATCH = "images", "probabilities", 16
+INPUT = "images"
+OUTPUT = "probabilities"
+BATCH = 16
 LEAST_FACTOR = 8  # of PyTorch's own rounding error, that ONNX Runtime's may be
 
 

@@ -139,7 +139,8 @@ def _files_of(source: str) -> Iterator[tuple[SourceFile, bool]]:
             if os.path.isfile(name):
                 yield _file(name, root), True
     elif not there and source != "digits":
-        what, remedy = "no such folder, archive or image", "Check the path."
+        what = "no such folder, archive or image"
+        remedy = "Check the path."
         raise InputError(what, where=printable(source), remedy=remedy)
     else:
         for entry in walk(source):

@@ -21,7 +21,8 @@ from pipeline.inference.load import load_classifier, load_head
 from pipeline.inference.pixel_classifier import PixelClassifier
 from pipeline.training.start import Start, start_from_head
 
-IMAGE_SIZE, WEIGHTS_NAME = "image_size", "weights_name"  # what a recipe carries besides the keys of feature rows
+IMAGE_SIZE = "image_size"  # what a recipe carries besides the keys of feature rows
+WEIGHTS_NAME = "weights_name"
 MACHINE_KEYS = ("weights", "device")  # of a recipe: a digest and a processor, which configure nothing
 REMEDY = "Leave it out, or train again with it."
 
@@ -90,7 +91,8 @@ def image_size_of(classifier: HeadClassifier | ModelClassifier, project: Project
     carried = classifier.recipe.get(IMAGE_SIZE) or _json(project.data / "prepare" / "manifest.json").get("size")
     size = carried or project.asked.get("prepare.size")
     if not isinstance(size, int):
-        what, remedy = "does not say to which size its images were brought", "Give it: --set prepare.size=N."
+        what = "does not say to which size its images were brought"
+        remedy = "Give it: --set prepare.size=N."
         raise StorageError(what, where=folder / DESCRIPTION, expected=IMAGE_SIZE, remedy=remedy)
     return size
 

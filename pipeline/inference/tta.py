@@ -21,7 +21,8 @@ from pipeline.metrics.predictions import Predictions
 CROP = 7 / 8  # of the side, at the corners and the centre (Krizhevsky et al., 2012)
 DEGREES = 8.0
 SHIFT = 0.05  # of the side
-LIGHTER, DARKER = 1.15, 0.85
+LIGHTER = 1.15
+DARKER = 0.85
 ROWS = 256  # images that are looked at together
 CANDIDATES = ("flip", "crops")  # views that `choose_views` tries, alone and together
 LEAST = 1e-12  # of a probability whose logarithm is taken

@@ -96,8 +96,8 @@ def _check_range(values: Array, white: int, doubted: bool) -> None:
     low, high = (values.min(), values.max()) if values.size else (0, 0)
     if not (low >= 0 and high <= white):  # which holds for nan too
         remedy = "Save it with 8 bits per channel, or see prepare.bit_depth."
-        found = f"{low:g} to {high:g}"
-        raise Unreadable("grey values are out of range", expected=f"0 to {white}", found=found, remedy=remedy)
+        actual = f"{low:g} to {high:g}"
+        raise Unreadable("grey values are out of range", expected=f"0 to {white}", found=actual, remedy=remedy)
     if doubted and 0 < high < DOUBTFUL * white:
         raise _too_dark(f"its brightest value is {high:g} of {white}")
 
@@ -113,9 +113,9 @@ def check_halved(image: Image.Image, bit_depth: int | None) -> None:
         raise Unreadable(f"is colour of 16 bits, which prepare.bit_depth={bit_depth} cannot scale", remedy=remedy)
 
 
-def _too_dark(found: str) -> Unreadable:
+def _too_dark(actual: str) -> Unreadable:
     return Unreadable(
-        f"is nearly black if it has 16 bits, and may have fewer ({found})",
+        f"is nearly black if it has 16 bits, and may have fewer ({actual})",
         remedy="State their depth, prepare.bit_depth (16 if they are that dark), or save them with 8 bits.",
     )
 

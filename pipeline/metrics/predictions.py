@@ -60,15 +60,15 @@ class Predictions:
     def _check_probabilities(self) -> None:
         expected = f"float32 [n, {len(self.classes)}]"
         if self.probabilities.dtype != np.float32 or self.probabilities.shape != (len(self), len(self.classes)):
-            found = f"{self.probabilities.dtype} {self.probabilities.shape}"
-            raise RecordError("probabilities have the wrong form", expected=expected, found=found)
+            actual = f"{self.probabilities.dtype} {self.probabilities.shape}"
+            raise RecordError("probabilities have the wrong form", expected=expected, found=actual)
         if not np.isfinite(self.probabilities).all() or (self.probabilities < 0).any():
             raise RecordError("probabilities are negative, NaN or infinite")
         sums = self.probabilities.sum(axis=1, dtype=np.float64)
         wrong = np.flatnonzero(np.abs(sums - 1) > SUM_TOLERANCE)
         if len(wrong):
-            found = f"{sums[wrong[0]]:.6g} in row {wrong[0]}"
-            raise RecordError("probabilities of a row do not sum to 1", expected="1", found=found)
+            actual = f"{sums[wrong[0]]:.6g} in row {wrong[0]}"
+            raise RecordError("probabilities of a row do not sum to 1", expected="1", found=actual)
 
 
 def to_npz(predictions: Predictions) -> bytes:
@@ -105,6 +105,6 @@ def from_npz(content: bytes, where: object = None) -> Predictions:
     if not isinstance(meta, dict) or meta.get("format") != FORMAT or set(columns) != {"probabilities", "labels", "ids"}:
         raise ForeignFile("not a file of predictions", where=where, expected=repr(FORMAT), remedy=REMAKE)
     if meta["version"] > VERSION:
-        found = f"version {meta['version']}"
-        raise NewerFile("format is newer than this code", where=where, expected=f"version {VERSION}", found=found)
+        actual = f"version {meta['version']}"
+        raise NewerFile("format is newer than this code", where=where, expected=f"version {VERSION}", found=actual)
     return Predictions(**columns, classes=tuple(meta["classes"]), variant=meta["variant"])

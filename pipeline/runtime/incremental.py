@@ -62,10 +62,11 @@ class _Part:
         here = self.function.recipe
         differing = [name for name, value in self.store.recipe.items() if here.get(name) != value]
         if differing:
-            expected, found = self.store.recipe[differing[0]], here.get(differing[0])
+            expected = self.store.recipe[differing[0]]
+            actual = here.get(differing[0])
             remedy = "Give the cluster workers of one kind, and run the command on a machine like them."
             where = f"{socket.gethostname()} {differing[0]}"
-            raise RecordError("worker differs", where=where, expected=expected, found=found, remedy=remedy)
+            raise RecordError("worker differs", where=where, expected=expected, found=actual, remedy=remedy)
 
 
 def compute_missing(

@@ -3,8 +3,10 @@
 import ctypes
 from contextlib import suppress
 
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's numbers of mallopt's parameters
-KEPT, LARGEST = 1 << 30, 1 << 25  # bytes that may stay free at the end of the heap; of a block that lies in it
+TRIM_THRESHOLD = -1  # glibc's numbers of mallopt's parameters
+MMAP_THRESHOLD = -3
+KEPT = 1 << 30  # bytes that may stay free at the end of the heap; of a block that lies in it
+LARGEST = 1 << 25
 
 
 def keep_freed_memory() -> None:

@@ -43,7 +43,8 @@ def start_from_head(head: Head, config: FeaturizeConfig) -> Start:
     Raises ParamsError for features of more than the last layer.
     """
     if config.layers != LAST:
-        what, remedy = "fine-tuning takes a head over the last layer", "Set featurize.layers to last."
+        what = "fine-tuning takes a head over the last layer"
+        remedy = "Set featurize.layers to last."
         raise ParamsError(what, where="featurize.layers", expected=LAST, found=config.layers, remedy=remedy)
     backbone = make_backbone(*config.backbone_arguments)
     description = {"backbone": backbone.name, "size": config.size, "widths": head.widths}

@@ -96,9 +96,13 @@ class FeaturizeConfig(Section):
     def _names_fit(self) -> Self:
         check_names(self.backbone, self.weights, self.preprocessing)
         if self.engine == "onnx" and (self.precision != "float32" or self.device == "cuda"):
-            found, remedy = f"{self.precision} on {self.device}", "Set featurize.engine to auto, eager or compile."
-            what, expected = "onnx computes in float32 on the CPU", "float32 on auto or cpu"
-            raise ParamsError(what, where="params.yaml featurize.engine", expected=expected, found=found, remedy=remedy)
+            actual = f"{self.precision} on {self.device}"
+            remedy = "Set featurize.engine to auto, eager or compile."
+            what = "onnx computes in float32 on the CPU"
+            expected = "float32 on auto or cpu"
+            raise ParamsError(
+                what, where="params.yaml featurize.engine", expected=expected, found=actual, remedy=remedy
+            )
         if self.engine == "compile" and self.layers != LAST:
             what = "compile cannot give the outputs of inner layers"
             remedy = "Set featurize.engine to auto, eager or onnx."

@@ -53,17 +53,21 @@ def _walk(kind: type[Section], loc: tuple[int | str, ...]) -> tuple[list[str], l
     Between keys pydantic names members of unions, which are no keys; the tag of a section narrows the choice to it.
     """
     keys: list[str] = []
-    parents, meaning = [kind], ""
+    parents = [kind]
+    meaning = ""
     for part in loc:
         fields = next((parent.model_fields for parent in parents if part in parent.model_fields), None)
         if isinstance(part, int):
             keys.append(str(part))
         elif fields is not None:
             keys.append(part)
-            parents, meaning = _sections_in(fields[part].annotation), fields[part].description or meaning
+            parents = _sections_in(fields[part].annotation)
+            meaning = fields[part].description or meaning
         else:
             tagged = [
-                one for one in parents if part in get_args(getattr(one.model_fields.get("name"), "annotation", None))
+                parent
+                for parent in parents
+                if part in get_args(getattr(parent.model_fields.get("name"), "annotation", None))
             ]
             parents = tagged or parents
     return keys, parents, meaning
@@ -76,10 +80,10 @@ def _sections_in(annotation: Any) -> list[type[Section]]:
     return [section for argument in get_args(annotation) for section in _sections_in(argument)]
 
 
-def unknown_name(where: str, found: str, known: list[str]) -> ParamsError:
+def unknown_name(where: str, name: str, known: list[str]) -> ParamsError:
     """The error for a name that does not exist; it lists the right ones, the nearest first."""
-    near = difflib.get_close_matches(found, known, n=1)
+    near = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean {near[0]!r}?" if near else ""
     return ParamsError(
-        "unknown name", where=where, expected="one of " + ", ".join(known), found=repr(found), remedy=hint
+        "unknown name", where=where, expected="one of " + ", ".join(known), found=repr(name), remedy=hint
     )
