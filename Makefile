@@ -10,7 +10,7 @@ UV := .venv/bin/uv pip
 export VIRTUAL_ENV := .venv
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo demo-gan test lint bench lock clean
+.PHONY: demo demo-gan test test-packages test-commands lint bench lock clean
 
 GAN := --data data/demo-gan --set gan.kind=conv --set augment.variants=[] \
   --set "train_head.schedule=[unaugmented x 4, gan_1 x 2, unaugmented x 4]"
@@ -22,8 +22,14 @@ demo: .venv/ready
 demo-gan: .venv/ready
 	@for stage in prepare augment gan featurize train_head evaluate report; do python -m stages.$$stage $(GAN) || exit; done
 
-test: .venv/ready
-	@python -m pytest -q
+test: .venv/ready # two processes side by side, each with one thread
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync test-packages test-commands
+
+test-packages: .venv/ready
+	@OMP_NUM_THREADS=1 python -m pytest -q tests/pipeline
+
+test-commands: .venv/ready
+	@OMP_NUM_THREADS=1 python -m pytest -q --ignore tests/pipeline
 
 bench: .venv/ready
 	@python benchmarks/featurize.py --images 2000 --repeats 1

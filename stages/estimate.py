@@ -22,13 +22,9 @@ app = make_app()
 
 @app.command(help=description())
 def main(
-    params: Values = PARAMS,
-    override: Overrides = None,
-    data: Data = DATA,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    params: Values = PARAMS, override: Overrides = None, data: Data = DATA, quiet: Quiet = False, debug: Debug = False
 ) -> None:
-    """Survey, calibrate, print a line a stage."""
+    """Survey, calibrate, print a line per stage."""
     with running("estimate", debug):
         from pipeline.estimate.plan import PreviousRun, estimate_all, span
         from pipeline.ingest.manifest import describes

@@ -13,9 +13,7 @@ from cache.errors import AugcacheError
 from cache.maintenance import choose_prunable, list_recipes, remove_all_stale, remove_parts, stored_paths, table, verify
 from cache.parts import store_folder
 
-DAY = 86_400
 MIB = 1 << 20
-GIB = 1 << 30
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__)
 
 
@@ -23,8 +21,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 def show() -> None:
     """List recipes: parts, rows, size, days since they were last used."""
     recipes = list_recipes(store_folder())
-    total = sum(removed.bytes for removed in recipes) / MIB
     typer.echo("\n".join(table(recipes)))
+    total = sum(recipe.bytes for recipe in recipes) / MIB
     typer.echo(f"store: {len(recipes):,} recipes, {total:,.1f} MiB in {store_folder()}")
 
 
@@ -46,12 +44,13 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would go, and remove nothing")] = False,
 ) -> None:
     """Remove parts by age and by total size, and whatever dead processes left half written."""
-    parts = choose_prunable(store_folder(), older_than * DAY, at_most * GIB)
+    parts = choose_prunable(store_folder(), older_than * 86_400, at_most * 1024 * MIB)
     removed = f"{len(parts):,} parts, {sum(path.stat().st_size for path in parts) / MIB:,.1f} MiB"
     if dry_run:
-        return typer.echo("\n".join([*map(str, parts), f"store: would remove {removed}"]))
-    remove_parts(parts)
-    return typer.echo(f"store: removed {removed}, and {remove_all_stale(store_folder()):,} half-written files")
+        typer.echo("\n".join([*map(str, parts), f"store: would remove {removed}"]))
+    else:
+        remove_parts(parts)
+        typer.echo(f"store: removed {removed}, and {remove_all_stale(store_folder()):,} half-written files")
 
 
 if __name__ == "__main__":

@@ -313,7 +313,7 @@ def test_a_worker_of_another_kind_is_refused_instead_of_filling_the_store_with_o
     images: ImageSet, augmentation: Augmentation, tmp_path: Path
 ) -> None:
     store = PartStore(tmp_path / "parts", augmentation.recipe | {"libraries": {"numpy": "1.0"}})
-    with pytest.raises(RecordError, match=r"libraries: worker differs; expected \{'numpy': '1\.0'\}, found \{'imgaug'"):
+    with pytest.raises(RecordError, match=r"libraries: worker differs; expected \{'numpy': '1\.0'\}, found \{'"):
         compute_missing(images, images.ids, ComputePlan(store, augmentation, 8, Pool(1)))
     assert not store.path.exists()
 

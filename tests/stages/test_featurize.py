@@ -140,7 +140,7 @@ def test_features_beyond_float16_are_one_line_with_the_remedy(
 ) -> None:
     monkeypatch.setattr("pipeline.features.featurizer.resized", lambda pixels, size, interpolation: pixels * 1e6)
     featurizer._network.cache_clear()
-    with pytest.raises(InputError, match=r"too large for float16.*65504.*featurize\.dtype to float32"):
+    with pytest.raises(InputError, match=r"too large for float16.*65,504.*featurize\.dtype=float32"):
         featurize.run(make_job("featurize", data, *SMALL))
     featurizer._network.cache_clear()
 
