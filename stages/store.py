@@ -1,7 +1,6 @@
-"""See and tidy the store of computed rows and checkpoints; no stage of dvc.yaml.
+"""See and tidy the store of computed rows and checkpoints (AUGCACHE_STORE, else the user's cache folder).
 
-It lies where AUGCACHE_STORE says, else in the user's cache folder. What is pruned is computed again when asked for.
-"""
+No stage of dvc.yaml. What is pruned is computed again when it is asked for."""
 
 import sys
 from typing import Annotated
