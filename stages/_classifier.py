@@ -1,6 +1,6 @@
-"""What predict and export share: their classifier, the views that it averages over, and where they write."""
+"""What evaluate, predict and export share: their classifier, the views that it averages over, and where they write."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from pipeline.inference.bundle import Bundle
 
 VIEWS_HELP = (
-    "views to average over: flip,crops,jitter,affine; `auto` chooses on val; `none`; default: those of the bundle"
+    "views to average over: flip,crops,jitter,affine; `auto` chooses on val; `none`; default: evaluate.views, or those "
+    "of the bundle"
 )
+OF_BUNDLE = "bundle"
 
 
 def read_bundle(job: Job, folder: Path | None, asked: Mapping[str, Any]) -> "Bundle":
@@ -37,10 +39,20 @@ def read_bundle(job: Job, folder: Path | None, asked: Mapping[str, Any]) -> "Bun
     return bundle
 
 
-def choose_views(job: Job, bundle: "Bundle", text: str | None) -> tuple[str, ...]:
-    """The views that a flag names; those of the bundle if it was not given. `auto` is chosen on val, never on test."""
-    names = tuple(name.strip() for name in (text or "").split(",") if name.strip())
-    if text is None:
+def views_of_flag(job: Job, text: str | None, folder: Path | None) -> Sequence[str]:
+    """The names that a flag gives; without it those of `evaluate.views`, or `bundle` for an exported one's own."""
+    if text is not None:
+        return tuple(name.strip() for name in text.split(",") if name.strip())
+    if folder is not None:
+        return (OF_BUNDLE,)
+    views = job.params.evaluate.views
+    return (views,) if isinstance(views, str) else views
+
+
+def choose_views(job: Job, bundle: "Bundle", names: Sequence[str]) -> tuple[str, ...]:
+    """The views of these names. `auto` is chosen on val, never on test."""
+    names = tuple(names)
+    if names == (OF_BUNDLE,):
         return bundle.views
     if names in ((), ("none",)):
         return ()

@@ -12,6 +12,8 @@ from pipeline.evaluation.side_by_side import SideBySide, side_by_side
 from pipeline.heads.ablation import VariantGain, ablate_schedule
 from pipeline.inference import load
 from pipeline.inference.classifier import ModelClassifier
+from pipeline.metrics.predictions import Predictions
+from stages._classifier import choose_views, views_of_flag
 from stages._cli import Job
 from stages._runs import choose_classifier, trained_classifiers
 
@@ -47,7 +49,26 @@ def make_inputs(job: Job, stage: str, features: Features, featurize: FeaturizeCo
         cached = features.get("test", {}).get(UNAUGMENTED)
         pixels = pixels_of(trained, featurize, images, cached)
         sample = make_robustness_sample(pixels, images, config.probe_images)
-    return EvaluationInputs(trained, sets, features, sample)
+    views, viewed = _over_views(job, stage, featurize)
+    return EvaluationInputs(trained, sets, features, sample, views, viewed)
+
+
+def _over_views(job: Job, stage: str, featurize: FeaturizeConfig) -> tuple[tuple[str, ...], Predictions | None]:
+    """The views that `evaluate.views` names or val supports, and the predictions for test averaged over them."""
+    asked = views_of_flag(job, None, None)
+    test = job.images("test").get(UNAUGMENTED) if tuple(asked) != ("none",) else None
+    if test is None:
+        return (), None
+    from pipeline.inference.bundle import open_bundle
+    from pipeline.inference.restore import Project
+    from pipeline.inference.tta import predict_over_views
+
+    bundle = open_bundle(job.data / stage, Project(job.data, featurize, {}))
+    views = choose_views(job, bundle, asked)
+    if not views:
+        return (), None
+    with job.progress(len(test), "image", "views") as advance:
+        return views, predict_over_views(bundle.classifier, test, views, advance)
 
 
 def gains_of(job: Job, stages: list[str], features: Features, head: TrainHeadConfig) -> list[VariantGain]:

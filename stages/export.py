@@ -18,7 +18,7 @@ import typer
 from cache.reader import read_images
 from pipeline.config.params import read_params
 from pipeline.runtime.provenance import git_revision, package_versions, plain_values
-from stages._classifier import VIEWS_HELP, choose_views, read_bundle
+from stages._classifier import VIEWS_HELP, choose_views, read_bundle, views_of_flag
 from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Values, description, make_app
 from stages._process import running
 from stages._runs import params_used
@@ -44,7 +44,7 @@ def main(
 
         job = Job("export", read_params(params, override or []), data, out, quiet=True)
         bundle = read_bundle(job, None, asked_values(job.params.sections, override or []))
-        bundle = replace(bundle, views=choose_views(job, bundle, views))
+        bundle = replace(bundle, views=choose_views(job, bundle, views_of_flag(job, views, None)))
         path = next(iter(sorted((data / "prepare").glob("*.h5"))), None)
         images = read_images(path).images[:CHECKED] if path else np.empty((0, bundle.size, bundle.size, 3), np.uint8)
         onnx, checked = checked_onnx(bundle, images)

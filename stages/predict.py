@@ -16,7 +16,7 @@ import typer
 
 from cache.files import write_text
 from pipeline.config.params import read_params
-from stages._classifier import VIEWS_HELP, check_target, choose_views, read_bundle
+from stages._classifier import VIEWS_HELP, check_target, choose_views, read_bundle, views_of_flag
 from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Quiet, Values, description, make_app
 from stages._process import running
 
@@ -48,7 +48,7 @@ def main(  # noqa: PLR0913, PLR0917 - one per flag
         listing = prediction.list_images(images)
         prediction.check_submission_ids(listing.images if submission else [])
         classifier = read_bundle(job, bundle, asked_values(job.params.sections, override or []))
-        names = choose_views(job, classifier, views)
+        names = choose_views(job, classifier, views_of_flag(job, views, bundle))
         with job.progress(len(listing.images), "image") as advance:
             options = DecodeOptions.of(job.params.prepare)
             rows = prediction.predict_files(images, classifier, top, names, advance, options)

@@ -10,6 +10,8 @@ CorruptionName = Literal[
     "gaussian_noise", "shot_noise", "impulse_noise", "gaussian_blur", "brightness", "contrast", "pixelate", "jpeg"
 ]
 
+ViewName = Literal["flip", "crops", "jitter", "affine"]  # of inference.tta.VIEWS
+
 
 class AttackConfig(Section):
     """One attack on the classifier."""
@@ -33,6 +35,10 @@ class EvaluateConfig(Section):
 
     classifier: Literal["best", "train_head", "train_model"] = Field(
         description="which one predict, export and metrics.json use: train_head, train_model, or the best on val"
+    )
+    views: Literal["none", "auto"] | Annotated[list[ViewName], Field(min_length=1)] = Field(
+        description="test-time augmentation of evaluate, predict and export: the mean over an image and views of it, "
+        "some of flip, crops, jitter, affine; `auto`: those that lower the loss on val; `none`"
     )
     confidence: float = Field(gt=0.5, lt=1, description="level of the confidence intervals")
     worst: int = Field(ge=1, description="how many confused pairs and confident mistakes are listed")

@@ -14,6 +14,7 @@ from pipeline.config.shared.section import Section, parse, unknown_name
 FOLDER = Path(__file__).resolve().parent.parent / "recipes"
 Side = Annotated[int, Field(ge=8, le=1024)]
 Probability = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(gt=0)]
 Amount = Annotated[float, Field(ge=0)]
 
 
@@ -91,7 +92,9 @@ class Recipe(Section):
     schedule: Schedule = Field(description="phases in order, `<variant> x <epochs>`")
     batch: int = Field(ge=2, description="images a step")
     optimizer: Literal["sgd", "adam", "adamw"]
-    lr: float = Field(gt=0, description="peak learning rate")
+    lr: Rate | Annotated[list[Rate], Field(min_length=1)] = Field(
+        description="peak learning rate; of several the one that does best on val in short trials, the first without val"
+    )
     head_lr: float = Field(gt=0, description="factor of it for the head, when a backbone is fine-tuned")
     layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
         description="factor of it from each block to the one before; 1: the same for all"
@@ -118,6 +121,16 @@ class Recipe(Section):
     ema: Annotated[float, Field(ge=0, lt=1)] = Field(description="decay a step of averaged weights; 0: none")
     patience: int | None = Field(ge=1, description="epochs without a better val accuracy before training stops")
     precision: Literal["float32", "float16", "bfloat16"] = Field(description="arithmetic, by automatic mixed precision")
+
+    @property
+    def rates(self) -> list[float]:
+        """The learning rates that there are to choose from."""
+        return self.lr if isinstance(self.lr, list) else [self.lr]
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate, or the first of several."""
+        return self.rates[0]
 
     @field_validator("nesterov")
     @classmethod

@@ -55,6 +55,6 @@ class TrainHeadConfig(Section):
     @field_validator("schedule")
     @classmethod
     def _one_variant_each(cls, schedule: list[Phase]) -> list[Phase]:
-        if any(len(phase.variants) > 1 or phase.variant == ALL for phase in schedule):
+        if any(len(phase.variants) > 1 or phase.variant == ALL or phase.images for phase in schedule):
             raise ValueError("a head is trained on one variant per phase; train_model mixes them")
         return schedule

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from cache.parts import other_store
-from cache.records import ImageSet
+from cache.records import UNAUGMENTED, ImageSet
 from pipeline.config.gan import OFF as NO_GAN
 from pipeline.config.params import Params
 from pipeline.config.recipe import read_recipe
@@ -35,6 +35,7 @@ from pipeline.estimate.timings import (
 )
 from pipeline.features.featurizer import Featurizer
 from pipeline.runtime.threads import usable_threads
+from pipeline.training.fit import images_trained
 
 REPORT_SECONDS = 2.0  # beyond start-up: it draws small pictures, and no more of them for more images
 LIGHT = "import stages._cli, pipeline.ingest.source"
@@ -92,8 +93,8 @@ def _stages(params: Params, past: PreviousRun, known: Survey) -> Iterator[tuple[
     yield "train_head", trained, lambda: estimate_train_head(head, heads(), samples)
     if model.recipe != NO_MODEL:
         recipe = read_recipe(model.recipe, model.override)
-        trained = model.seeds * sum(phase.epochs for phase in recipe.schedule) * known.rows["train"]
-        yield "train_model", trained, lambda: _apart(lambda: estimate_train_model(recipe, model, known))
+        trained = model.seeds * images_trained(recipe, {UNAUGMENTED: range(known.rows["train"])})
+        yield "train_model", trained, lambda: _apart(lambda: estimate_train_model(recipe, params, known))
     yield "evaluate", known.rows.get("test", 0) * variants, of_judging
     yield "report", images, lambda: Estimate("report", images, 0, REPORT_SECONDS, 1e6)
 

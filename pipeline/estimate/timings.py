@@ -19,14 +19,17 @@ from cache.records import UNAUGMENTED, ImageSet
 from pipeline.augmentation.policy import make_augmentation
 from pipeline.config.augment import AugmentConfig
 from pipeline.config.gan import GanConfig
+from pipeline.config.params import Params
 from pipeline.config.recipe import Recipe
+from pipeline.config.shared.networks import BACKBONE
 from pipeline.config.shared.schedule import Phase
-from pipeline.config.train_model import TrainModelConfig
 from pipeline.estimate.survey import Survey
+from pipeline.features.backbone import make_backbone
 from pipeline.features.featurizer import Featurizer
 from pipeline.gan.fit import train_gan
 from pipeline.runtime.workers import STARTUP_SECONDS, Pool
-from pipeline.training.fit import fit_model
+from pipeline.training.fit import fit_model, images_trained
+from pipeline.training.start import linear_head, start_from_head
 
 PROCESS_BYTES = 280e6  # of one of augment's own
 COUNTING = """
@@ -140,8 +143,13 @@ def width_of(featurizer: Featurizer, images: Array) -> int:
     return len(featurizer(images[:1], np.zeros(1, dtype="S64"))[0])
 
 
-def estimate_train_model(recipe: Recipe, config: TrainModelConfig, known: Survey) -> Estimate:
-    """Two batches against six."""
+def estimate_train_model(recipe: Recipe, params: Params, known: Survey) -> Estimate:
+    """Two batches against six. A fine-tuned network starts from its backbone and a head that knows nothing."""
+    config = params.train_model
+    start = None
+    if recipe.network.name == BACKBONE:
+        backbone = make_backbone(*params.featurize.backbone_arguments)
+        start = start_from_head(linear_head(backbone.network, known.classes, params.featurize.size), params.featurize)
 
     def train(batches: int) -> float:
         count = batches * recipe.batch
@@ -149,15 +157,16 @@ def estimate_train_model(recipe: Recipe, config: TrainModelConfig, known: Survey
         ids = np.array([b"%064x" % number for number in range(count)])
         labels = np.arange(count) % known.classes
         images = ImageSet(rows, labels, ids, class_names(known.classes), UNAUGMENTED)
-        short = recipe.model_copy(update={"schedule": [Phase(UNAUGMENTED, 1)]})
+        short = recipe.model_copy(update={"schedule": [Phase(UNAUGMENTED, 1)], "lr": recipe.peak_lr})
         single = config.model_copy(update={"seeds": 1, "checkpoint_seconds": 1e9})
-        return timed(lambda: list(fit_model({UNAUGMENTED: images}, {}, short, single)), warm=False)
+        return timed(lambda: list(fit_model({UNAUGMENTED: images}, {}, short, single, start=start)), warm=False)
 
     few = train(2)
     more = train(6)
     step = max(0.0, more - few) / (4 * recipe.batch)
-    rows = config.seeds * sum(phase.epochs for phase in recipe.schedule) * known.rows["train"]
-    looked = config.seeds * sum(phase.epochs for phase in recipe.schedule) * known.rows.get("val", 0)
+    train_rows = range(known.rows["train"])
+    rows = config.seeds * images_trained(recipe, {UNAUGMENTED: train_rows})
+    looked = rows / len(train_rows) * known.rows.get("val", 0)
     return Estimate(
         "train_model", rows, 0, (rows + looked / 3) * step, 0, sum(known.rows.values()) * known.images[0].nbytes
     )

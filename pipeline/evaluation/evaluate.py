@@ -17,6 +17,7 @@ from pipeline.metrics.scores import Scores, evaluate
 from pipeline.metrics.set_checks import check_same_rows
 
 WITHOUT_LEAKS = "without_near_duplicates"
+VIEWS = "views"  # stands for a variant: unaugmented images, averaged over views
 SetsOf = Mapping[str, Mapping[str, FeatureSet | ImageSet]]  # by split and variant
 FeaturesOf = Mapping[str, Mapping[str, FeatureSet]]
 
@@ -26,13 +27,16 @@ class EvaluationInputs:
     """A classifier and what it is evaluated on.
 
     sets: what the classifier reads. features: the cached features, as far as they exist. sample: test images to attack
-    and corrupt, or None. Raises RecordError if images and features are of different rows.
+    and corrupt, or None. viewed: predictions for the unaugmented test images averaged over the views `views`, or None.
+    Raises RecordError if images and features are of different rows.
     """
 
     classifier: Classifier
     sets: SetsOf
     features: FeaturesOf
     sample: RobustnessSample | None = None
+    views: tuple[str, ...] = ()
+    viewed: Predictions | None = None
 
     def __post_init__(self) -> None:
         features = unaugmented_of(self.features)
@@ -68,7 +72,7 @@ class EvaluationInputs:
 class Evaluation:
     """What is known of a classifier on test.
 
-    predictions: by group: `test` (by variant, unaugmented first), `attacked` and `corrupted` (clean first). scores: of
+    predictions: by group: `test` (by variant, unaugmented first, then their mean over `views` if there are any), `attacked` and `corrupted` (clean first). scores: of
     the same, and of the group `without_near_duplicates` by split. class_sizes: training images of each class, empty if
     unknown.
     """
@@ -78,6 +82,7 @@ class Evaluation:
     classes: tuple[str, ...]
     temperature: float
     class_sizes: Sequence[int]
+    views: tuple[str, ...] = ()
 
     @property
     def clean(self) -> list[Predictions]:
@@ -106,6 +111,8 @@ def evaluate_classifier(
     sample = inputs.sample
     groups: dict[str, list[Predictions]] = {"test": [], "attacked": [], "corrupted": []}
     groups["test"] += counted(map(inputs.classifier.predict, inputs.test))
+    if inputs.viewed is not None:
+        groups["test"].insert(1, replace(inputs.viewed, variant=VIEWS))
     if sample is not None and config.attacks:
         groups["attacked"] += counted(sample.attacked(config.attacks))
     if sample is not None and config.corruptions and config.severities:
@@ -113,7 +120,14 @@ def evaluate_classifier(
     scores = {name: [evaluate(rows, config.confidence) for rows in group] for name, group in groups.items()}
     scores[WITHOUT_LEAKS] = list(_without_leaks(inputs, leaks, config.confidence))
     classifier = inputs.classifier
-    return Evaluation(groups, scores, classifier.classes, classifier.temperature, inputs.class_sizes)
+    return Evaluation(
+        predictions=groups,
+        scores=scores,
+        classes=classifier.classes,
+        temperature=classifier.temperature,
+        class_sizes=inputs.class_sizes,
+        views=inputs.views,
+    )
 
 
 def find_leaks(features: FeaturesOf, threshold: float) -> list[NearDuplicate]:

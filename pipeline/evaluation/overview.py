@@ -36,6 +36,9 @@ def overview_files(overview: Overview, config: EvaluateConfig, sources: SourceFi
     chosen = next(iter(overview.evaluations))
     evaluation = overview.evaluations[chosen]
     metrics: dict[str, Any] = {"classifiers": _classifier_metrics(overview)}
+    views = {stage: ",".join(rows.views) for stage, rows in overview.evaluations.items() if rows.views}
+    if views:
+        metrics["views"] = views
     quality = gan_quality(overview.features, config.near_duplicate)
     if quality:
         metrics["gan"] = quality

@@ -1,7 +1,8 @@
 """A full model over cached images, trained by a recipe on a staged schedule (reports 000, 002, 003 and 004)."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sized
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -15,20 +16,21 @@ from cache.errors import InputError, ParamsError, RecordError
 from cache.records import UNAUGMENTED, ImageSet
 from pipeline.config.recipe import Recipe
 from pipeline.config.shared.networks import BACKBONE, MODEL_STAGE
-from pipeline.config.shared.schedule import Phase, variants_of, with_all_named
+from pipeline.config.shared.schedule import Phase, variants_of, settled
 from pipeline.config.shared.variants import GAN_PREFIX
 from pipeline.features.backbone import weights_digest
 from pipeline.metrics.calibration import fit_temperature
 from pipeline.networks.factory import count_parameters, make_network
 from pipeline.runtime.checkpoint import Checkpoint
 from pipeline.runtime.devices import choose_device, device_kind
-from pipeline.runtime.seeds import derived_seed
+from pipeline.runtime.seeds import derived_seed, make_generator
 from pipeline.training.batches import ImageBatches, channel_statistics
 from pipeline.training.start import Start
-from pipeline.training.state import Plan
-from pipeline.training.trainer import Trainer, loss_and_accuracy
+from pipeline.training.state import Plan, TrainingState
+from pipeline.training.trainer import DivergedError, Trainer, loss_and_accuracy
 
-CODE_VERSION = 2
+CODE_VERSION = 3
+TRIAL = 1 / 8  # of a training, for each learning rate that there is to choose from
 
 
 class RunSettings(Protocol):
@@ -60,8 +62,8 @@ class Watch:
 class ModelFit:
     """A trained network with the weights that are kept, and its curves.
 
-    Kept are SWA's average where the recipe has one, else the weights of the best epoch by val-unaugmented (the last one
-    without val). mean, deviation: of the training images' channels in 0..255. last: weights after the last step.
+    Kept are SWA's average if the recipe has one, else the weights of the last epoch, unless an earlier one was clearly
+    better on val-unaugmented. mean, deviation: of the training images' channels in 0..255. last: weights after the last step.
     curves: one row per epoch: epoch, variant, lr, train_loss, train_accuracy and, with val, val_loss, val_accuracy.
     kept: the val figures of the kept weights. temperature: fitted on val-unaugmented, 1 without it.
     """
@@ -106,15 +108,18 @@ def fit_model(
 ) -> Iterator[ModelFit]:
     """Train once per seed, or resume from checkpoints in the store.
 
-    start: what a recipe of the network `backbone` goes on from. Deterministic on one machine with one number of
+    start: what a recipe of the network `backbone` goes on from. Of several learning rates the one is taken that does
+    best in short trials (`choose_rate`). Deterministic on one machine with one number of
     threads. Raises InputError if the schedule names a variant that is not there or the loss is not finite, RecordError
     for sets that do not belong together, ParamsError for a network beyond its limit.
     """
     watch = watch or Watch()
-    recipe = recipe.model_copy(update={"schedule": with_all_named(recipe.schedule, train)})
+    recipe = recipe.model_copy(update={"schedule": settled(recipe.schedule, train)})
     if (start is None) == (recipe.network.name == BACKBONE):
         raise ParamsError("only the network `backbone` starts from another one", where="recipe network")
     check_image_sets(train, val, recipe.schedule, any_size=recipe.size is not None or start is not None)
+    if len(recipe.rates) > 1 and val.get(UNAUGMENTED):
+        recipe = recipe.model_copy(update={"lr": choose_rate(train, val, recipe, config, watch, start)})
     pixels, held_out = _on_device(train, val, recipe, config)
     plan = _make_plan(train, recipe, config, start)
     fields = {
@@ -131,10 +136,49 @@ def fit_model(
         yield _fit_once(trainer, start)
 
 
-def images_trained(recipe: Recipe, train: Mapping[str, ImageSet]) -> int:
-    """How many images a training sees, over all epochs."""
-    schedule = with_all_named(recipe.schedule, train)
-    return sum(phase.epochs * len(train.get(phase.variants[0], ())) for phase in schedule)
+def choose_rate(
+    train: Mapping[str, ImageSet],
+    val: Mapping[str, ImageSet],
+    recipe: Recipe,
+    config: RunSettings,
+    watch: Watch,
+    start: Start | None,
+) -> float:
+    """The learning rate of the recipe's with the lowest loss on val after a trial: an eighth of the training.
+
+    A trial has the whole schedule in short, its learning rate falling to the end; a set that is seen only a few times
+    is thinned out as well.
+    """
+    epochs = sum(phase.epochs for phase in recipe.schedule)
+    phases = [replace(phase, epochs=max(1, int(phase.epochs * TRIAL))) for phase in recipe.schedule]
+    share = min(1.0, TRIAL * epochs / sum(phase.epochs for phase in phases))
+    few = {variant: _thinned(images, share) for variant, images in train.items()}
+    losses = {}
+    for rate in recipe.rates:
+        short = recipe.model_copy(update={"lr": rate, "schedule": phases, "patience": None})
+        try:
+            fit = next(fit_model(few, val, short, config, Watch(watch.advance), start))
+            losses[rate] = float(fit.curves[-1]["val_loss"])
+        except DivergedError:
+            losses[rate] = float("inf")
+    return min(losses, key=lambda rate: losses[rate])
+
+
+def _thinned(images: ImageSet, share: float) -> ImageSet:
+    if share == 1:
+        return images
+    order = make_generator("trial", len(images)).permutation(len(images))
+    return images.take(np.sort(order[: max(2, round(share * len(images)))]))
+
+
+def images_trained(recipe: Recipe, sizes: Mapping[str, Sized]) -> int:
+    """How many images a training sees, over all epochs and the trials of several learning rates.
+
+    sizes: the sets of train by variant.
+    """
+    schedule = settled(recipe.schedule, sizes)
+    images = sum(phase.epochs * len(sizes.get(phase.variants[0], ())) for phase in schedule)
+    return images if len(recipe.rates) == 1 else round(images * (1 + TRIAL * len(recipe.rates)))
 
 
 def _on_device(
@@ -193,8 +237,8 @@ def _fit_once(trainer: Trainer, start: Start | None) -> ModelFit:
         _check_network(network, plan)
         training = trainer.run(network.to(device).to(memory_format=torch.channels_last))
     last = {name: tensor.detach().cpu().clone() for name, tensor in training.network.state_dict().items()}
-    swa = training.average if plan.recipe.swa is not None else None
-    training.network.load_state_dict(training.best if swa is None else swa.module.state_dict())
+    weights, epoch = _kept_weights(training, trainer)
+    training.network.load_state_dict(weights)
     network = training.network.eval()
     fit = ModelFit(
         network=network,
@@ -203,7 +247,7 @@ def _fit_once(trainer: Trainer, start: Start | None) -> ModelFit:
         size=plan.sizes[-1],
         last=last,
         curves=training.curves,
-        best_epoch=training.best_epoch if swa is None else training.epoch,
+        best_epoch=epoch,
         kept={},
         start={} if start is None else start.description,
     )
@@ -214,6 +258,26 @@ def _fit_once(trainer: Trainer, start: Start | None) -> ModelFit:
     loss, accuracy = loss_and_accuracy(logits, val.labels)
     temperature = fit_temperature(logits.cpu().numpy(), val.labels.cpu().numpy())
     return replace(fit, kept={"val_accuracy": accuracy, "val_loss": loss}, temperature=temperature)
+
+
+def _kept_weights(training: TrainingState, trainer: Trainer) -> tuple[Mapping[str, Tensor], int]:
+    """The weights that are kept, and after how many epochs they were reached.
+
+    Those of the end, averaged if the recipe says so. Those of an earlier epoch if it was better on val by more than the
+    standard error of its accuracy, or if training was stopped; the difference to the end is chance otherwise.
+    """
+    average = None if training.average is None else training.average.module
+    end = (training.network if average is None else average).state_dict()
+    val = trainer.val.get(UNAUGMENTED)
+    if trainer.plan.recipe.swa is not None or val is None:
+        return end, training.epoch
+    best = training.curves[training.best_epoch - 1]["val_accuracy"]
+    share = (best * len(val) + 1) / (len(val) + 2)  # Laplace's rule: all right is not certain either
+    error = math.sqrt(share * (1 - share) / len(val))
+    finished = training.epoch == trainer.plan.epochs
+    if finished and best - training.curves[-1]["val_accuracy"] <= error:
+        return end, training.epoch
+    return training.best, training.best_epoch
 
 
 def _fields_of(plan: Plan) -> dict[str, Any]:

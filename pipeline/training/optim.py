@@ -20,13 +20,13 @@ def make_optimizer(network: nn.Module, recipe: Recipe, auxiliary: nn.Module | No
     groups = parameter_groups(network, recipe)
     shared = set(network.parameters())
     own = [] if auxiliary is None else [norm for norm in auxiliary.parameters() if norm not in shared]
-    groups += _by_decay(own, recipe, recipe.lr)
+    groups += _by_decay(own, recipe, recipe.peak_lr)
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
-            groups, recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov
+            groups, recipe.peak_lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov
         )
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, recipe.lr, eps=recipe.adam_eps, weight_decay=recipe.weight_decay, fused=True)
+    return kind(groups, recipe.peak_lr, eps=recipe.adam_eps, weight_decay=recipe.weight_decay, fused=True)
 
 
 def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
@@ -36,15 +36,15 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]
     al., ICLR 2020); the rate of any other network is the same throughout.
     """
     if not isinstance(network, FineTuned):
-        return _by_decay(list(network.parameters()), recipe, recipe.lr)
-    groups = _by_decay(list(network.head.parameters()), recipe, recipe.lr * recipe.head_lr)
+        return _by_decay(list(network.parameters()), recipe, recipe.peak_lr)
+    groups = _by_decay(list(network.head.parameters()), recipe, recipe.peak_lr * recipe.head_lr)
     if recipe.layer_decay == 1:
-        return [*_by_decay(list(network.backbone.parameters()), recipe, recipe.lr), *groups]
+        return [*_by_decay(list(network.backbone.parameters()), recipe, recipe.peak_lr), *groups]
     from timm.optim._param_groups import param_groups_layer_decay
 
     layers = param_groups_layer_decay(network.backbone, recipe.weight_decay, layer_decay=recipe.layer_decay)
     for layer in layers:
-        groups += _by_decay(layer["params"], recipe, recipe.lr * layer["lr_scale"])
+        groups += _by_decay(layer["params"], recipe, recipe.peak_lr * layer["lr_scale"])
     return groups
 
 

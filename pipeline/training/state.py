@@ -55,7 +55,7 @@ class TrainingState:
         if recipe.swa is not None:
             self.average = AveragedModel(network)
         elif recipe.ema:
-            self.average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True)
+            self.average = AveragedModel(network, multi_avg_fn=moving_average(recipe.ema), use_buffers=True)
         self.scaler = torch.amp.GradScaler(device.type, enabled=recipe.precision == "float16")
         self.epoch = 0
         self.step = 0
@@ -80,6 +80,20 @@ class TrainingState:
         self.sums = state["sums"].to(self.sums.device)
         for name in COUNTED:
             setattr(self, name, state[name])
+
+
+def moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Any], None]:
+    """How averaged weights follow the network's: slower with every step, until `decay` is reached.
+
+    After n steps the decay is (1 + n) / (10 + n) at most, as in TensorFlow's ExponentialMovingAverage: without it the
+    average of a short training would be mostly its start.
+    """
+
+    def follow(averaged: list[Tensor], current: list[Tensor], steps: Any) -> None:
+        reached = (1 + int(steps)) / (10 + int(steps))
+        get_ema_multi_avg_fn(min(decay, reached))(averaged, current, steps)
+
+    return follow
 
 
 def _auxiliary_of(network: nn.Module, recipe: Recipe) -> nn.Module | None:

@@ -27,6 +27,10 @@ EVALUATION_ROWS = 500
 SWA_ANNEALING = 5  # epochs over which the learning rate moves to SWA's own (Izmailov et al., by swa_utils)
 
 
+class DivergedError(InputError):
+    """The loss is not finite."""
+
+
 @dataclass
 class Trainer:
     """A training under way: its plan, its sets by variant, and what watches it."""
@@ -40,7 +44,7 @@ class Trainer:
     log: Callable[[Mapping[str, Any]], object]
 
     def run(self, network: nn.Module) -> TrainingState:
-        """Train, or resume from the checkpoint. Raises InputError if the loss is not finite."""
+        """Train, or resume from the checkpoint. Raises DivergedError if the loss is not finite."""
         variants = list(epochs_of(self.plan.recipe.schedule))
         steps = [self._steps(self.train[variant]) for variant in variants]
         training = TrainingState(network, self.plan, steps)
@@ -86,7 +90,7 @@ class Trainer:
         loss, right, count, attacked = training.sums.tolist()
         if not loss + attacked < float("inf"):
             remedy = "Lower the recipe's lr."
-            raise InputError("training diverged: the loss is not finite", where="training", remedy=remedy)
+            raise DivergedError("training diverged: the loss is not finite", where="training", remedy=remedy)
         curve = {"epoch": training.epoch + 1, "variant": variant, "lr": training.lr}
         curve |= {"train_loss": loss / count, "train_accuracy": right / count}
         if self.plan.recipe.adversary is not None:

@@ -1,7 +1,7 @@
 """A staged schedule: phases in order, each some epochs on one variant (report 001), or on several mixed."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping, Sized
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -12,7 +12,8 @@ from pipeline.config.shared.variants import GAN_PREFIX, variant_order
 ALL = "all"  # stands for every variant of photos that there is, mixed
 MIXED = " | "
 NAME = "[a-z][a-z0-9_]*"
-PHASE = re.compile(rf"(?P<variants>{NAME}(?:\s*\|\s*{NAME})*) x (?P<epochs>[1-9][0-9]*)")
+PHASE = re.compile(rf"(?P<variants>{NAME}(?:\s*\|\s*{NAME})*) x (?P<count>[1-9][0-9]*)(?P<images> images)?")
+LEAST_EPOCHS = 2  # of a phase whose length is given in images
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,12 @@ class Phase:
     """Train `epochs` epochs on one variant, such as `spatial_1`, or on several mixed, `unaugmented | spatial_1`.
 
     In a mixed phase an epoch holds each image once, in one of the variants, and in the next one in the next epoch.
+    images: how many images are seen, if that is given instead of epochs (which are then 0 until the set is known).
     """
 
     variant: str
     epochs: int
+    images: int | None = None
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -31,7 +34,8 @@ class Phase:
         return tuple(self.variant.split(MIXED))
 
     def __str__(self) -> str:
-        return f"{self.variant} x {self.epochs}"
+        length = f"{self.images} images" if self.images is not None else str(self.epochs)
+        return f"{self.variant} x {length}"
 
 
 def _read_phase(value: Any) -> Phase:
@@ -40,12 +44,15 @@ def _read_phase(value: Any) -> Phase:
     match = PHASE.fullmatch(str(value).strip())
     if match is None:
         raise ValueError("a phase is `<variant> x <epochs>`, such as `spatial_1 x 2` or `unaugmented | spatial_1 x 2`")
+    count = int(match["count"])
     names = [name.strip() for name in match["variants"].split("|")]
     if len(set(names)) < len(names):
         raise ValueError("a phase names a variant twice")
     if len(names) > 1 and any(name == ALL or name.startswith(GAN_PREFIX) for name in names):
         raise ValueError(f"`{ALL}` and GAN samples cannot be mixed with other variants")
-    return Phase(MIXED.join(names), int(match["epochs"]))
+    if match["images"]:
+        return Phase(MIXED.join(names), 0, count)
+    return Phase(MIXED.join(names), count)
 
 
 PhaseField = Annotated[Phase, BeforeValidator(_read_phase), PlainSerializer(str)]
@@ -62,8 +69,18 @@ def variants_of(schedule: list[Phase]) -> set[str]:
     return {variant for phase in schedule for variant in phase.variants}
 
 
-def with_all_named(schedule: list[Phase], variants: Collection[str]) -> list[Phase]:
-    """The schedule with `all` replaced by those of the variants that are of photos."""
-    photos = [variant for variant in variants if not variant.startswith(GAN_PREFIX)]
+def settled(schedule: list[Phase], sets: Mapping[str, Sized]) -> list[Phase]:
+    """The schedule for the sets that there are, by variant.
+
+    `all` becomes those of photos; a length in images becomes whole epochs, two or more.
+    """
+    photos = [variant for variant in sets if not variant.startswith(GAN_PREFIX)]
     everything = MIXED.join(sorted(photos, key=variant_order))
-    return [replace(phase, variant=everything) if phase.variant == ALL else phase for phase in schedule]
+    named = [replace(phase, variant=everything) if phase.variant == ALL else phase for phase in schedule]
+    return [_in_epochs(phase, len(sets.get(phase.variants[0], ()))) for phase in named]
+
+
+def _in_epochs(phase: Phase, size: int) -> Phase:
+    if phase.images is None:
+        return phase
+    return Phase(phase.variant, max(LEAST_EPOCHS, round(phase.images / max(size, 1))))

@@ -243,7 +243,7 @@ def test_a_network_of_another_name_replaces_the_whole() -> None:
     ("override", "says"),
     [
         ({"lrr": 1}, "'lrr'. Did you mean 'lr'?"),
-        ({"lr": 0}, "plain.yaml lr: input should be greater than 0; found 0. It is peak learning rate."),
+        ({"lr": 0}, "plain.yaml lr: input should be greater than 0; found 0. It is peak learning rate"),
         ({"optimizer": "lion"}, "plain.yaml optimizer: input should be 'sgd', 'adam' or 'adamw'; found 'lion'"),
         ({"schedule": ["unaugmented"]}, "a phase is `<variant> x <epochs>`"),
         ({"batch": 1}, "plain.yaml batch: input should be greater than or equal to 2"),
