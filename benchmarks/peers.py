@@ -1,0 +1,180 @@
+"""Accuracy against time beside peers, on the same photos, split and weights, each in an environment of its own.
+
+    python benchmarks/peers.py --photos cifar-10/train --per-class 50 --arch tf_efficientnetv2_b0 --weights FILE \\
+        --size 128 --work /tmp/peers [--peers timm_sklearn,timm_finetune,fastai_finetune] [--seeds 3]
+
+Time runs from the start of the first process, with the folder of images, to predictions for every test image. Peers
+are timm + scikit-learn, a plain loop with online augmentation, and fastai; each is run at several lengths, and every
+length is a run of its own. Environments are installed before time is taken. AutoGluon is no peer: its pinned torch has
+no matching torchvision in the registry, and it takes no weights from a file.
+"""
+
+import argparse
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stage_runs import ROOT, machine, write_json
+
+SCRIPTS = ROOT / "benchmarks" / "peer_scripts"
+INSTALLS = {
+    "timm_sklearn": ["timm", "torchvision", "scikit-learn"],
+    "timm_finetune": ["timm", "torchvision"],
+    "fastai_finetune": ["fastai", "timm"],
+}
+LENGTHS = {"timm_sklearn": [1], "timm_finetune": [2, 5, 15], "fastai_finetune": [1, 4, 10]}
+IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+SCORED = re.compile(r"accuracy ([0-9.]+) ?%")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One split of the photos, the weights, and where everything lies."""
+
+    folder: Path
+    arch: str
+    weights: Path
+    size: int
+    flip: bool
+
+    @property
+    def train(self) -> Path:
+        return self.folder / "train"
+
+    @property
+    def test(self) -> Path:
+        return self.folder / "test"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, required=True, help="one folder per class")
+    parser.add_argument("--per-class", type=int, default=50)
+    parser.add_argument("--test-per-class", type=int, default=100)
+    parser.add_argument("--arch", default="tf_efficientnetv2_b0", help="timm's name of the network")
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--no-flip", action="store_true", help="mirrored images are of another class")
+    parser.add_argument("--peers", default=",".join(INSTALLS))
+    parser.add_argument("--work", type=Path, required=True, help="environments and runs")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("data/benchmarks/peers.json"))
+    given = parser.parse_args()
+    peers = [name for name in given.peers.split(",") if name]
+    pythons = {name: environment(given.work / "environments" / name, INSTALLS[name]) for name in peers}
+    points = []
+    for seed in range(given.seeds):
+        folder = given.work / f"seed-{seed}"
+        case = Case(folder, given.arch, given.weights.absolute(), given.size, not given.no_flip)
+        split_photos(case, given.photos, given.per_class, given.test_per_class, seed)
+        for point in [*ours(case), *(row for name in peers for row in peer(case, name, pythons[name]))]:
+            print(
+                f"seed {seed}  {point['seconds']:7.1f} s  {100 * point['accuracy']:5.1f} %  {point['name']}", flush=True
+            )
+            points.append({**point, "seed": seed})
+            values = {name: str(value) for name, value in vars(given).items()}
+            write_json(given.out, {"machine": machine(), "options": values, "points": points})
+
+
+def environment(folder: Path, packages: list[str]) -> Path:
+    """The Python of an environment with these packages, made once."""
+    python = folder / "bin" / "python"
+    if not (folder / "ready").exists():
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        command = [str(Path(sys.executable).parent / "uv"), "pip", "install", "--quiet", "--system-certs", *packages]
+        subprocess.run(command, check=True, env=os.environ | {"VIRTUAL_ENV": str(folder)})
+        (folder / "ready").touch()
+    return python
+
+
+def split_photos(case: Case, photos: Path, train: int, test: int, seed: int) -> None:
+    """Copy `train` and `test` images of each class, drawn at random, into two folders."""
+    shutil.rmtree(case.folder, ignore_errors=True)
+    for folder in sorted(path for path in photos.iterdir() if path.is_dir()):
+        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
+        random.Random(f"{seed} {folder.name}").shuffle(files)
+        for place, chosen in ((case.train, files[:train]), (case.test, files[train : train + test])):
+            (place / folder.name).mkdir(parents=True)
+            for path in chosen:
+                shutil.copy(path, place / folder.name / path.name)
+
+
+def ours(case: Case) -> Iterator[dict[str, Any]]:
+    """Two points: the head, and the fine-tuned network. All choices are made within the training images."""
+    sets = {
+        "prepare.source": case.train,
+        "prepare.val": 0.1,
+        "prepare.test": "none",
+        "prepare.size": case.size,
+        "augment.size": case.size,
+        "featurize.backbone": f"timm:{case.arch}",
+        "featurize.weights": case.weights,
+        "featurize.size": case.size,
+        "train_model.recipe": "finetune",
+    }
+    values = [word for key, value in sets.items() for word in ("--set", f"{key}={value}")]
+    values += [] if not case.flip else ["--set", f"augment.policies={json.dumps(POLICIES)}"]
+    data = case.folder / "data"
+    own = os.environ | {"AUGCACHE_STORE": str(case.folder / "store")}
+    started = time.time()
+
+    def stage(name: str, *more: str) -> str:
+        command = [sys.executable, "-m", f"stages.{name}", "--data", str(data), *values, *more]
+        return subprocess.run(command, cwd=ROOT, env=own, check=True, capture_output=True, text=True).stdout
+
+    def predicted(name: str, classifier: str) -> dict[str, Any]:
+        out = case.folder / f"{classifier}.csv"
+        chosen = ["--images", str(case.test), "--out", str(out), "--set", f"evaluate.classifier={classifier}"]
+        match = SCORED.search(stage("predict", *chosen))
+        assert match is not None
+        return {"name": name, "seconds": time.time() - started, "accuracy": float(match[1]) / 100}
+
+    for name in ("prepare", "augment", "featurize", "train_head"):
+        stage(name)
+    point = predicted("augcache, head", "train_head")
+    yield point
+    spent = time.time() - started
+    stage("train_model")
+    tuned = predicted("augcache, fine-tuned", "train_model")
+    yield {**tuned, "seconds": tuned["seconds"] - (spent - point["seconds"])}
+
+
+POLICIES = {
+    "mild": [
+        {"Fliplr": {"p": 0.5}},
+        {"Affine": {"rotate": [-12, 12], "scale": [0.85, 1.15], "translate_percent": [-0.06, 0.06], "mode": "edge"}},
+        {"MultiplyAndAddToBrightness": {"mul": [0.8, 1.2], "add": [-10, 10]}},
+    ]
+}
+
+
+def peer(case: Case, name: str, python: Path) -> Iterator[dict[str, Any]]:
+    for epochs in LENGTHS[name]:
+        out = case.folder / f"{name}-{epochs}.json"
+        options = {
+            **{field: str(getattr(case, field)) for field in ("train", "test", "weights")},
+            **IMAGENET,
+            "arch": case.arch,
+            "size": case.size,
+            "epochs": epochs,
+            "flip": case.flip,
+            "began": time.time(),
+            "out": str(out),
+        }
+        file = case.folder / f"{name}-{epochs}-options.json"
+        file.write_text(json.dumps(options), encoding="utf-8")
+        subprocess.run([str(python), str(SCRIPTS / f"{name}.py"), str(file)], check=True, capture_output=True)
+        yield json.loads(out.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
