@@ -72,7 +72,8 @@ class EvaluationInputs:
 class Evaluation:
     """What is known of a classifier on test.
 
-    predictions: by group: `test` (by variant, unaugmented first, then their mean over `views` if there are any), `attacked` and `corrupted` (clean first). scores: of
+    predictions: by group: `test` (by variant, unaugmented first, then their mean over `views` if there are any),
+    `attacked` and `corrupted` (clean first). scores: of
     the same, and of the group `without_near_duplicates` by split. class_sizes: training images of each class, empty if
     unknown.
     """

@@ -16,7 +16,7 @@ from cache.errors import InputError, ParamsError, RecordError
 from cache.records import UNAUGMENTED, ImageSet
 from pipeline.config.recipe import Recipe
 from pipeline.config.shared.networks import BACKBONE, MODEL_STAGE
-from pipeline.config.shared.schedule import Phase, variants_of, settled
+from pipeline.config.shared.schedule import Phase, settled, variants_of
 from pipeline.config.shared.variants import GAN_PREFIX
 from pipeline.features.backbone import weights_digest
 from pipeline.metrics.calibration import fit_temperature

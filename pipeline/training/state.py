@@ -14,6 +14,7 @@ from pipeline.networks.adversarial import sharing_weights
 from pipeline.training.optim import make_optimizer, make_scheduler
 
 COUNTED = ("epoch", "step", "lr", "curves", "best", "best_epoch")
+Tensors = tuple[Tensor, ...] | list[Tensor]
 SAVED = ("network", "auxiliary", "optimizer", "scheduler", "swa_scheduler", "average", "scaler")
 
 
@@ -82,14 +83,14 @@ class TrainingState:
             setattr(self, name, state[name])
 
 
-def moving_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Any], None]:
+def moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
     """How averaged weights follow the network's: slower with every step, until `decay` is reached.
 
     After n steps the decay is (1 + n) / (10 + n) at most, as in TensorFlow's ExponentialMovingAverage: without it the
     average of a short training would be mostly its start.
     """
 
-    def follow(averaged: list[Tensor], current: list[Tensor], steps: Any) -> None:
+    def follow(averaged: Tensors, current: Tensors, steps: Tensor | int) -> None:
         reached = (1 + int(steps)) / (10 + int(steps))
         get_ema_multi_avg_fn(min(decay, reached))(averaged, current, steps)
 
