@@ -1,7 +1,7 @@
 """What every command line shares: flags and help."""
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,8 +12,8 @@ from pipeline.config.params import SECTIONS, read_params
 from stages._job import Job, run_locked
 from stages._process import running
 
-__all__ = ["DATA", "PARAMS", "Data", "Debug", "Job", "Overrides", "Quiet", "Values"]
-__all__ += ["description", "make_app", "run_stage", "run_stage_or_tune", "run_stage_with_flag"]
+__all__ = ["DATA", "PARAMS", "Data", "Debug", "Flags", "Job", "Overrides", "Quiet", "Values", "describe_section"]
+__all__ += ["description", "make_app", "out_option", "run_stage", "run_stage_with_flag"]
 
 DATA = Path("data")
 PARAMS = Path("params.yaml")
@@ -47,9 +47,9 @@ class Flags:
 def run_stage(stage: str, run: Callable[[Job], str]) -> None:
     """Parse the command line, run, print one line; a user's error is one line and exit code 2."""
     app = make_app()
-    folder = _out_option(stage)
+    folder = out_option(stage)
 
-    @app.command(help=description(), epilog=_describe_section(stage))
+    @app.command(help=description(), epilog=describe_section(stage))
     def command(
         params: Values = PARAMS,
         override: Overrides = None,
@@ -67,10 +67,10 @@ def run_stage(stage: str, run: Callable[[Job], str]) -> None:
 def run_stage_with_flag(stage: str, run: Callable[[Job], str], key: str) -> None:
     """`run_stage`, and a key of the stage's section has a flag of its own: `--recipe x`."""
     app = make_app()
-    folder = _out_option(stage)
+    folder = out_option(stage)
     option = typer.Option(f"--{key}", help=SECTIONS[stage].model_fields[key].description)
 
-    @app.command(help=description(), epilog=_describe_section(stage))
+    @app.command(help=description(), epilog=describe_section(stage))
     def command(  # noqa: PLR0913, PLR0917 - one per flag
         params: Values = PARAMS,
         override: Overrides = None,
@@ -87,34 +87,8 @@ def run_stage_with_flag(stage: str, run: Callable[[Job], str], key: str) -> None
     app()
 
 
-def run_stage_or_tune(stage: str, run: Callable[[Job], str], tune: Callable[[Job], Iterable[str]]) -> None:
-    """`run_stage`, and `--tune` prints the lines of `tune` instead of running."""
-    app = make_app()
-    folder = _out_option(stage)
-    option = typer.Option("--tune", help="write nothing; measure what is fastest here, and print what to set")
-
-    @app.command(help=description(), epilog=_describe_section(stage))
-    def command(  # noqa: PLR0913, PLR0917 - one per flag
-        params: Values = PARAMS,
-        override: Overrides = None,
-        data: Data = DATA,
-        out: Annotated[Path | None, folder] = None,
-        quiet: Quiet = False,
-        debug: Debug = False,
-        tuning: Annotated[bool, option] = False,
-    ) -> None:
-        with running(stage, debug):
-            job = Flags(params, override, data, out, quiet, debug).job(stage)
-            if tuning:
-                for line in tune(job):
-                    typer.echo(line)
-            else:
-                run_locked(job, run)
-
-    app()
-
-
-def _out_option(stage: str) -> Any:
+def out_option(stage: str) -> Any:
+    """`--out`, for a stage."""
     return typer.Option(help=f"where to write, instead of data/{stage}")
 
 
@@ -128,7 +102,7 @@ def description() -> str:
     return sys.modules["__main__"].__doc__ or ""
 
 
-def _describe_section(stage: str) -> str:
+def describe_section(stage: str) -> str:
     """The section's keys and their meaning, for --help."""
     fields = SECTIONS[stage].model_fields
     width = max(map(len, fields)) + 2

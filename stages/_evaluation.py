@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from cache.files import remove_others, write_bytes
 from cache.records import UNAUGMENTED, FeatureSet
 from pipeline.config.shared.featurize import FeaturizeConfig
+from pipeline.config.shared.stages import TRAIN_HEAD, TRAIN_MODEL
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.evaluation.evaluate import Evaluation, EvaluationInputs
 from pipeline.evaluation.robustness import make_robustness_sample, pixels_of
@@ -17,8 +18,6 @@ from stages._classifier import choose_views, views_of_flag
 from stages._cli import Job
 from stages._runs import choose_classifier, trained_classifiers
 
-HEAD = "train_head"
-MODEL = "train_model"
 SPLITS = ("train", "val", "test")
 Features = Mapping[str, Mapping[str, FeatureSet]]
 
@@ -27,12 +26,12 @@ def stages_to_evaluate(job: Job) -> list[str]:
     """The stages whose classifiers are evaluated, first the one that is used."""
     chosen = choose_classifier(job.data, job.params.evaluate.classifier)
     others = [stage for stage in trained_classifiers(job.data) if stage != chosen]
-    return [chosen, *(stage for stage in others if stage != HEAD or job.has_made("featurize"))]
+    return [chosen, *(stage for stage in others if stage != TRAIN_HEAD or job.has_made("featurize"))]
 
 
 def read_features_of(job: Job, stages: list[str]) -> Features:
     """The cached features by split and variant; a full model alone needs none. StorageError if a head lacks them."""
-    if stages == [MODEL] and not job.has_made("featurize"):
+    if stages == [TRAIN_MODEL] and not job.has_made("featurize"):
         return {}
     return {split: job.features(split) for split in SPLITS}
 
@@ -73,7 +72,7 @@ def _over_views(job: Job, stage: str, featurize: FeaturizeConfig) -> tuple[tuple
 
 def gains_of(job: Job, stages: list[str], features: Features, head: TrainHeadConfig) -> list[VariantGain]:
     """What each variant of the schedule gains the head on val; nothing without a head."""
-    if HEAD not in stages:
+    if TRAIN_HEAD not in stages:
         return []
     return ablate_schedule(features["train"], features["val"], head, job.params.evaluate.worth_seeds)
 
@@ -82,7 +81,7 @@ def both_side_by_side(evaluations: Mapping[str, Evaluation], confidence: float) 
     """The head and the full model on the same images; empty unless both were evaluated."""
     if len(evaluations) < 2:
         return []
-    return side_by_side(evaluations[HEAD], evaluations[MODEL], confidence)
+    return side_by_side(evaluations[TRAIN_HEAD], evaluations[TRAIN_MODEL], confidence)
 
 
 def write_files(job: Job, files: dict[str, bytes]) -> None:

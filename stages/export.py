@@ -1,8 +1,8 @@
 """Pack the classifier into one folder that predicts on any machine without this project's data.
 
-Writes bundle.json (classes, preprocessing, sizes, views, checksums, provenance), backbone.safetensors,
-head.safetensors, classifier.json, and model.onnx: uint8 images in, probabilities out, checked against PyTorch on real
-images. Preprocessing and sizes are those that the classifier was trained with; --set must not contradict them.
+Writes bundle.json (classes, preprocessing, sizes, views, checksums, provenance), its weights, and model.onnx: uint8
+images in, probabilities out, checked against PyTorch on real images. --set must not contradict the training.
+
 \b
   python -m stages.export --out my_bundle
   python -m stages.predict --images photos --bundle my_bundle

@@ -3,11 +3,11 @@
 Reads data/prepare/<split>.h5, and <split>-<variant>.h5 of data/augment and data/gan; writes them to data/featurize.
 A row is keyed by its pixels and by everything that made it (weights, preprocessing, sizes, engine, precision, device,
 library versions), and kept in the part store (AUGCACHE_STORE, else the user's cache folder): new ones are computed.
+
 \b
   python -m stages.featurize --backbones 'timm:*b0*'   list backbones: size, input size, licence, AdvProp, on disk
 """
 
-import sys
 from pathlib import Path
 
 from cache.files import remove_others
@@ -15,8 +15,8 @@ from cache.reader import read_images
 from cache.records import UNAUGMENTED
 from cache.writer import write_features
 from pipeline.config.shared.featurize import OFFICIAL
-from stages._backbones import list_backbones, tune
-from stages._cli import Job, run_stage_or_tune
+from stages._backbones import run_featurize
+from stages._job import Job
 
 
 def run(job: Job) -> str:
@@ -55,6 +55,4 @@ def find_images(job: Job) -> dict[str, Path]:
 
 
 if __name__ == "__main__":
-    if "--backbones" in sys.argv:
-        list_backbones()
-    run_stage_or_tune("featurize", run, tune)
+    run_featurize(run)

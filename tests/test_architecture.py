@@ -36,6 +36,18 @@ PACKAGES = (  # from the top floor down
 COMMANDS = sorted(path.stem for path in (ROOT / "stages").glob("[a-z]*.py"))
 
 
+def test_names_of_stages_have_one_home() -> None:
+    """Except in config/, whose Literal types cannot name a constant."""
+    strings = [
+        (path, node.value)
+        for path in SOURCES
+        if path.startswith("pipeline/") and not path.startswith("pipeline/config/")
+        for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    assert [(path, text) for path, text in strings if text.removeprefix("data/").split("/")[0] in SECTIONS] == []
+
+
 def test_one_name_for_stage_file_section_folder_and_test() -> None:
     assert list(PARAMS) == list(SECTIONS)
     assert list(DVC) == list(STAGES)

@@ -19,6 +19,7 @@ from cache.layout import Array, canonical
 from pipeline.augmentation.fused import fused, unknown_steps
 from pipeline.augmentation.imgaug_engine import RUN_ERRORS, by_imgaug
 from pipeline.config.augment import AugmentConfig, Engine, Step
+from pipeline.config.shared.stages import AUGMENT
 from pipeline.config.shared.variants import policy_and_draw
 from pipeline.runtime.seeds import make_generator
 
@@ -44,7 +45,7 @@ class Augmentation:
     def recipe(self) -> dict[str, Any]:
         """Everything except the source pixels that decides the result."""
         return {
-            "stage": "augment",
+            "stage": AUGMENT,
             "code": CODE_VERSION,
             "variant": self.variant,
             "policy": self.steps,

@@ -93,7 +93,7 @@ class Recipe(Section):
     batch: int = Field(ge=2, description="images a step")
     optimizer: Literal["sgd", "adam", "adamw"]
     lr: Rate | Annotated[list[Rate], Field(min_length=1)] = Field(
-        description="peak learning rate; of several the one that does best on val in short trials (without val the first)"
+        description="peak learning rate; of several the one that does best on val in trials, or the first without val"
     )
     head_lr: float = Field(gt=0, description="factor of it for the head, when a backbone is fine-tuned")
     layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(

@@ -11,6 +11,7 @@ from cache.records import UNAUGMENTED, FeatureSet, ImageSet
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.shared.featurize import FeaturizeConfig
 from pipeline.config.shared.schedule import Phase, epochs_of
+from pipeline.config.shared.stages import EVALUATE, TRAIN_HEAD
 from pipeline.config.shared.variants import GAN_VARIANT
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.estimate.timings import Estimate, class_names, timed
@@ -57,7 +58,7 @@ def estimate_train_head(config: TrainHeadConfig, heads: HeadCosts, samples: int)
     variants = len(set(epochs) | {UNAUGMENTED})
     judged = len(epochs) * heads.rows.get("val", 0) * variants
     held = (heads.rows["train"] + heads.rows.get("val", 0)) * variants * heads.width * 2
-    return Estimate("train_head", trained, 0, trained * step + judged * look, 0, held)
+    return Estimate(TRAIN_HEAD, trained, 0, trained * step + judged * look, 0, held)
 
 
 def rows_trained(config: TrainHeadConfig, images: int, samples: int) -> int:
@@ -97,7 +98,7 @@ def estimate_evaluate(costs: EvaluationCosts, heads: HeadCosts) -> Estimate:
     per_pair = timed(lambda: nearest_rows(queries, among)) / (len(among) * len(queries))
     seconds += per_pair * held_out * heads.rows["train"]
     total = sum(heads.rows.values()) * costs.variants * heads.width * 2
-    return Estimate("evaluate", test * costs.variants, 0, seconds, 0, total)
+    return Estimate(EVALUATE, test * costs.variants, 0, seconds, 0, total)
 
 
 def _ablation_seconds(costs: EvaluationCosts, heads: HeadCosts) -> float:

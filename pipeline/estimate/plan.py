@@ -14,6 +14,7 @@ from cache.records import UNAUGMENTED, ImageSet
 from pipeline.config.gan import OFF as NO_GAN
 from pipeline.config.params import Params
 from pipeline.config.recipe import read_recipe
+from pipeline.config.shared.stages import AUGMENT, EVALUATE, FEATURIZE, GAN, PREPARE, REPORT, TRAIN_HEAD, TRAIN_MODEL
 from pipeline.config.train_model import OFF as NO_MODEL
 from pipeline.estimate.cached import kept_features, kept_images, sets_of
 from pipeline.estimate.head_timings import (
@@ -52,11 +53,11 @@ class PreviousRun:
 
 def estimate_all(params: Params, past: PreviousRun, due: Collection[str]) -> Iterator[Estimate]:
     """A stage each, in order. due: the stages that would run; the others take nothing, and are not tried."""
-    known = _survey_of(past.prepared) if past.prepared and "prepare" not in due else survey(params.prepare)
+    known = _survey_of(past.prepared) if past.prepared and PREPARE not in due else survey(params.prepare)
     for stage, rows, estimate in _stages(params, past, known):
         if stage in due:
             estimated = estimate()
-            seconds, memory = start_of(LIGHT if stage in ("prepare", "augment", "report") else TORCH)
+            seconds, memory = start_of(LIGHT if stage in (PREPARE, AUGMENT, REPORT) else TORCH)
             yield replace(estimated, seconds=estimated.seconds + seconds, memory=estimated.memory + memory)
         else:
             yield Estimate(stage, rows, rows, 0.0, 0.0)
@@ -84,19 +85,19 @@ def _stages(params: Params, past: PreviousRun, known: Survey) -> Iterator[tuple[
     def of_judging() -> Estimate:
         return estimate_evaluate(EvaluationCosts(params.evaluate, head, featurize, known.images, variants), heads())
 
-    yield "prepare", images, lambda: estimate_prepare(known, params.prepare.size, usable_threads())
-    yield "augment", images * (variants - 1), lambda: estimate_augment(augment, known, kept())
+    yield PREPARE, images, lambda: estimate_prepare(known, params.prepare.size, usable_threads())
+    yield AUGMENT, images * (variants - 1), lambda: estimate_augment(augment, known, kept())
     if samples:
-        yield "gan", samples, lambda: _apart(lambda: estimate_gan(gan, known))
-    yield "featurize", rows, of_features
+        yield GAN, samples, lambda: _apart(lambda: estimate_gan(gan, known))
+    yield FEATURIZE, rows, of_features
     trained = rows_trained(head, known.rows["train"], samples)
-    yield "train_head", trained, lambda: estimate_train_head(head, heads(), samples)
+    yield TRAIN_HEAD, trained, lambda: estimate_train_head(head, heads(), samples)
     if model.recipe != NO_MODEL:
         recipe = read_recipe(model.recipe, model.override)
         trained = model.seeds * images_trained(recipe, {UNAUGMENTED: range(known.rows["train"])})
-        yield "train_model", trained, lambda: _apart(lambda: estimate_train_model(recipe, params, known))
-    yield "evaluate", known.rows.get("test", 0) * variants, of_judging
-    yield "report", images, lambda: Estimate("report", images, 0, REPORT_SECONDS, 1e6)
+        yield TRAIN_MODEL, trained, lambda: _apart(lambda: estimate_train_model(recipe, params, known))
+    yield EVALUATE, known.rows.get("test", 0) * variants, of_judging
+    yield REPORT, images, lambda: Estimate(REPORT, images, 0, REPORT_SECONDS, 1e6)
 
 
 def _survey_of(prepared: Mapping[str, ImageSet]) -> Survey:

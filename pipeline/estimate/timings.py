@@ -23,6 +23,7 @@ from pipeline.config.params import Params
 from pipeline.config.recipe import Recipe
 from pipeline.config.shared.networks import BACKBONE
 from pipeline.config.shared.schedule import Phase
+from pipeline.config.shared.stages import AUGMENT, FEATURIZE, GAN, PREPARE, TRAIN_MODEL
 from pipeline.estimate.survey import Survey
 from pipeline.features.backbone import make_backbone
 from pipeline.features.featurizer import Featurizer
@@ -63,7 +64,7 @@ def estimate_prepare(known: Survey, size: int, cores: int) -> Estimate:
     """Two walks over the source, decoding in threads, and a spool beside the sets."""
     pixels = sum(known.rows.values()) * size * size * 3
     seconds = 2 * known.list_seconds + known.total * known.decode_seconds / worth_of(cores) + 2 * pixels / WRITTEN
-    return Estimate("prepare", sum(known.rows.values()), 0, seconds, pixels, note=known.unreadable_line)
+    return Estimate(PREPARE, sum(known.rows.values()), 0, seconds, pixels, note=known.unreadable_line)
 
 
 def estimate_augment(config: AugmentConfig, known: Survey, kept: Mapping[str, int]) -> Estimate:
@@ -81,7 +82,7 @@ def estimate_augment(config: AugmentConfig, known: Survey, kept: Mapping[str, in
             cached = cached + there
     pixels = (total - cached) * config.size**2 * 3
     memory = PROCESS_BYTES * Pool(config.workers).processes if work > STARTUP_SECONDS else 0.0
-    return Estimate("augment", total, cached, pool_seconds(work, config) + 2 * pixels / WRITTEN, pixels, memory)
+    return Estimate(AUGMENT, total, cached, pool_seconds(work, config) + 2 * pixels / WRITTEN, pixels, memory)
 
 
 def pool_seconds(work: float, config: AugmentConfig) -> float:
@@ -122,7 +123,7 @@ def estimate_gan(config: GanConfig, known: Survey) -> Estimate:
     chunks = -(-known.classes // classes)
     samples = known.classes * config.samples
     seconds = chunks * max(0.0, more - few) / 4 * own.iterations
-    return Estimate("gan", samples, 0, seconds, samples * known.images[0].nbytes)
+    return Estimate(GAN, samples, 0, seconds, samples * known.images[0].nbytes)
 
 
 def estimate_featurize(featurizer: Featurizer, rows: int, cached: int, images: Array) -> Estimate:
@@ -135,7 +136,7 @@ def estimate_featurize(featurizer: Featurizer, rows: int, cached: int, images: A
     again = timed(lambda: featurizer(block, keys), warm=False)
     seconds = max(0.0, first - again) + (rows - cached) * again / count
     disk = (2 * rows - cached) * width_of(featurizer, images) * np.dtype(config.dtype).itemsize  # store and output
-    return Estimate("featurize", rows, cached, seconds, disk)
+    return Estimate(FEATURIZE, rows, cached, seconds, disk)
 
 
 def width_of(featurizer: Featurizer, images: Array) -> int:
@@ -168,7 +169,7 @@ def estimate_train_model(recipe: Recipe, params: Params, known: Survey) -> Estim
     rows = config.seeds * images_trained(recipe, {UNAUGMENTED: train_rows})
     looked = rows / len(train_rows) * known.rows.get("val", 0)
     return Estimate(
-        "train_model", rows, 0, (rows + looked / 3) * step, 0, sum(known.rows.values()) * known.images[0].nbytes
+        TRAIN_MODEL, rows, 0, (rows + looked / 3) * step, 0, sum(known.rows.values()) * known.images[0].nbytes
     )
 
 

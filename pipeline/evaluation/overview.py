@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.config.evaluate import EvaluateConfig
+from pipeline.config.shared.stages import GAN
 from pipeline.evaluation.evaluate import Evaluation, FeaturesOf, gan_quality
 from pipeline.evaluation.side_by_side import SideBySide
 from pipeline.evaluation.source_files import SourceFiles
@@ -41,7 +42,7 @@ def overview_files(overview: Overview, config: EvaluateConfig, sources: SourceFi
         metrics["views"] = views
     quality = gan_quality(overview.features, config.near_duplicate)
     if quality:
-        metrics["gan"] = quality
+        metrics[GAN] = quality
     texts = {
         "near_duplicates.csv": near_duplicates_csv(overview.leaks, sources),
         "variants.csv": variant_gains_csv(overview.gains, evaluation.classes),

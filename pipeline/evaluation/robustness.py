@@ -13,6 +13,7 @@ from cache.layout import Array
 from cache.records import FeatureSet, ImageSet
 from pipeline.config.evaluate import AttackConfig
 from pipeline.config.shared.featurize import FeaturizeConfig
+from pipeline.config.shared.stages import EVALUATE
 from pipeline.evaluation.corruptions import corrupt
 from pipeline.features.backbone import make_backbone
 from pipeline.inference.classifier import HeadClassifier, ModelClassifier
@@ -88,7 +89,7 @@ def attack_restarts(
 
 def make_robustness_sample(pixels: PixelClassifier, images: ImageSet, count: int) -> RobustnessSample:
     """At most `count` of the images, drawn at random, with the classifier."""
-    index = np.sort(make_generator("evaluate", "attack").permutation(len(images))[:count])
+    index = np.sort(make_generator(EVALUATE, "attack").permutation(len(images))[:count])
     return RobustnessSample(pixels, images.take(index))
 
 

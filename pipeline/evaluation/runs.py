@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 
 from cache.errors import InputError
+from pipeline.config.shared.stages import EVALUATE
 from pipeline.config.shared.variants import variant_order
 from pipeline.metrics.predictions import Predictions, from_npz
 
-OUTPUT = "data/evaluate"
+OUTPUT = f"data/{EVALUATE}"
 PREFIX = "predictions-"
 
 
@@ -17,7 +18,7 @@ def find_run(name: str, scratch: Path) -> Path:
 
     Those of a revision are copied to `scratch` from DVC's cache. Raises InputError if there are none.
     """
-    for folder in (Path(name) / "evaluate", Path(name)):
+    for folder in (Path(name) / EVALUATE, Path(name)):
         if any(folder.glob(f"{PREFIX}*.npz")):
             return folder
     if Path(name).is_dir():

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, replace
 from typing import Any
 
 from pipeline.evaluation.evaluate import Evaluation
@@ -11,21 +11,16 @@ from pipeline.metrics.calibration import Bin, calibration_error, reheated, relia
 from pipeline.metrics.csv_text import DIGITS, rows_csv, to_csv
 from pipeline.metrics.near_duplicates import NearDuplicate
 from pipeline.metrics.predictions import Predictions, to_npz
-from pipeline.metrics.scores import Mistake, Scores, confident_mistakes, confused_pairs, size_correlation
+from pipeline.metrics.scores import (
+    PredictedImage,
+    Scores,
+    confident_mistakes,
+    confused_pairs,
+    predicted_image,
+    size_correlation,
+)
 
 Figures = Mapping[str, Mapping[str, float]]  # by group and name
-
-
-@dataclass(frozen=True)
-class PredictedImage:
-    """A test image: its row, id and file, its class, the class predicted, and that class's probability."""
-
-    row: int
-    id: str
-    path: str
-    actual: str
-    predicted: str
-    probability: float
 
 
 def evaluation_files(
@@ -121,35 +116,22 @@ def error_tables(
         for actual, predicted in zip(rows.labels, rows.predicted, strict=True)
     ]
     confused = [astuple(pair) for scores in scores_by_variant for pair in confused_pairs(scores, most)]
-    mistakes = [
-        replace(mistake, path=sources.path("test", mistake.row, mistake.id))
-        for rows in predictions
-        for mistake in confident_mistakes(rows, most)
-    ]
+    mistakes = [_with_file(image, sources) for rows in predictions for image in confident_mistakes(rows, most)]
     return {
         "confusion.csv": to_csv(("actual", "predicted"), actual_predicted),
         "confused.csv": to_csv(("actual", "predicted", "count", "share"), confused),
-        "mistakes.csv": rows_csv(Mistake, mistakes),
+        "mistakes.csv": rows_csv(PredictedImage, mistakes),
         "calibration.csv": rows_csv(Bin, [entry for rows in predictions for entry in reliability(rows)]),
     }
 
 
 def predicted_images(predictions: Predictions, sources: SourceFiles) -> list[PredictedImage]:
     """Every image of test, in order."""
-    predicted = predictions.predicted
-    names = predictions.classes
-    ids = [image_id.decode() for image_id in predictions.ids.tolist()]
-    return [
-        PredictedImage(
-            row=row,
-            id=image_id,
-            path=sources.path("test", row, image_id),
-            actual=names[predictions.labels[row]],
-            predicted=names[predicted[row]],
-            probability=float(predictions.probabilities[row, predicted[row]]),
-        )
-        for row, image_id in enumerate(ids)
-    ]
+    return [_with_file(predicted_image(predictions, row), sources) for row in range(len(predictions))]
+
+
+def _with_file(image: PredictedImage, sources: SourceFiles) -> PredictedImage:
+    return replace(image, path=sources.path("test", image.row, image.id))
 
 
 def near_duplicates_csv(leaks: Sequence[NearDuplicate], sources: SourceFiles) -> str:

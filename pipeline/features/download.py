@@ -8,8 +8,6 @@ import re
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -20,21 +18,13 @@ from filelock import FileLock
 
 from cache.errors import InputError, StorageError
 from cache.files import storage_error, sync_folder
+from pipeline.runtime.progress import Progress
 
 MAX_BYTES = 1 << 30  # the largest official weights have about a third of it
 CHUNK_BYTES = 1 << 18
 MEGABYTE = 1_000_000
 TIMEOUT_SECONDS = 30.0
 AGAIN = "Run the same command again: it goes on where it stopped."
-
-# How a total, a unit and a label become a function that advances a progress bar.
-Progress = Callable[[int, str, str], AbstractContextManager[Callable[[int], object]]]
-
-
-@contextmanager
-def silent(total: int, unit: str, label: str) -> Iterator[Callable[[int], object]]:
-    """A progress that shows nothing."""
-    yield lambda count: None
 
 
 @dataclass(frozen=True)

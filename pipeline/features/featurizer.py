@@ -21,6 +21,7 @@ from cache.parts import PartStore, store_folder
 from cache.records import FeatureSet, ImageSet
 from pipeline.config.shared.featurize import FeaturizeConfig
 from pipeline.config.shared.section import AUTO
+from pipeline.config.shared.stages import FEATURIZE
 from pipeline.features.backbone import Backbone, make_backbone
 from pipeline.features.engines import REMEDY, Placement, make_engine
 from pipeline.networks.resize import resized
@@ -158,7 +159,7 @@ def _recipe(config: FeaturizeConfig, engine: str) -> dict[str, Any]:
     backbone = _backbone(*config.backbone_arguments)
     libraries = ("torch", backbone.library, *(["onnxruntime"] if engine == "onnx" else []))
     recipe = {
-        "stage": "featurize",
+        "stage": FEATURIZE,
         "code": CODE_VERSION,
         "backbone": backbone.name,
         "weights": backbone.weights_sha256,

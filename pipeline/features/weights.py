@@ -13,7 +13,8 @@ import platformdirs
 
 from cache.errors import InputError
 from pipeline.config.shared.featurize import LITE, MINI
-from pipeline.features.download import Download, Progress, check_hash, silent
+from pipeline.features.download import Download, check_hash
+from pipeline.runtime.progress import Progress, silent
 
 FOLDER_VARIABLE = "AUGCACHE_WEIGHTS"
 SHIPPED = {

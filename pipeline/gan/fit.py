@@ -15,6 +15,7 @@ from cache.errors import InputError
 from cache.layout import Array, canonical
 from cache.records import ImageSet
 from pipeline.config.gan import GanConfig
+from pipeline.config.shared.stages import GAN
 from pipeline.config.shared.variants import GAN_VARIANT
 from pipeline.gan.learners import ConvLearner, Learner, ParallelLearner, RealImages
 from pipeline.networks.resize import resized
@@ -128,7 +129,7 @@ class _Chunk:
         """uint8 [n, 3, s, s] of the stored size; black if the network is not finite, which its losses show."""
         config = self.config
         latent = config.wgan.latent if config.kind == "wgan" else config.conv.latent
-        generator = make_generator("gan", config.seed, self.names[number], purpose)
+        generator = make_generator(GAN, config.seed, self.names[number], purpose)
         noise = torch.from_numpy(generator.standard_normal((count, latent), dtype=np.float32))
         drawn = [learner.sample(number, part.to(choose_device(config.device))).cpu() for part in noise.split(BLOCK)]
         pixels = resized((torch.cat(drawn) + 1) * 127.5, self.images.images.shape[1])
@@ -138,7 +139,7 @@ class _Chunk:
 def _recipe(config: GanConfig) -> dict[str, Any]:
     kind = config.wgan.model_dump() if config.kind == "wgan" else config.conv.model_dump()
     return {
-        "stage": "gan",
+        "stage": GAN,
         "code": CODE_VERSION,
         "kind": config.kind,
         "size": config.size,
@@ -150,7 +151,7 @@ def _recipe(config: GanConfig) -> dict[str, Any]:
 
 
 def _train_chunk(chunk: _Chunk, advance: Callable[[int], object]) -> list[ClassRun]:
-    checkpoint = Checkpoint("gan", chunk.decided_by())
+    checkpoint = Checkpoint(GAN, chunk.decided_by())
     kept = checkpoint.load()
     if kept is None or "samples" not in kept:
         kept = _finish(chunk, checkpoint, kept, advance)

@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from cache.layout import Array
 from pipeline.config.gan import ConvGanConfig, WganConfig
+from pipeline.config.shared.stages import GAN
 from pipeline.gan.conv_gan import ConvCritic, ConvGenerator
 from pipeline.gan.diff_augment import augment_alike
 from pipeline.gan.wgan import ParallelCritic, ParallelGenerator
@@ -56,7 +57,7 @@ class ParallelLearner:
         self.real = real
         self.config = config
         self.seed = seed
-        own = [make_generator("gan", seed, name, "weights") for name in real.names]
+        own = [make_generator(GAN, seed, name, "weights") for name in real.names]
         device = real.images.device
         self.generator = ParallelGenerator(own, config.latent, config.hidden, real.size).to(device)
         self.critic = ParallelCritic(own, config.critic_hidden, real.size).to(device)
@@ -100,7 +101,7 @@ class ParallelLearner:
         index = []
         noise = []
         for rows, name in zip(self.real.rows, self.real.names, strict=True):
-            random = make_generator("gan", self.seed, name, iteration, part)
+            random = make_generator(GAN, self.seed, name, iteration, part)
             index.append(rows[random.integers(len(rows), size=config.batch)])
             noise.append(random.standard_normal((config.batch, config.latent), dtype=np.float32))
         return torch.from_numpy(np.stack(index)).to(device), torch.from_numpy(np.stack(noise)).to(device)
@@ -132,7 +133,7 @@ class ConvLearner:
         self.seed = seed
         device = real.images.device
         classes = len(real.names)
-        with torch_seeded("gan", seed, "weights"):
+        with torch_seeded(GAN, seed, "weights"):
             generator = ConvGenerator(classes, config.latent, config.width, real.size)
             critic = ConvCritic(classes, config.width, real.size)
         self.generator = generator.to(device).to(memory_format=torch.channels_last)
@@ -148,7 +149,7 @@ class ConvLearner:
         losses = torch.zeros(2, 1)
         for number in range(self.config.critic_steps + 1):
             random = torch.Generator(self.rows.device)
-            random.manual_seed(derived_seed("gan", self.seed, iteration, number) % 2**63)
+            random.manual_seed(derived_seed(GAN, self.seed, iteration, number) % 2**63)
             index = torch.randint(len(self.rows), (self.config.batch,), generator=random, device=self.rows.device)
             labels = self.labels[index]
             noise = torch.randn((len(index), self.config.latent), generator=random, device=self.rows.device)

@@ -9,6 +9,7 @@ import torch
 from cache.errors import InputError
 from cache.records import UNAUGMENTED, FeatureSet
 from pipeline.config.shared.schedule import epochs_of
+from pipeline.config.shared.stages import TRAIN_HEAD
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.halving import HeadGroup, SweepData
 from pipeline.heads.sets import Rows, check_sets, fit_standardizer, in_memory
@@ -68,7 +69,7 @@ def fit_spec(
     standardizer = fit_standardizer(rows.get(UNAUGMENTED, rows[first]))
     data = SweepData(rows, held_out.get(UNAUGMENTED), None, standardizer, len(train[first].classes))
     siblings = {variant: others for variant, others in held_out.items() if variant != UNAUGMENTED}
-    with torch_seeded("train_head", spec.seed), tensor_cores(device):
+    with torch_seeded(TRAIN_HEAD, spec.seed), tensor_cores(device):
         group = HeadGroup([spec], data, config)
         curves = [_epoch(group, variant, siblings, advance) for variant in epochs_of(config.schedule)]
     best_epoch = int(group.epoch[0])
@@ -100,7 +101,7 @@ def _epoch(
 
 
 def _diverged() -> InputError:
-    return InputError("training diverged: the loss is not finite", where="train_head", remedy="Lower train_head.lr.")
+    return InputError("training diverged: the loss is not finite", where=TRAIN_HEAD, remedy="Lower train_head.lr.")
 
 
 def _temperature(head: Head, held_out: Rows | None) -> float:

@@ -10,12 +10,14 @@ from torch import Tensor
 
 from cache.errors import InputError
 from cache.records import UNAUGMENTED, FeatureSet
+from pipeline.config.shared.stages import FEATURIZE, SWEEP
 from pipeline.config.shared.variants import GAN_PREFIX
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.sets import Rows, Standardizer, check_sets, fit_standardizer, in_memory
 from pipeline.heads.spec import HeadSpec
 from pipeline.heads.stack import CELLS, HeadStack, evaluate_stack, head_of, make_head_stack
 from pipeline.heads.stack_trainer import StackTrainer, lr_steps
+from pipeline.metrics.best_epoch import val_rank
 from pipeline.networks.head import Head
 from pipeline.runtime.devices import choose_device, tensor_cores
 from pipeline.runtime.seeds import derived_seed, torch_seeded
@@ -36,10 +38,9 @@ class Trial:
     head: Head | None
 
     @property
-    def rank(self) -> tuple[bool, float, float]:
+    def rank(self) -> tuple[float, float]:
         """Sorts the best last; a head that diverged comes first."""
-        finite = math.isfinite(self.val_loss)
-        return finite, self.val_accuracy, -self.val_loss if finite else 0.0
+        return val_rank(self.val_accuracy, self.val_loss)
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class SweepData:
     def evaluated(self) -> Rows:
         """The held-out rows. Raises InputError if there are none."""
         if self.held_out is None:
-            raise InputError("there are no held-out rows", where="data/featurize", remedy="Set prepare.val.")
+            raise InputError("there are no held-out rows", where=f"data/{FEATURIZE}", remedy="Set prepare.val.")
         return self.held_out
 
 
@@ -73,7 +74,7 @@ def make_sweep_data(
     check_sets(train, val, schedule)
     if folds is None and UNAUGMENTED not in val:
         remedy = "Set prepare.val, or sweep.folds."
-        raise InputError("a sweep chooses on val, and there is none", where="data/featurize", remedy=remedy)
+        raise InputError("a sweep chooses on val, and there is none", where=f"data/{FEATURIZE}", remedy=remedy)
     if folds is not None and any(phase.variant.startswith(GAN_PREFIX) for phase in schedule):
         remedy = "Take it out of train_head.schedule: its generator has seen every fold."
         raise InputError("a GAN's variant cannot be cross-validated", where="sweep.folds", remedy=remedy)
@@ -114,9 +115,10 @@ class HeadGroup:
         return curve | {"val_loss": loss, "val_accuracy": accuracy}
 
     def _keep_better(self, accuracy: Tensor, loss: Tensor) -> None:
-        """The rule of the best epoch: by accuracy, then by loss; an earlier one wins ties."""
-        better = (accuracy > self.accuracy) | ((accuracy == self.accuracy) & (loss < self.loss))
-        better &= loss.isfinite()
+        """Heads whose epoch is better than all before it; an earlier one wins ties."""
+        ranks = map(val_rank, accuracy.tolist(), loss.tolist())
+        previous = map(val_rank, self.accuracy.tolist(), self.loss.tolist())
+        better = torch.tensor([rank > before for rank, before in zip(ranks, previous, strict=True)])
         moved = better.to(self.best[0].device)
         for best, average in zip(self.best, self.stack.averages, strict=True):
             best[moved] = average[moved]
@@ -156,7 +158,7 @@ def run_pass(
     After each phase but the last only the best share `keep` of them goes on (successive halving, Jamieson and
     Talwalkar, AISTATS 2016). advance is called with the rows that heads have seen. Deterministic.
     """
-    with torch_seeded("sweep", config.seed), tensor_cores(data.standardizer.mean.device):
+    with torch_seeded(SWEEP, config.seed), tensor_cores(data.standardizer.mean.device):
         groups = [HeadGroup(group, data, config) for group in _head_groups(specs, config.batch)]
         done: dict[HeadSpec, Trial] = {}
         for number, phase in enumerate(config.schedule, start=1):
@@ -201,7 +203,7 @@ def _drop(groups: Sequence[HeadGroup], keep: float) -> tuple[list[HeadGroup], li
 def kept_head(trial: Trial) -> Head:
     """The head of a trial. Raises InputError if it was dropped."""
     if trial.head is None:
-        raise InputError("the head was dropped before the end", where="sweep")
+        raise InputError("the head was dropped before the end", where=SWEEP)
     return trial.head
 
 
@@ -209,5 +211,5 @@ def winner(trials: Sequence[Trial]) -> Trial:
     """The best by val. Raises InputError if every head diverged."""
     best = max(trials, key=lambda trial: trial.rank)
     if not math.isfinite(best.val_loss):
-        raise InputError("every head diverged", where="sweep", remedy="Lower sweep.lr.")
+        raise InputError("every head diverged", where=SWEEP, remedy="Lower sweep.lr.")
     return best

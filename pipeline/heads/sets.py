@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from cache.errors import InputError, RecordError
-from cache.layout import Array
 from cache.records import FeatureSet
 from pipeline.config.shared.schedule import Phase
-from pipeline.config.shared.variants import GAN_PREFIX
+from pipeline.metrics.set_checks import check_training_sets
 from pipeline.networks.head import steady_scale
 
 CACHED_ROWS = 512
@@ -53,36 +52,11 @@ def check_sets(train: Mapping[str, FeatureSet], val: Mapping[str, FeatureSet], s
 
     Raises InputError, RecordError.
     """
-    for phase in schedule:
-        if phase.variant not in train:
-            known = ", ".join(sorted(train)) or "none"
-            what = "schedule names a variant that is not there"
-            remedy = "Run featurize, or change train_head.schedule."
-            raise InputError(what, expected=known, found=phase.variant, remedy=remedy)
-        if not len(train[phase.variant]):
-            raise InputError("training set is empty", where=phase.variant, remedy="Run prepare with more images.")
-    train_ids = _image_ids(train)
-    val_ids = _image_ids(val)
-    if np.isin(val_ids, train_ids).any():
-        remedy = "Run prepare, augment and featurize again."
-        raise RecordError("some images are in both train and val", remedy=remedy)
-    everything = [*train.values(), *val.values()]
-    for features in everything[1:]:
-        for name in ("classes", "recipe"):
-            if getattr(features, name) != getattr(everything[0], name):
-                raise RecordError(
-                    f"feature sets differ in {name}", where=features.variant, remedy="Run featurize again."
-                )
-
-
-def _image_ids(split: Mapping[str, FeatureSet]) -> Array:
-    """Of the images that all variants of a split hold, a GAN's samples aside."""
-    image_sets = [features for features in split.values() if not features.variant.startswith(GAN_PREFIX)]
-    for features in image_sets:
-        if not np.array_equal(features.ids, image_sets[0].ids):
-            remedy = "Run augment and featurize again."
-            raise RecordError("variants hold different images", where=features.variant, remedy=remedy)
-    return image_sets[0].ids if image_sets else np.empty(0, dtype="S64")
+    check_training_sets(train, val, {phase.variant for phase in schedule}, "augment and featurize")
+    sets = [*train.values(), *val.values()]
+    for features in sets[1:]:
+        if features.recipe != sets[0].recipe:
+            raise RecordError("feature sets differ in recipe", where=features.variant, remedy="Run featurize again.")
 
 
 def in_memory(features: FeatureSet, device: torch.device = CPU) -> Rows:

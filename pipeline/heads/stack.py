@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from pipeline.config.shared.stages import TRAIN_HEAD
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.optim import FusedOptimizer
 from pipeline.heads.sets import Rows, Standardizer
@@ -99,7 +100,7 @@ def make_head_stack(
     """Heads of one shape, each initialised by its own seed, on the standardizer's device."""
     initial = []
     for spec in specs:
-        with torch_seeded("train_head", spec.seed):
+        with torch_seeded(TRAIN_HEAD, spec.seed):
             parameters = Head([len(standardizer.mean), *spec.hidden, classes], 0.0, 0.0).parameters()
             tensors = [parameter.detach() for parameter in parameters]
             initial.append([tensor.T if tensor.ndim == 2 else tensor[None] for tensor in tensors])

@@ -14,6 +14,7 @@ from cache.files import write_bytes
 from cache.layout import Array, canonical
 from pipeline.config.shared.featurize import FeaturizeConfig
 from pipeline.config.shared.section import parse
+from pipeline.config.shared.stages import FEATURIZE
 from pipeline.features.featurizer import Featurizer
 from pipeline.inference.classifier import (
     DESCRIPTION,
@@ -110,10 +111,10 @@ def save_bundle(folder: Path, bundle: Bundle, onnx: bytes | None, provenance: Ma
         card["views"] = list(bundle.views)
     if isinstance(bundle.classifier, FeaturizedHead):
         save_classifier(folder, bundle.classifier.head)
-        card["featurize"] = _save_backbone(folder, bundle.classifier.featurizer)
+        card[FEATURIZE] = _save_backbone(folder, bundle.classifier.featurizer)
     else:
         save_classifier(folder, bundle.classifier)
-    names = [*FILES["featurize" in card], *([ONNX] if onnx is not None else [])]
+    names = [*FILES[FEATURIZE in card], *([ONNX] if onnx is not None else [])]
     write_bytes(folder / CARD, canonical({**card, "files": {name: _digest(folder / name) for name in names}}) + b"\n")
 
 
@@ -141,9 +142,9 @@ def load_bundle(folder: str | Path) -> Bundle:
     try:
         classifier = load_classifier(folder)
         views = tuple(str(name) for name in card.get("views", ()))
-        if "featurize" not in card:
+        if FEATURIZE not in card:
             return Bundle(int(card["size"]), _model(classifier), views)
-        return Bundle(int(card["size"]), _featurized(folder, card["featurize"], _head(classifier)), views)
+        return Bundle(int(card["size"]), _featurized(folder, card[FEATURIZE], _head(classifier)), views)
     except (AugcacheError, TypeError, ValueError, KeyError) as error:
         raise DamagedFile("bundle cannot be used", where=folder, found=str(error), remedy=REMEDY) from error
 
@@ -152,7 +153,7 @@ def _featurized(folder: Path, section: Mapping[str, Any], head: HeadClassifier) 
     values = {**section, "weights": str(folder / BACKBONE), "preprocessing": preprocessing_of(head.recipe)}
     if values["engine"] == "onnx":
         values["device"] = "cpu"
-    return make_featurized_head(head, Featurizer(parse(FeaturizeConfig, values, "featurize", CARD)))
+    return make_featurized_head(head, Featurizer(parse(FeaturizeConfig, values, FEATURIZE, CARD)))
 
 
 def _head(classifier: HeadClassifier | ModelClassifier) -> HeadClassifier:
@@ -180,7 +181,7 @@ def _read_card(folder: Path) -> dict[str, Any]:
     if not isinstance(card.get("version"), int) or card["version"] > VERSION:
         actual = f"version {card.get('version')}"
         raise NewerFile("format is newer than this code", where=folder, expected=f"version {VERSION}", found=actual)
-    if set(card.get("files", ())) - {ONNX} != set(FILES["featurize" in card]):
+    if set(card.get("files", ())) - {ONNX} != set(FILES[FEATURIZE in card]):
         raise DamagedFile("its card does not name its files", where=folder / CARD, remedy=REMEDY)
     return card
 

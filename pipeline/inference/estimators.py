@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from cache.layout import Array
 from cache.records import UNAUGMENTED, FeatureSet, ImageSet
 from pipeline.config.params import Params, read_params
+from pipeline.config.shared.stages import FEATURIZE, TRAIN_HEAD
 from pipeline.features.featurizer import Featurizer, featurize
 from pipeline.heads.fit import fit_head
 from pipeline.inference.classifier import HeadClassifier
@@ -72,7 +73,7 @@ class HeadEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         keys = ("hidden", "lr", "weight_decay", "dropout", "label_smoothing", "batch", "device")
         values = {key: getattr(self, key) for key in keys}
         values |= {"schedule": [f"{UNAUGMENTED} x {self.epochs}"], "seed": self.random_state}
-        config = read_defaults("train_head", values).train_head
+        config = read_defaults(TRAIN_HEAD, values).train_head
         train, val = self._split(features, labels)
         fit = fit_head({UNAUGMENTED: train}, {UNAUGMENTED: val} if len(val) else {}, config)
         self.classifier_ = HeadClassifier(fit.head, train.classes, {}, fit.temperature)
@@ -152,7 +153,7 @@ class ImageFeaturizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             return np.asarray(features.features[:])
 
     def _config(self) -> Any:
-        return read_defaults("featurize", self.get_params()).featurize
+        return read_defaults(FEATURIZE, self.get_params()).featurize
 
     def __sklearn_is_fitted__(self) -> bool:
         return True

@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from cache.errors import DamagedFile, ParamsError, RecordError, StorageError
-from pipeline.config.shared.networks import BACKBONE, MODEL_STAGE, network_of
+from pipeline.config.shared.networks import BACKBONE, network_of
+from pipeline.config.shared.stages import TRAIN_HEAD, TRAIN_MODEL
 from pipeline.features.backbone import make_backbone
 from pipeline.inference.classifier import (
     DESCRIPTION,
@@ -33,11 +34,11 @@ def load_classifier(folder: Path) -> HeadClassifier | ModelClassifier:
         temperature = float(description["temperature"])
         if not 0 < temperature < float("inf"):
             raise ValueError(f"temperature {temperature}")
-        if recipe.get("stage") == MODEL_STAGE:
+        if recipe.get("stage") == TRAIN_MODEL:
             return _load_model(folder, classes, recipe, temperature)
         return HeadClassifier(_load_head(folder), classes, recipe, temperature)
     except FileNotFoundError as error:
-        stage = MODEL_STAGE if folder.name == MODEL_STAGE else "train_head"
+        stage = TRAIN_MODEL if folder.name == TRAIN_MODEL else TRAIN_HEAD
         raise StorageError("no classifier", where=folder, remedy=f"Run {stage}.") from error
     except (SafetensorError, ParamsError, ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

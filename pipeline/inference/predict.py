@@ -1,7 +1,6 @@
 """Predictions for any files: a folder, an archive, a pattern or a single image, with or without labels."""
 
 import glob
-import io
 import itertools
 import os
 import warnings
@@ -13,14 +12,14 @@ from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
 
 import numpy as np
-from PIL import Image
 
 from cache.errors import InputError
 from cache.layout import Array
 from pipeline.inference.bundle import Bundle
 from pipeline.ingest.archive import Unreadable, read_file, walk
 from pipeline.ingest.decode import EXTENSIONS, DecodeOptions, decode
-from pipeline.ingest.names import is_hidden, printable
+from pipeline.ingest.image_magic import HEAD, image_format
+from pipeline.ingest.names import ending_of, is_hidden, printable
 from pipeline.metrics.csv_text import to_csv
 from pipeline.metrics.intervals import accuracy_interval
 from pipeline.runtime.threads import usable_threads
@@ -34,12 +33,13 @@ LISTED = 5  # names or endings that a message gives
 class SourceFile:
     """A file of a source. name: as it is shown. inside: its path within the source, whose folders may be labels.
 
-    `read` gives its bytes or raises Unreadable; call it before the next file is asked for.
+    `read()` gives its bytes, `read(most)` the first of them, or raises Unreadable; call it before the next file is
+    asked for.
     """
 
     name: str
     inside: str
-    read: Callable[[], bytes]
+    read: Callable[..., bytes]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def list_images(source: str) -> Listing:
         if is_image:
             images.append(file.name)
         else:
-            passed_over[_ending(file.name) or "no ending"] += 1
+            passed_over[ending_of(file.name) or "no ending"] += 1
     if not images:
         expected = ", ".join(sorted(EXTENSIONS))
         raise InputError("holds no images", where=printable(source), expected=expected, found=_counted(passed_over))
@@ -131,8 +131,8 @@ def _files_of(source: str) -> Iterator[tuple[SourceFile, bool]]:
     """Every file of a source, and whether it counts as an image; hidden files of folders and archives are left out."""
     path = Path(source).expanduser()
     there = os.path.exists(path)
-    if os.path.isfile(path) and (_ending(path.name) in EXTENSIONS or _is_image(path)):
-        yield _file(str(path), path.parent), True
+    if os.path.isfile(path) and _is_image(named := _file(str(path), path.parent), by_name=True):
+        yield named, True
     elif glob.has_magic(source) and not there:
         root = _fixed_folder(path)
         for name in sorted(glob.glob(str(path), recursive=True)):
@@ -146,7 +146,7 @@ def _files_of(source: str) -> Iterator[tuple[SourceFile, bool]]:
         for entry in walk(source):
             file = SourceFile(entry.name, entry.name, entry.read)
             if not is_hidden(entry.name):
-                yield file, _ending(entry.name) in EXTENSIONS or (not _ending(entry.name) and _holds_image(file))
+                yield file, _is_image(file)
 
 
 def _file(name: str, root: Path) -> SourceFile:
@@ -160,25 +160,13 @@ def _fixed_folder(pattern: Path) -> Path:
     return Path(*itertools.takewhile(lambda part: not glob.has_magic(part), pattern.parent.parts))
 
 
-def _ending(name: str) -> str:
-    """In lower case; blanks after it do not count."""
-    return PurePosixPath(name.rstrip()).suffix.lower()
-
-
-def _is_image(content: Path | io.BytesIO) -> bool:
-    """Whether the first bytes are those of an image."""
-    try:
-        with Image.open(content):
-            return True
-    except Image.DecompressionBombError:
+def _is_image(file: SourceFile, by_name: bool = False) -> bool:
+    """By its ending; by its content if it has none, or if the user has named the file."""
+    ending = ending_of(file.name)
+    if ending in EXTENSIONS:
         return True
-    except (OSError, ValueError, SyntaxError):  # UnidentifiedImageError is an OSError
-        return False
-
-
-def _holds_image(file: SourceFile) -> bool:
     try:
-        return _is_image(io.BytesIO(file.read()))
+        return (by_name or not ending) and image_format(file.read(HEAD)) != ""
     except Unreadable:
         return False
 

@@ -12,6 +12,7 @@ from cache.errors import AugcacheError, InputError, ParamsError, StorageError
 from cache.layout import Array
 from pipeline.config.shared.featurize import FeaturizeConfig
 from pipeline.config.shared.section import parse
+from pipeline.config.shared.stages import FEATURIZE, PREPARE
 from pipeline.features.backbone import PREPROCESSING
 from pipeline.features.featurizer import Featurizer
 from pipeline.features.timm_models import Normalisation
@@ -88,7 +89,7 @@ def image_size_of(classifier: HeadClassifier | ModelClassifier, project: Project
 
     A classifier of an earlier version does not carry it; then the manifest of prepare says it, or the user.
     """
-    carried = classifier.recipe.get(IMAGE_SIZE) or _json(project.data / "prepare" / "manifest.json").get("size")
+    carried = classifier.recipe.get(IMAGE_SIZE) or _json(project.data / PREPARE / "manifest.json").get("size")
     size = carried or project.asked.get("prepare.size")
     if not isinstance(size, int):
         what = "does not say to which size its images were brought"
@@ -129,7 +130,7 @@ def trained_config(recipe: Mapping[str, Any], base: FeaturizeConfig, weights: st
         values["layers"] = recipe.get("layers", "last")
     if values["engine"] == "onnx":
         values["device"] = "cpu"
-    return parse(FeaturizeConfig, values, "featurize", DESCRIPTION)
+    return parse(FeaturizeConfig, values, FEATURIZE, DESCRIPTION)
 
 
 def find_featurizer(head: HeadClassifier, project: Project) -> Featurizer:

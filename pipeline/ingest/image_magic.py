@@ -16,6 +16,10 @@ MAGIC = {
     "Photoshop": rb"8BPS\0[\x01\x02]",
     "camera raw": rb"FUJIFILMCCD-RAW|IIU\0|IIR[OS]|.{4}ftypcrx ",
     "Netpbm": rb"P[1-6]\s+(?:#|\d+\s)",
+    "icon": rb"\x00\x00\x01\x00[^\x00]\x00|icns",
+    "QOI": rb"qoif",
+    "DDS": rb"DDS \x7c\0\0\0",
+    "Sun raster": rb"\x59\xa6\x6a\x95",
 }
 # The endings of the formats that people rename files to or from without converting them.
 ENDINGS = {

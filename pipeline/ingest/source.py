@@ -7,8 +7,7 @@ place in one file on disk. Memory holds names, ids and labels, and a bounded num
 
 import csv
 import os
-from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,8 +25,7 @@ from pipeline.ingest.listing import Listing, list_source
 from pipeline.ingest.passed_over import PassedOver, describe_listing, find_passed_over
 from pipeline.ingest.pixel_file import Decoding, PixelFile
 from pipeline.ingest.split import Duplicates, SplitRule, explain_losses, imbalanced_rows, split_rows
-
-Progress = Callable[[int, str, str], AbstractContextManager[Callable[[int], object]]]
+from pipeline.runtime.progress import Progress
 
 FILES_COLUMNS = ("id", "split", "row", "class", "path")
 FIRST = 3  # unreadable images that the error names; the list on disk names all

@@ -61,8 +61,8 @@ class ConfusedPair:
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """A wrong prediction: row, id and file of the image (empty if unknown), and the wrong class's probability."""
+class PredictedImage:
+    """An image: its row, id and file (empty if unknown), its class, the class predicted, and that one's probability."""
 
     row: int
     id: str
@@ -138,21 +138,23 @@ def confused_pairs(scores: Scores, most: int) -> list[ConfusedPair]:
     ]
 
 
-def confident_mistakes(predictions: Predictions, most: int) -> list[Mistake]:
+def confident_mistakes(predictions: Predictions, most: int) -> list[PredictedImage]:
     """The wrong predictions with the highest probability, the most confident first, at most `most` of them."""
-    predicted = predictions.predicted
     confidence = predictions.probabilities.max(axis=1)
     wrong = np.flatnonzero(~predictions.correct)
     rows = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
-    names = predictions.classes
-    return [
-        Mistake(
-            row=int(row),
-            id=predictions.ids[row].decode(),
-            path="",
-            actual=names[predictions.labels[row]],
-            predicted=names[predicted[row]],
-            probability=float(confidence[row]),
-        )
-        for row in rows
-    ]
+    return [predicted_image(predictions, int(row)) for row in rows]
+
+
+def predicted_image(predictions: Predictions, row: int) -> PredictedImage:
+    """The image of a row, without its file."""
+    probabilities = predictions.probabilities[row]
+    predicted = int(probabilities.argmax())
+    return PredictedImage(
+        row=row,
+        id=predictions.ids[row].decode(),
+        path="",
+        actual=predictions.classes[predictions.labels[row]],
+        predicted=predictions.classes[predicted],
+        probability=float(probabilities[predicted]),
+    )

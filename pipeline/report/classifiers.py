@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cache.records import UNAUGMENTED
+from pipeline.config.shared.stages import EVALUATE, TRAIN_HEAD, TRAIN_MODEL
 from pipeline.report.charts import number
-from pipeline.report.results import HEAD, MODEL, TRAINERS, Row, RunResults
+from pipeline.report.results import TRAINERS, Row, RunResults
 
 TITLES = {"test": "test, by variant", "attacked": "attacked", "corrupted": "corrupted"}
 
@@ -41,14 +42,14 @@ class ClassifierComparison:
 
 def compare_classifiers(results: RunResults) -> ClassifierComparison | None:
     """None unless both were evaluated on test."""
-    rows = results.table("evaluate/classifiers.csv")
+    rows = results.table(f"{EVALUATE}/classifiers.csv")
     clean = next((row for row in rows if (row["group"], row["name"]) == ("test", UNAUGMENTED)), None)
     if clean is None:
         return None
     groups = [(title, [row for row in rows if row["group"] == group]) for group, title in TITLES.items()]
-    costs = {stage: _training_cost(results, stage) for stage in (HEAD, MODEL)}
+    costs = {stage: _training_cost(results, stage) for stage in (TRAIN_HEAD, TRAIN_MODEL)}
     gain = float(clean["change"])
-    minutes = costs[MODEL].minutes
+    minutes = costs[TRAIN_MODEL].minutes
     return ClassifierComparison(
         costs=tuple(costs.values()),
         groups=tuple((title, group) for title, group in groups if group),
@@ -61,7 +62,7 @@ def _training_cost(results: RunResults, stage: str) -> TrainingCost:
     figures = results.group("classifiers").get(stage, {})
     minutes = training_minutes(results.runs.get(stage, {}))
     test = figures.get("top1")
-    classes = len({row["class"] for row in results.table("evaluate/per_class.csv")})
+    classes = len({row["class"] for row in results.table(f"{EVALUATE}/per_class.csv")})
     rate = 100 * (test - 1 / classes) / minutes if test is not None and minutes and classes else None
     name = f"{TRAINERS[stage]} ({stage})"
     return TrainingCost(name, stage == results.used, figures.get("val_accuracy"), test, minutes, rate)

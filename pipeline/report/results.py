@@ -13,24 +13,23 @@ from cache.records import FeatureSet, ImageSet
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.report import ReportConfig
 from pipeline.config.shared.featurize import FeaturizeConfig
+from pipeline.config.shared.stages import EVALUATE, GAN, PREPARE, TRAIN_HEAD, TRAIN_MODEL
 from pipeline.runtime.provenance import Provenance
 
-HEAD = "train_head"
-MODEL = "train_model"
-TRAINERS = {HEAD: "head", MODEL: "full model"}
+TRAINERS = {TRAIN_HEAD: "head", TRAIN_MODEL: "full model"}
 TEXTS = (
-    "prepare/manifest.json",
-    "gan/gan.json",
+    f"{PREPARE}/manifest.json",
+    f"{GAN}/gan.json",
     *(f"{stage}/{name}" for stage in TRAINERS for name in ("metrics.json", "curves.csv", "classifier.json")),
-    "evaluate/metrics.json",
-    "evaluate/classifiers.csv",
-    "evaluate/calibration.csv",
-    "evaluate/confusion.csv",
-    "evaluate/near_duplicates.csv",
-    "evaluate/per_class.csv",
-    "evaluate/variants.csv",
-    "evaluate/confused.csv",
-    "evaluate/mistakes.csv",
+    f"{EVALUATE}/metrics.json",
+    f"{EVALUATE}/classifiers.csv",
+    f"{EVALUATE}/calibration.csv",
+    f"{EVALUATE}/confusion.csv",
+    f"{EVALUATE}/near_duplicates.csv",
+    f"{EVALUATE}/per_class.csv",
+    f"{EVALUATE}/variants.csv",
+    f"{EVALUATE}/confused.csv",
+    f"{EVALUATE}/mistakes.csv",
     "runs/*.json",
 )
 REMEDY = "Delete it and run the stage that writes it again."
@@ -56,17 +55,17 @@ class RunResults:
 
     def group(self, name: str) -> Mapping[str, Mapping[str, float]]:
         """Scores of a group that evaluate wrote: `test` by variant, `attacked` by attack, and so on."""
-        return self.json("evaluate/metrics.json").get(name, {})  # type: ignore[no-any-return]
+        return self.json(f"{EVALUATE}/metrics.json").get(name, {})  # type: ignore[no-any-return]
 
     @cached_property
     def calibration(self) -> Mapping[str, float]:
         """Temperature, and calibration error with and without it."""
-        return self.json("evaluate/metrics.json").get("calibration", {})  # type: ignore[no-any-return]
+        return self.json(f"{EVALUATE}/metrics.json").get("calibration", {})  # type: ignore[no-any-return]
 
     @property
     def size_correlation(self) -> float | None:
         """Of F1 with the classes' training images; None if it is undefined."""
-        return self.json("evaluate/metrics.json").get("imbalance", {}).get("f1_size_correlation")  # type: ignore[no-any-return]
+        return self.json(f"{EVALUATE}/metrics.json").get("imbalance", {}).get("f1_size_correlation")  # type: ignore[no-any-return]
 
     @cached_property
     def trained(self) -> list[str]:
@@ -77,7 +76,7 @@ class RunResults:
     def used(self) -> str:
         """The stage whose classifier is used by predict and export: as evaluate says, else the only one there is."""
         by_evaluate = [stage for stage, figures in self.group("classifiers").items() if figures.get("used")]
-        return next(iter([*by_evaluate, *self.trained]), HEAD)
+        return next(iter([*by_evaluate, *self.trained]), TRAIN_HEAD)
 
     def curves(self, stage: str) -> Sequence[Row]:
         """One row per epoch of a stage that trains a classifier."""
@@ -91,7 +90,7 @@ class RunResults:
     @cached_property
     def manifest(self) -> Mapping[str, Any]:
         """What prepare read, refused and removed."""
-        return self.json("prepare/manifest.json")
+        return self.json(f"{PREPARE}/manifest.json")
 
     @cached_property
     def runs(self) -> Mapping[str, Mapping[str, Any]]:
@@ -102,16 +101,16 @@ class RunResults:
     @property
     def gan(self) -> Mapping[str, Any]:
         """What kind of GAN made samples, and how good they are; empty without."""
-        samples = self.json("gan/gan.json")
-        return {**samples, **self.json("evaluate/metrics.json").get("gan", {})} if samples else {}
+        samples = self.json(f"{GAN}/gan.json")
+        return {**samples, **self.json(f"{EVALUATE}/metrics.json").get(GAN, {})} if samples else {}
 
     @cached_property
     def model(self) -> Mapping[str, Any]:
         """Name, network, training and parameters of the full model; empty unless it is the classifier that is used."""
-        metrics = self.json(f"{MODEL}/metrics.json")
-        if not metrics or self.used != MODEL:
+        metrics = self.json(f"{TRAIN_MODEL}/metrics.json")
+        if not metrics or self.used != TRAIN_MODEL:
             return {}
-        recipe = self.json(f"{MODEL}/classifier.json").get("recipe", {})
+        recipe = self.json(f"{TRAIN_MODEL}/classifier.json").get("recipe", {})
         return {"parameters": metrics.get("parameters", 0), **recipe}
 
     def table(self, name: str) -> Sequence[Row]:

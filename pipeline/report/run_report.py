@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cache.records import UNAUGMENTED, ImageSet
+from pipeline.config.shared.stages import AUGMENT, EVALUATE, FEATURIZE, GAN, PREPARE
 from pipeline.config.shared.variants import GAN_PREFIX
 from pipeline.report.charts import Band, Chart, make_chart, number, phase_bands
 from pipeline.report.classifiers import compare_classifiers
@@ -18,7 +19,7 @@ from pipeline.report.gallery import choose_side, count_thumbnails, make_gallery,
 from pipeline.report.html import percent, render_page
 from pipeline.report.results import TRAINERS, Row, RunResults
 
-STAGES = ("prepare", "augment", "gan", "featurize", *TRAINERS, "evaluate")
+STAGES = (PREPARE, AUGMENT, GAN, FEATURIZE, *TRAINERS, EVALUATE)
 EXTREMES = 3  # classes that a variant helps or harms most
 PAIRS = 12  # near duplicates shown with their thumbnails
 
@@ -36,12 +37,12 @@ class Training:
 
 def render_report(results: RunResults) -> str:
     """The page. Every value is escaped, and nothing is fetched from anywhere."""
-    mistakes = results.table("evaluate/mistakes.csv")
-    leaks = _nearest_first(results.table("evaluate/near_duplicates.csv"))
+    mistakes = results.table(f"{EVALUATE}/mistakes.csv")
+    leaks = _nearest_first(results.table(f"{EVALUATE}/near_duplicates.csv"))
     samples = results.report.samples**2 if any(GAN_PREFIX in name for name in results.images) else 0
     others = len(mistakes) + 2 * min(PAIRS, len(leaks)) + samples
     side = choose_side(count_thumbnails(list(results.images), results.report.samples, others))
-    pairs = [(row["actual"], row["predicted"]) for row in results.table("evaluate/confusion.csv")]
+    pairs = [(row["actual"], row["predicted"]) for row in results.table(f"{EVALUATE}/confusion.csv")]
     values = {
         "results": results,
         "random": results.featurize.weights == "random" and not results.model,
@@ -49,16 +50,16 @@ def render_report(results: RunResults) -> str:
         "headline": list(_headline(results)),
         "variants": _with_changes(results.group("test")),
         "classifiers": compare_classifiers(results),
-        "gains": variant_gains(results.table("evaluate/variants.csv")),
+        "gains": variant_gains(results.table(f"{EVALUATE}/variants.csv")),
         "attacked": _with_changes(results.group("attacked")),
         "corrupted": corruption_table(results.group("corrupted")),
-        "bins": results.table("evaluate/calibration.csv") if "ece" in results.calibration else [],
+        "bins": results.table(f"{EVALUATE}/calibration.csv") if "ece" in results.calibration else [],
         "trainings": [_training(results, stage) for stage in results.trained],
         "gallery": make_gallery(results.images, results.report.samples, side),
         "samples": make_samples(results.images, results.report.samples, side),
         "counts": class_counts(results.images),
         "manifest": manifest_rows(results.manifest),
-        "per_class": _weakest_first(results.table("evaluate/per_class.csv")),
+        "per_class": _weakest_first(results.table(f"{EVALUATE}/per_class.csv")),
         "confusion": make_confusion(pairs),
         "mistakes": _mistakes(results.images.get("test"), mistakes, side),
         "leaks": _leaks(results.images, leaks[:PAIRS], side),

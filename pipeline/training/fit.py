@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from cache.errors import InputError, ParamsError, RecordError
 from cache.records import UNAUGMENTED, ImageSet
 from pipeline.config.recipe import Recipe
-from pipeline.config.shared.networks import BACKBONE, MODEL_STAGE
+from pipeline.config.shared.networks import BACKBONE
 from pipeline.config.shared.schedule import Phase, settled, variants_of
-from pipeline.config.shared.variants import GAN_PREFIX
+from pipeline.config.shared.stages import AUGMENT, TRAIN_MODEL
 from pipeline.features.backbone import weights_digest
 from pipeline.metrics.calibration import fit_temperature
+from pipeline.metrics.set_checks import check_training_sets
 from pipeline.networks.factory import count_parameters, make_network
 from pipeline.runtime.checkpoint import Checkpoint
 from pipeline.runtime.devices import choose_device, device_kind
@@ -63,7 +64,8 @@ class ModelFit:
     """A trained network with the weights that are kept, and its curves.
 
     Kept are SWA's average if the recipe has one, else the weights of the last epoch, unless an earlier one was clearly
-    better on val-unaugmented. mean, deviation: of the training images' channels in 0..255. last: weights after the last step.
+    better on val-unaugmented. mean, deviation: of the training images' channels in 0..255. last: weights after the last
+    step.
     curves: one row per epoch: epoch, variant, lr, train_loss, train_accuracy and, with val, val_loss, val_accuracy.
     kept: the val figures of the kept weights. temperature: fitted on val-unaugmented, 1 without it.
     """
@@ -87,7 +89,7 @@ class ModelFit:
     def describe(self, name: str, recipe: Recipe) -> dict[str, Any]:
         """What the kept network needs to predict, and what it was trained by; plain values."""
         return {
-            "stage": MODEL_STAGE,
+            "stage": TRAIN_MODEL,
             "name": name,
             "network": recipe.network.model_dump(mode="json") | self.start,
             "training": recipe.model_dump(mode="json", exclude={"network"}),
@@ -229,7 +231,7 @@ def _fit_once(trainer: Trainer, start: Start | None) -> ModelFit:
     index = [device.index or 0] if device.type == "cuda" else []
     deterministic = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
     with torch.random.fork_rng(devices=index), deterministic:
-        torch.manual_seed(derived_seed("train_model", plan.seed) % 2**63)
+        torch.manual_seed(derived_seed(TRAIN_MODEL, plan.seed) % 2**63)
         if start is None:
             network = make_network(plan.recipe.network, plan.classes, plan.recipe.parameter_limit)
         else:
@@ -318,38 +320,24 @@ def _check_network(network: nn.Module, plan: Plan) -> None:
 def check_image_sets(
     train: Mapping[str, ImageSet], val: Mapping[str, ImageSet], schedule: list[Phase], any_size: bool
 ) -> None:
-    """Refuse sets that the schedule lacks, that differ in classes, size or photos, or photos of train in val.
+    """Refuse sets that the schedule lacks, or that differ in images, classes or size; unused variants do not matter.
 
-    any_size: the network's input has a size of its own, so stored sizes may differ.
+    any_size: the network's input has a size of its own, so stored sizes may differ. Raises InputError, RecordError.
     """
     wanted = variants_of(schedule)
-    for variant in sorted(wanted):
-        if variant not in train:
-            known = ", ".join(sorted(train)) or "none"
-            remedy = "Run augment, or change the recipe's schedule."
-            what = "schedule names a variant that is not there"
-            raise InputError(what, where="training", expected=known, found=variant, remedy=remedy)
-        if len(train[variant]) < 2:
-            raise InputError("too few images to train on", where=variant, expected="two or more")
     used = [
         {name: images for name, images in split.items() if name in wanted | {UNAUGMENTED}} for split in (train, val)
     ]
-    photos = [[images for name, images in split.items() if not name.startswith(GAN_PREFIX)] for split in used]
-    for split in photos:
-        for images in split[1:]:
-            if not np.array_equal(images.ids, split[0].ids):
-                raise RecordError("variants hold different photos", where=images.variant, remedy="Run augment again.")
-    everything = [images for split in used for images in split.values()]
-    for images in everything[1:]:
-        if images.classes != everything[0].classes:
-            raise RecordError("image sets differ in classes", where=images.variant, remedy="Run augment again.")
-        if images.images.shape[1:] != everything[0].images.shape[1:] and not any_size:
-            raise RecordError(
-                "image sets differ in size",
-                where=images.variant,
-                expected=everything[0].images.shape[1],
-                found=images.images.shape[1],
-                remedy="Set augment.size to prepare.size, or give the recipe a size.",
-            )
-    if all(photos) and np.isin(photos[1][0].ids, photos[0][0].ids).any():
-        raise RecordError("some images are in both train and val", remedy="Run prepare and augment again.")
+    check_training_sets(used[0], used[1], wanted, AUGMENT)
+    for variant in sorted(wanted):
+        if len(train[variant]) < 2:
+            raise InputError("too few images to train on", where=variant, expected="two or more")
+    sides = {images.images.shape[1] for split in used for images in split.values()}
+    if len(sides) > 1 and not any_size:
+        raise RecordError(
+            "image sets differ in size",
+            where="training",
+            expected="one size",
+            found=" and ".join(f"{side} px" for side in sorted(sides)),
+            remedy="Set augment.size to prepare.size, or give the recipe a size.",
+        )

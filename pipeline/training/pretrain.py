@@ -11,13 +11,14 @@ from torch import nn
 
 from pipeline.config.pretrain import PretrainConfig
 from pipeline.config.recipe import Recipe, read_recipe
+from pipeline.config.shared.stages import PRETRAIN
 from pipeline.features.backbone import ADVPROP, Backbone
 from pipeline.networks.efficientnet import CLASSIFIER, make_efficientnet
 from pipeline.networks.head import FineTuned, fine_tuned
 from pipeline.runtime.seeds import torch_seeded
 from pipeline.training.start import Start, linear_head
 
-RECIPE = "pretrain"
+RECIPE = PRETRAIN
 NORM_MOMENTUM = 0.1  # the library's 0.01 needs hundreds of steps before its statistics hold
 
 
@@ -43,7 +44,7 @@ def pretrain_start(config: PretrainConfig, classes: int, init: Backbone | None) 
     size = config.sizes[-1]
     if init is not None:
         return Start(fine_tuned(init.network, linear_head(init.network, classes, size)), init.mean, init.std, size)
-    with torch_seeded("pretrain", config.seed):
+    with torch_seeded(PRETRAIN, config.seed):
         network = make_efficientnet(config.backbone, None, classes)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):

@@ -14,6 +14,8 @@ from torch.optim.swa_utils import SWALR, update_bn
 from cache.errors import InputError
 from cache.records import UNAUGMENTED
 from pipeline.config.shared.schedule import epochs_of
+from pipeline.config.shared.stages import TRAIN_MODEL
+from pipeline.metrics.best_epoch import val_rank
 from pipeline.networks.adversarial import Attack, perturb
 from pipeline.networks.resize import resized
 from pipeline.runtime.checkpoint import Checkpoint
@@ -106,14 +108,14 @@ class Trainer:
         return -(-len(rows) // self.plan.recipe.batch)
 
     def _order(self, rows: ImageBatches, epoch: int) -> Any:
-        generator = make_generator("train_model", self.plan.seed, epoch)
+        generator = make_generator(TRAIN_MODEL, self.plan.seed, epoch)
         return rows.order(generator, self.plan.recipe.sampling == "balanced", epoch)
 
     def _take_step(self, training: TrainingState, images: Tensor, labels: Tensor) -> None:
         """One batch; all chance comes from the seed and the number of the step."""
         plan = self.plan
         recipe = plan.recipe
-        seed = derived_seed("train_model", plan.seed, training.epoch, training.step) % 2**63
+        seed = derived_seed(TRAIN_MODEL, plan.seed, training.epoch, training.step) % 2**63
         torch.manual_seed(seed)  # inside fork_rng: dropout, and torchvision's mixing
         drawn = derived_seed("augmentation", seed)
         size = plan.size(training.epoch)
@@ -181,7 +183,7 @@ class Trainer:
         steps = self._steps(rows)
         batches = rows.batches(self._order(rows, -1), len(rows) // steps)
         for number, (images, _) in enumerate(itertools.islice(batches, steps)):
-            seed = derived_seed("train_model", plan.seed, "statistics", number)
+            seed = derived_seed(TRAIN_MODEL, plan.seed, "statistics", number)
             torch.manual_seed(seed % 2**63)  # inside fork_rng: dropout
             size = plan.sizes[-1]
             pixels = Augmenter(plan.recipe.augmentation, seed, plan.mean.device)(images, plan.mean, size)
@@ -205,8 +207,7 @@ class Trainer:
         training.epoch += 1
         training.step = 0
         training.sums.zero_()
-        best = max(training.curves, key=lambda row: (row.get("val_accuracy", row["epoch"]), -row.get("val_loss", 0.0)))
-        if best is curve:
+        if max(training.curves, key=_rank) is curve:  # of equals, max gives the first
             training.best = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
             training.best_epoch = training.epoch
         self.log(curve)
@@ -220,6 +221,11 @@ class Trainer:
                 pixels = resized(images.permute(0, 3, 1, 2).float(), self.plan.size(epoch))
                 blocks.append(network(self._normalised(pixels)).float())
         return torch.cat(blocks)
+
+
+def _rank(curve: Mapping[str, Any]) -> tuple[float, float]:
+    """By val; without it the last epoch is the best."""
+    return val_rank(curve.get("val_accuracy", curve["epoch"]), curve.get("val_loss", 0.0))
 
 
 def set_training(network: nn.Module, norms: str) -> None:

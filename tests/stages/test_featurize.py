@@ -160,5 +160,8 @@ def test_backbones_are_listed(tmp_path: Path) -> None:
     assert "AdvProp" in by_name["timm:tf_efficientnet_b0.ap_in1k", "pretrained"]
     (line, last) = listed("timm:test_vit.*").stdout.splitlines()
     assert line.startswith("timm:test_vit.r160_in1k") and "160 px" in line and "0 of ours and 1 of" in last
+    command = [sys.executable, "-m", "stages.featurize", "timm:*"]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2 and "names to list go with --backbones" in refused.stderr
     refused = listed("nothing")
     assert refused.returncode == 2 and "no backbone has such a name" in refused.stderr

@@ -6,7 +6,6 @@ from pydantic import Discriminator, Field, field_validator, model_validator
 
 from pipeline.config.shared.section import Section, parse
 
-MODEL_STAGE = "train_model"  # what the description of a full model says that made it
 BACKBONE = "backbone"
 Width = Annotated[int, Field(ge=1, le=4096)]
 Rate = Annotated[float, Field(ge=0, lt=1)]

@@ -21,6 +21,10 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
         ("PPM", "Netpbm"),
         ("JPEG2000", "JPEG 2000"),
         ("AVIF", "HEIF or AVIF"),
+        ("ICO", "icon"),
+        ("ICNS", "icon"),
+        ("QOI", "QOI"),
+        ("DDS", "DDS"),
     ],
 )
 def test_what_pillow_writes_is_told_by_its_first_bytes(kind: str, name: str) -> None:

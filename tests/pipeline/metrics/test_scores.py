@@ -9,7 +9,7 @@ from pipeline.metrics.intervals import Interval
 from pipeline.metrics.predictions import Predictions
 from pipeline.metrics.scores import (
     ConfusedPair,
-    Mistake,
+    PredictedImage,
     confident_mistakes,
     confused_pairs,
     evaluate,
@@ -78,7 +78,10 @@ def test_confusion_is_actual_by_predicted_and_its_worst_pairs_come_first() -> No
 
 def test_mistakes_are_listed_by_confidence_and_right_answers_never() -> None:
     mistakes = confident_mistakes(predict([0, 0, 1, 2], [1, 0, 2, 0], [0.5, 0.99, 0.75, 0.5]), 2)
-    assert mistakes == [Mistake(2, f"{2:064x}", "", "b", "c", 0.75), Mistake(0, f"{0:064x}", "", "a", "b", 0.5)]
+    assert mistakes == [
+        PredictedImage(2, f"{2:064x}", "", "b", "c", 0.75),
+        PredictedImage(0, f"{0:064x}", "", "a", "b", 0.5),
+    ]
 
 
 def test_f1_is_correlated_with_the_size_of_classes() -> None:

@@ -185,7 +185,7 @@ def test_inputs_are_brought_to_the_recipes_size() -> None:
             {"unaugmented": coloured(9, 1), "spatial_1": coloured(9, 2, "spatial_1")},
             {"unaugmented": coloured(9, 2)},
             RecordError,
-            "variants hold different photos",
+            "variants hold different images",
         ),
     ],
 )

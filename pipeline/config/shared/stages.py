@@ -1,0 +1,12 @@
+"""Names of stages: of their section in params.yaml, their folder below data/, and the random numbers that they draw."""
+
+PREPARE = "prepare"
+AUGMENT = "augment"
+GAN = "gan"
+FEATURIZE = "featurize"
+TRAIN_HEAD = "train_head"
+TRAIN_MODEL = "train_model"
+EVALUATE = "evaluate"
+REPORT = "report"
+PRETRAIN = "pretrain"
+SWEEP = "sweep"
