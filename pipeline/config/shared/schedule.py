@@ -13,7 +13,7 @@ ALL = "all"  # stands for every variant of photos that there is, mixed
 MIXED = " | "
 NAME = "[a-z][a-z0-9_]*"
 PHASE = re.compile(rf"(?P<variants>{NAME}(?:\s*\|\s*{NAME})*) x (?P<count>[1-9][0-9]*)(?P<images> images)?")
-LEAST_EPOCHS = 2  # of a phase whose length is given in images
+LEAST_EPOCHS = 1  # of a phase whose length is given in images
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def variants_of(schedule: list[Phase]) -> set[str]:
 def settled(schedule: list[Phase], sets: Mapping[str, Sized]) -> list[Phase]:
     """The schedule for the sets that there are, by variant.
 
-    `all` becomes those of photos; a length in images becomes whole epochs, two or more.
+    `all` becomes those of photos; a length in images becomes whole epochs, at least one.
     """
     photos = [variant for variant in sets if not variant.startswith(GAN_PREFIX)]
     everything = MIXED.join(sorted(photos, key=variant_order))

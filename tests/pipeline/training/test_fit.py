@@ -19,6 +19,7 @@ from pipeline.inference.classifier import ModelClassifier, make_model_classifier
 from pipeline.inference.load import load_classifier
 from pipeline.training import trainer as module
 from pipeline.training.fit import ModelFit, fit_model
+from pipeline.training.state import moving_average
 
 SETS = {"train": coloured(48, 1), "val": coloured(30, 2)}
 
@@ -34,7 +35,7 @@ def same_bits(one: ModelFit, other: ModelFit) -> bool:
     return one.curves == other.curves and all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
-def test_it_learns_and_keeps_the_epoch_that_val_chose() -> None:
+def test_it_learns_and_keeps_what_val_finds_best() -> None:
     found = fit(recipe(schedule=["unaugmented x 3", "spatial_1 x 2"]))
     assert [row["variant"] for row in found.curves] == ["unaugmented"] * 3 + ["spatial_1"] * 2
     accuracies = [row["val_accuracy"] for row in found.curves]
@@ -132,6 +133,38 @@ def test_swa_keeps_the_average_with_statistics_of_its_own() -> None:
 def test_ema_is_what_val_judges() -> None:
     found = fit(recipe(ema=0.9, schedule=["unaugmented x 4"]))
     assert any(not torch.equal(found.last[name], each) for name, each in found.network.state_dict().items())
+
+
+def test_of_several_rates_the_one_with_the_lowest_loss_on_val_is_taken() -> None:
+    found = fit(recipe(lr=[1e-9, 0.05, 1e9], schedule=["unaugmented x 8"]))
+    assert max(row["lr"] for row in found.curves) == pytest.approx(0.05, rel=0.1)
+    assert same_bits(found, fit(recipe(lr=0.05, schedule=["unaugmented x 8"])))
+
+
+def test_without_val_the_first_rate_is_taken() -> None:
+    found = fit(recipe(lr=[0.02, 0.05]), val=False)
+    assert same_bits(found, fit(recipe(lr=0.02), val=False))
+
+
+@pytest.mark.parametrize(("first", "last", "kept"), [(1, 0.97, 3), (0.5, 0.9, 3), (0.93, 0.9, 3), (1, 0.9, 1)])
+def test_an_earlier_epoch_is_kept_only_if_it_was_clearly_better_on_val(
+    first: float, last: float, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 30 images, one more that is right may be chance; three more of which none is wrong are not."""
+    accuracies = iter([first, last, last])
+    judged = lambda logits, labels: (1.0, next(accuracies))  # noqa: E731
+    monkeypatch.setattr("pipeline.training.trainer.loss_and_accuracy", judged)
+    assert fit(recipe(schedule=["unaugmented x 3"])).best_epoch == kept
+
+
+def test_averages_follow_quickly_at_first_and_then_slowly() -> None:
+    follow = moving_average(0.9)
+    average = [torch.zeros(1)]
+    follow(average, [torch.ones(1)], 0)
+    assert float(average[0]) == pytest.approx(1 - 1 / 10)
+    average = [torch.zeros(1)]
+    follow(average, [torch.ones(1)], 10_000)
+    assert float(average[0]) == pytest.approx(1 - 0.9)
 
 
 def test_patience_stops_training() -> None:

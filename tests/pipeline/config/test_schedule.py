@@ -1,0 +1,36 @@
+"""A schedule is read as it is written, and settled by the sets that there are."""
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline.config.shared.schedule import Schedule, settled
+
+SETS = {"unaugmented": range(100), "mild_1": range(100), "gan_1": range(7)}
+
+
+def read(*phases: str) -> Schedule:
+    return TypeAdapter(Schedule).validate_python(list(phases))
+
+
+def settled_text(*phases: str) -> list[str]:
+    return [str(phase) for phase in settled(read(*phases), SETS)]
+
+
+def test_it_is_written_as_it_was_read() -> None:
+    phases = ["unaugmented x 2", "mild_1 | unaugmented x 3", "all x 15000 images"]
+    assert [str(phase) for phase in read(*phases)] == phases
+
+
+def test_all_stands_for_every_variant_of_photos() -> None:
+    assert settled_text("all x 2", "gan_1 x 1") == ["unaugmented | mild_1 x 2", "gan_1 x 1"]
+
+
+@pytest.mark.parametrize(("images", "epochs"), [(1, 1), (100, 1), (149, 1), (151, 2), (1000, 10)])
+def test_a_length_in_images_becomes_whole_epochs(images: int, epochs: int) -> None:
+    assert settled_text(f"unaugmented x {images} images") == [f"unaugmented x {epochs}"]
+
+
+@pytest.mark.parametrize("phase", ["all x 0 images", "all x images", "all x 3 pictures", "all x -1", "a | a x 2"])
+def test_what_is_no_length_is_refused(phase: str) -> None:
+    with pytest.raises(ValidationError, match="phase"):
+        read(phase)
