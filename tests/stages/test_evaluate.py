@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -296,3 +298,29 @@ def test_a_head_and_a_full_model_are_attacked_on_the_same_images(
     assert [(row["name"], row["n"]) for row in table] == [(name, "6") for name in names]
     other = json.loads((data / "evaluate" / "other" / "metrics.json").read_text())
     assert [float(table[2]["head"])] == [other["attacked"]["fgsm_eps_4"]["top1"]]
+
+
+def test_views_are_evaluated_beside_the_images_and_used_by_predict(
+    project: list[str], photos: Path, tmp_path: Path
+) -> None:
+    from typer.testing import CliRunner
+
+    from stages import predict
+
+    quick = ["--set", "evaluate.attacks=[]", "--set", "evaluate.corruptions=[]"]
+    flags = [*project, *quick, "--set", "evaluate.views=[flip]"]
+    command = [sys.executable, "-m", "stages.evaluate", *flags]
+    done = subprocess.run(command, cwd=PARAMS.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "data" / "evaluate" / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["views"] == {"train_head": "flip"}
+    assert list(metrics["test"]) == ["unaugmented", "views"]
+    viewed = from_npz((tmp_path / "data" / "evaluate" / "predictions-views.npz").read_bytes())
+    plain = from_npz((tmp_path / "data" / "evaluate" / "predictions-unaugmented.npz").read_bytes())
+    assert np.array_equal(viewed.ids, plain.ids) and not np.array_equal(viewed.probabilities, plain.probabilities)
+    tables = []
+    for more in ([], ["--set", "evaluate.views=[flip]"], ["--views", "flip"]):
+        arguments = ["--images", str(photos), "--out", str(tmp_path / "out.csv"), *project, *more]
+        assert CliRunner().invoke(predict.app, arguments).exit_code == 0
+        tables.append((tmp_path / "out.csv").read_bytes())
+    assert tables[0] != tables[1] == tables[2]
