@@ -39,19 +39,21 @@ def run(job: Job) -> str:
         first = next(fits)
         kept = [first.kept, *(fit.kept for fit in fits)]  # the other networks are let go
     unaugmented = next(iter(train.values()))
-    made_by = first.describe(config.recipe, recipe) | {"image_size": int(unaugmented.images.shape[1])}
+    made_by = first.describe(config.recipe) | {"image_size": int(unaugmented.images.shape[1])}
     save_classifier(job.out, make_model_classifier(first.network, unaugmented.classes, made_by, first.temperature))
     write_bytes(job.out / "last.safetensors", weights_of(first.last))
     write_text(job.out / "curves.csv", curves_csv(first.curves))
     accuracies = [figures["val_accuracy"] for figures in kept if figures]
     over = spread(accuracies) if len(accuracies) > 1 else None
     several = {"val_accuracy_mean": over.mean, "val_accuracy_std": over.deviation} if over else {}
-    metrics = {"best_epoch": first.best_epoch, "parameters": first.parameters, **first.kept, **several}
-    write_text(job.out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    own = {"best_epoch": first.best_epoch, "lr": first.recipe.peak_lr, "parameters": first.parameters}
+    write_text(job.out / "metrics.json", json.dumps({**own, **first.kept, **several}, indent=2) + "\n")
     job.facts.update(rows=rows, recipe=config.recipe)
     accuracy = f"val accuracy {accuracies[0]:.1%}" if accuracies else "no validation set"
     seeds = f", {over.percent()} over {over.count} seeds" if over else ""
-    return f"{config.recipe}, {first.parameters:,} parameters: {accuracy} at epoch {first.best_epoch}{seeds}"
+    tried = f", lr {own['lr']:g} of {len(recipe.rates)} tried" if len(recipe.rates) > 1 else ""
+    epoch = f"after epoch {first.best_epoch} of {len(first.curves)}"
+    return f"{config.recipe}, {first.parameters:,} parameters{tried}: {accuracy} {epoch}{seeds}"
 
 
 if __name__ == "__main__":

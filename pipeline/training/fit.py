@@ -65,7 +65,7 @@ class ModelFit:
 
     Kept are SWA's average if the recipe has one, else the weights of the last epoch, unless an earlier one was clearly
     better on val-unaugmented. mean, deviation: of the training images' channels in 0..255. last: weights after the last
-    step.
+    step. recipe: as it was used, its schedule for these sets and its learning rate the one that was chosen.
     curves: one row per epoch: epoch, variant, lr, train_loss, train_accuracy and, with val, val_loss, val_accuracy.
     kept: the val figures of the kept weights. temperature: fitted on val-unaugmented, 1 without it.
     """
@@ -79,6 +79,7 @@ class ModelFit:
     best_epoch: int
     kept: dict[str, float]
     start: dict[str, Any]
+    recipe: Recipe
     temperature: float = 1.0
 
     @property
@@ -86,13 +87,13 @@ class ModelFit:
         """How many numbers training moved."""
         return count_parameters(self.network)
 
-    def describe(self, name: str, recipe: Recipe) -> dict[str, Any]:
+    def describe(self, name: str) -> dict[str, Any]:
         """What the kept network needs to predict, and what it was trained by; plain values."""
         return {
             "stage": TRAIN_MODEL,
             "name": name,
-            "network": recipe.network.model_dump(mode="json") | self.start,
-            "training": recipe.model_dump(mode="json", exclude={"network"}),
+            "network": self.recipe.network.model_dump(mode="json") | self.start,
+            "training": self.recipe.model_dump(mode="json", exclude={"network"}),
             "mean": [value / 255 for value in self.mean],
             "std": [value / 255 for value in self.deviation],
             "size": self.size,
@@ -252,6 +253,7 @@ def _fit_once(trainer: Trainer, start: Start | None) -> ModelFit:
         best_epoch=epoch,
         kept={},
         start={} if start is None else start.description,
+        recipe=plan.recipe,
     )
     val = trainer.val.get(UNAUGMENTED)
     if val is None:

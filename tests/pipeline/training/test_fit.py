@@ -198,7 +198,7 @@ def test_adversarial_training_with_norms_of_its_own_leaves_one_network() -> None
 
 def test_inputs_are_brought_to_the_recipes_size() -> None:
     found = fit(recipe(size=8))
-    assert found.size == 8 and found.describe("x", recipe(size=8))["size"] == 8
+    assert found.size == 8 and found.describe("x")["size"] == 8
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ def test_a_network_beyond_its_limit_is_refused() -> None:
 def test_a_saved_model_predicts_the_same(tmp_path: Path) -> None:
     chosen = recipe()
     fitted = fit(chosen)
-    made_by = fitted.describe("plain", chosen)
+    made_by = fitted.describe("plain")
     classifier = make_model_classifier(fitted.network, SETS["train"].classes, made_by, fitted.temperature)
     save_classifier(tmp_path, classifier)
     found, expected = load_classifier(tmp_path), classifier.predict(SETS["val"])

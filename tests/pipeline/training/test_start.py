@@ -110,7 +110,7 @@ def test_other_weights_are_another_training(start: Callable[[], Start]) -> None:
 def test_it_is_saved_and_loaded_as_any_full_model(start: Callable[[], Start], tmp_path: Path) -> None:
     chosen = recipe("unaugmented x 1")
     fit = fine_tune(start(), chosen)
-    classifier = make_model_classifier(fit.network, TRAIN.classes, fit.describe("finetune", chosen), fit.temperature)
+    classifier = make_model_classifier(fit.network, TRAIN.classes, fit.describe("finetune"), fit.temperature)
     save_classifier(tmp_path, classifier)
     loaded = load_classifier(tmp_path)
     assert isinstance(loaded, ModelClassifier)
