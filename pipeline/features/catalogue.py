@@ -62,13 +62,15 @@ def backbone_lines(pattern: str, folder: str | None) -> Iterator[str]:
 
 
 def _ours(folder: str | None) -> Iterator[Entry]:
-    yield Entry(MINI, "advprop", _megabytes(MINI), input_size(MINI), "see its card", True, SHIPPED[MINI].is_file())
+    for (name, kind), path in SHIPPED.items():
+        megabytes = _megabytes(name) if name == MINI else _timm_megabytes(lite_architecture(name))
+        yield Entry(name, kind, megabytes, input_size(name, kind), "see its card", True, path.is_file())
     for name in LITE:
         yield Entry(
             name,
             "imagenet",
             _timm_megabytes(lite_architecture(name)),
-            input_size(name),
+            input_size(name, "imagenet"),
             LICENCE,
             False,
             _packaged(name),
@@ -79,7 +81,7 @@ def _ours(folder: str | None) -> Iterator[Entry]:
                 path = weights_folder(folder) / official_url(name, kind).rpartition("/")[2]
             except InputError:  # was never published
                 continue
-            yield Entry(name, kind, _megabytes(name), input_size(name), LICENCE, kind == "advprop", path.is_file())
+            yield Entry(name, kind, _megabytes(name), input_size(name, kind), LICENCE, kind == "advprop", path.is_file())
 
 
 def _packaged(name: str) -> bool:

@@ -12,14 +12,16 @@ from pathlib import Path
 import platformdirs
 
 from cache.errors import InputError
-from pipeline.config.shared.featurize import LITE, MINI
+from pipeline.config.shared.featurize import ADVPROP, LITE, LITE0, MINI
 from pipeline.features.download import Download, check_hash
 from pipeline.runtime.progress import Progress, silent
 
 FOLDER_VARIABLE = "AUGCACHE_WEIGHTS"
-SHIPPED = {
-    MINI: Path(__file__).parent / "shipped" / "efficientnet-mini-advprop-6ba4c721.safetensors"
-}  # beside its card
+FOLDER = Path(__file__).parent / "shipped"
+SHIPPED = {  # by backbone and kind; each beside its card
+    (MINI, ADVPROP): FOLDER / "efficientnet-mini-advprop-6ba4c721.safetensors",
+    (LITE0, ADVPROP): FOLDER / "efficientnet-lite0-advprop-00000000.safetensors",
+}
 LITE_FILES = {  # in the packages of these names; their names end in the first digits of their hashes
     "efficientnet-lite0": "efficientnet-lite0-57934424.pth",
     "efficientnet-lite1": "efficientnet-lite1-77cc7160.pth",
@@ -34,9 +36,9 @@ def fetch_weights(backbone: str, kind: str, folder: str | None = None, progress:
     A file that already lies there is used without any request. Raises InputError if there is no such file, the
     server does not deliver it, or its hash is wrong; StorageError if the folder cannot be written.
     """
-    if backbone in SHIPPED:
-        check_hash(SHIPPED[backbone], SHIPPED[backbone], "Get it back: git checkout pipeline/features/shipped.")
-        return SHIPPED[backbone]
+    if shipped := SHIPPED.get((backbone, kind)):
+        check_hash(shipped, shipped, "Get it back: git checkout pipeline/features/shipped.")
+        return shipped
     if backbone in LITE:
         return packaged_weights(backbone)
     url = official_url(backbone, kind)

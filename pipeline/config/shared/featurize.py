@@ -24,12 +24,14 @@ SCALES = ((1, 1), (1, 1.1), (1.1, 1.2), (1.2, 1.4), (1.4, 1.8), (1.6, 2.2), (1.8
 EFFICIENTNETS = {f"efficientnet-b{number}": Shape(*scale) for number, scale in enumerate(SCALES)}
 PUBLISHED_SIZES = (224, 240, 260, 300, 380, 456, 528, 600, 672)  # input sides of b0 to b8, in pixels
 INPUT_SIZES = {f"efficientnet-b{number}": size for number, size in enumerate(PUBLISHED_SIZES)}
-LITE = {"efficientnet-lite0": 224, "efficientnet-lite1": 240, "efficientnet-lite2": 260}  # names and input sides
+LITE0 = "efficientnet-lite0"
+LITE = {LITE0: 224, "efficientnet-lite1": 240, "efficientnet-lite2": 260}  # names and input sides
 MINI = "efficientnet-mini"
-SMALL_SIZE = 64  # input side of MINI, and of shapes of your own, which `pretrain` trains up to this size
+SMALL_SIZE = 64  # input side of the AdvProp weights that are shipped, and of shapes of your own, which `pretrain` trains up to this size
 OWN = re.compile(r"efficientnet:(?P<width>[0-9.]+)x(?P<depth>[0-9.]+)/(?P<stride>[12])")
 TIMM = "timm:"
-OFFICIAL = ("advprop", "imagenet")  # weights that have a published file, and what inputs they expect
+ADVPROP = "advprop"
+OFFICIAL = (ADVPROP, "imagenet")  # weights that have a published file, and what inputs they expect
 PRETRAINED = "pretrained"  # timm's own weights of a name, from the Hugging Face hub
 LAST: Final = "last"  # the pooled output of the last layer
 ALL: Final = "all"
@@ -90,7 +92,9 @@ class FeaturizeConfig(Section):
     @field_validator("size", mode="before")
     @classmethod
     def _auto_follows_the_backbone(cls, size: Any, info: ValidationInfo) -> Any:
-        return input_size(str(info.data.get("backbone"))) if size == AUTO else size
+        if size != AUTO:
+            return size
+        return input_size(str(info.data.get("backbone")), str(info.data.get("weights")))
 
     @model_validator(mode="after")
     def _names_fit(self) -> Self:
@@ -113,11 +117,13 @@ class FeaturizeConfig(Section):
 Layers = Literal["last", "all"] | tuple[str, ...]
 
 
-def input_size(backbone: str) -> int:
+def input_size(backbone: str, weights: str) -> int:
     """Side in pixels of the images that a backbone's weights were trained on. Imports timm for its names."""
     if backbone.startswith(TIMM):
         return timm_input_size(backbone.removeprefix(TIMM))
     check_names(backbone, "random", AUTO)
+    if (backbone, weights) == (LITE0, ADVPROP):
+        return SMALL_SIZE
     return {**INPUT_SIZES, **LITE}.get(backbone, SMALL_SIZE)
 
 
@@ -164,10 +170,12 @@ def _published(backbone: str) -> tuple[str, ...]:
     """The names of the weights that are published for a backbone."""
     if backbone.startswith(TIMM):
         return (PRETRAINED,)
+    if backbone == LITE0:
+        return OFFICIAL
     if backbone in LITE:
         return ("imagenet",)
     if backbone in (MINI, "efficientnet-b8"):
-        return ("advprop",)
+        return (ADVPROP,)
     return OFFICIAL if backbone in EFFICIENTNETS else ()
 
 

@@ -417,7 +417,7 @@ def test_our_own_weights_are_shipped_and_checked(tmp_path: Path, monkeypatch: py
     assert torch.isfinite(features).all() and float(features.std(dim=0).mean()) > 0.01
     changed = tmp_path / path.name
     changed.write_bytes(path.read_bytes()[:-1] + b"x")
-    monkeypatch.setitem(weights.SHIPPED, MINI, changed)
+    monkeypatch.setitem(weights.SHIPPED, (MINI, "advprop"), changed)
     with pytest.raises(InputError, match=r"wrong hash.*git checkout pipeline/features/shipped"):
         fetch_weights(MINI, "advprop")
 
