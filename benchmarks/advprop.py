@@ -4,7 +4,7 @@
 
 A seed draws other training, val and test images, and another head. Columns: accuracy on clean test images, on their
 augmented variants (mean over variants), and under PGD (white box, through backbone and head) on test images.
-`--plain` is a network that `python -m stages.pretrain --set pretrain.attack_steps=0` made for the same compute.
+`--plain` is a network that `python -m stages.pretrain --set pretrain.attack_steps=0` trained for the same compute.
 """
 
 import argparse
@@ -44,9 +44,9 @@ def main() -> None:
         "plain": [f"featurize.weights={given.plain}", "featurize.preprocessing=advprop"],
         "random": ["featurize.weights=random", "featurize.preprocessing=advprop"],
     }
-    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    results: dict[str, dict[str, dict[str, list[float]]]] = {}
     for source, chosen in sources.items():
-        found[source] = {name: defaultdict(list) for name in weights}
+        results[source] = {name: defaultdict(list) for name in weights}
         for seed in range(given.seeds):
             drawn = [*chosen, f"prepare.limit_per_class={given.per_class}", f"prepare.seed={seed}"]
             with tempfile.TemporaryDirectory() as folder:
@@ -55,15 +55,18 @@ def main() -> None:
                     shutil.rmtree(Path(folder) / "data" / "featurize", ignore_errors=True)
                     figures = run(Path(folder) / "data", [*drawn, *own, f"train_head.seed={seed}"])
                     for figure, value in figures.items():
-                        found[source][name][figure].append(value)
-    columns = list(found["digits"]["AdvProp"])
-    print(f"{given.per_class} images a class, {given.seeds} seeds, mean and deviation in %; {machine()}")
+                        results[source][name][figure].append(value)
+    columns = list(results["digits"]["AdvProp"])
+    print(f"{given.per_class} images per class, {given.seeds} seeds, mean and deviation in %; {machine()}")
     print(f"{'':<20}" + "".join(f"{column:>18}" for column in columns))
-    for source, rows in found.items():
-        for name, figures in rows.items():
-            cells = [f"{100 * np.mean(figures[one]):.1f} ± {100 * np.std(figures[one], ddof=1):.1f}" for one in columns]
+    for source, rows in results.items():
+        for name, by_column in rows.items():
+            cells = [
+                f"{100 * np.mean(by_column[column]):.1f} ± {100 * np.std(by_column[column], ddof=1):.1f}"
+                for column in columns
+            ]
             print(f"{source + ', ' + name:<20}" + "".join(f"{cell:>18}" for cell in cells))
-    write_json(given.out, {"machine": machine(), "per_class": given.per_class, "found": found})
+    write_json(given.out, {"machine": machine(), "per_class": given.per_class, "results": results})
 
 
 def run(data: Path, overrides: list[str]) -> dict[str, float]:
@@ -78,7 +81,7 @@ def run(data: Path, overrides: list[str]) -> dict[str, float]:
     augmented = float(np.mean([value for variant, value in right.items() if variant != UNAUGMENTED]))
     images = job.images("test")[UNAUGMENTED]
     sample = make_robustness_sample(pixels_of(classifier, job.params.featurize, images, plain), images, PROBED)
-    _, *attacked = (float(one.correct.mean()) for one in sample.attacked(ATTACKS))
+    _, *attacked = (float(predictions.correct.mean()) for predictions in sample.attacked(ATTACKS))
     named = {f"PGD eps {attack.eps:g}": value for attack, value in zip(ATTACKS, attacked, strict=True)}
     return {"clean": right[UNAUGMENTED], "augmented": augmented, **named}
 

@@ -1,4 +1,4 @@
-"""Images a second of both engines against imgaug's batches, albumentations and torchvision, from HDF5 to HDF5.
+"""Images per second of both engines against imgaug's batches, albumentations and torchvision, from HDF5 to HDF5.
 
     python benchmarks/augment.py [--images 600] [--sizes 64 224] [--repeats 3] [--albumentations PYTHON]
 
@@ -63,13 +63,13 @@ def main() -> None:
                     flush=True,
                 )
     limits = {size: warp_rate(size) for size in given.sizes}
-    for size, rate in limits.items():
-        print(f"limit, {size} px: OpenCV's own warp alone {rate:,.0f} images/s in one process")
+    for size, limit in limits.items():
+        print(f"limit, {size} px: OpenCV's own warp alone {limit:,.0f} images/s in one process")
     write_json(given.out, {"machine": machine(), "images": given.images, "rates": rates, "warp": limits})
 
 
 def measure(policy: str, size: int, given: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Images a second of each way that can run here, in one process and in two, in turns."""
+    """Images per second of each way that can run here, in one process and in two, in turns."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         source = folder / "source.h5"
@@ -256,7 +256,7 @@ MAKERS: dict[str, Callable[[str, int], Way]] = {
 
 
 def warp_rate(size: int) -> float:
-    """Images a second of OpenCV's linear warp of this size, and nothing else, in one thread."""
+    """Images per second of OpenCV's linear warp of this size, and nothing else, in one thread."""
     cv2.setNumThreads(1)
     image = smooth_images(1, size)[0]
     matrix = np.array([[0.94, -0.34, 20], [0.34, 0.94, -10], [1e-5, 1e-5, 1]])

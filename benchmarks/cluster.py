@@ -2,7 +2,7 @@
 
     python benchmarks/cluster.py [--images 4000] [--size 64] [--workers 1 2]
 
-Images a second beyond start-up (the same command with everything cached), by number of worker processes of one thread
+Images per second beyond start-up (the same command with everything cached), by number of worker processes of one thread
 each, and what a part costs: seconds, bytes, and the scheduler's own processor time per task (beyond an
 empty run's).
 """
@@ -38,19 +38,19 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp())
     try:
         make_photos(folder / "photos", range(given.images), given.size)
-        found = {count: measure(folder, given.images, given.size, count) for count in given.workers}
+        by_workers = {count: measure(folder, given.images, given.size, count) for count in given.workers}
     finally:
         shutil.rmtree(folder)
     print(f"\n{'workers':8}{'augment':>16}{'featurize':>16}{'s/part':>16}{'scheduler ms/task':>20}")
-    for count, row in found.items():
+    for count, row in by_workers.items():
         rates = f"{row['augment']:>10,.0f} img/s{row['featurize']:>10,.0f} img/s"
         parts = f"{row['augment_part']:>8.2f} {row['featurize_part']:>7.2f}"
         print(f"{count:<8}{rates}{parts}{row['scheduler_ms_per_task']:>20.1f}")
-    write_json(given.out, found)
+    write_json(given.out, by_workers)
 
 
 def measure(folder: Path, images: int, size: int, workers: int) -> dict[str, float]:
-    """Images a second of both stages, seconds a part, the scheduler's milliseconds a task."""
+    """Images per second of both stages, seconds per part, the scheduler's milliseconds per task."""
     with cluster(folder / f"cluster-{workers}", workers) as (address, scheduler):
         overrides = (
             "augment.variants=[spatial_1]",
@@ -62,7 +62,7 @@ def measure(folder: Path, images: int, size: int, workers: int) -> dict[str, flo
         )
         place = Place(folder / f"place-{workers}", overrides)
         place.run("prepare")
-        found: dict[str, float] = {}
+        figures: dict[str, float] = {}
         spent, tasks = 0.0, 0
         for stage, rows in (("augment", images), ("featurize", 2 * images)):
             warm(place, stage)
@@ -72,16 +72,16 @@ def measure(folder: Path, images: int, size: int, workers: int) -> dict[str, flo
             again = place.run(stage)
             print(f"{workers} workers: {full.summary}", flush=True)
             parts = -(-rows // ROWS_PER_TASK)
-            found[stage] = rows / (full.seconds - again.seconds)
-            found[f"{stage}_part"] = (full.seconds - again.seconds) * workers / parts
+            figures[stage] = rows / (full.seconds - again.seconds)
+            figures[f"{stage}_part"] = (full.seconds - again.seconds) * workers / parts
             spent += 2 * between - before - busy_seconds(scheduler)  # beyond what the empty run costs
             tasks += parts
-        return found | {"scheduler_ms_per_task": 1000 * spent / tasks}
+        return figures | {"scheduler_ms_per_task": 1000 * spent / tasks}
 
 
 def busy_seconds(process: psutil.Process) -> float:
     """Processor time used so far."""
-    return sum(process.cpu_times()[:2])
+    return float(sum(process.cpu_times()[:2]))
 
 
 def warm(place: Place, stage: str) -> None:

@@ -50,8 +50,8 @@ def main() -> None:
     if given.run:
         run_peer(given.run, given.file)
         return
-    found = compare(given.size, given.images, given.repeats, given.peers, given.set)
-    write_json(given.out or Path(f"data/benchmarks/featurize-{given.size}-{given.images}.json"), found)
+    result = compare(given.size, given.images, given.repeats, given.peers, given.set)
+    write_json(given.out or Path(f"data/benchmarks/featurize-{given.size}-{given.images}.json"), result)
 
 
 def compare(size: int, images: int, repeats: int, peers: list[str], more: list[str]) -> dict[str, Any]:
@@ -60,12 +60,14 @@ def compare(size: int, images: int, repeats: int, peers: list[str], more: list[s
     with tempfile.TemporaryDirectory() as folder:
         few, all_of = (make_set(Path(folder) / str(count), size, count) for count in (BATCH, images))
         for number in range(repeats):  # side by side, so that a noisy minute hits all
-            for name, each in runs.items():
-                each.append((seconds(name, few, size, number, more), seconds(name, all_of, size, number, more)))
+            for name, times in runs.items():
+                times.append((seconds(name, few, size, number, more), seconds(name, all_of, size, number, more)))
                 rates[name].append(bare_rate(name, size, more))
-    start, whole = ({name: statistics.median(one[at] for one in each) for name, each in runs.items()} for at in (0, 1))
+    start, whole = (
+        {name: statistics.median(pair[at] for pair in pairs) for name, pairs in runs.items()} for at in (0, 1)
+    )
     loop = {name: whole[name] - start[name] for name in runs}
-    bare = {name: statistics.median(each) for name, each in rates.items()}
+    bare = {name: statistics.median(values) for name, values in rates.items()}
     flops = flops_of_b0(size)
     limit = matmul_rate() / flops
     print(f"EfficientNet-B0, {images:,} images of {size} px, median of {repeats}; {machine()}")
@@ -78,7 +80,7 @@ def compare(size: int, images: int, repeats: int, peers: list[str], more: list[s
             f"{name:<22}{start[name]:>9.1f}{whole[name]:>9.1f}{ratios[0]:>7.2f}x{speed:>10,.0f}{ratios[1]:>7.2f}x"
             f"{bare[name]:>10,.0f}{ratios[2]:>7.2f}x{speed / bare[name]:>6.0%}{speed / limit:>14.0%}"
         )
-    print(f"limit: {limit:,.0f} images/s at {flops / 1e9:.3f} GFLOP an image and {limit * flops / 1e9:,.0f} GFLOP/s")
+    print(f"limit: {limit:,.0f} images/s at {flops / 1e9:.3f} GFLOP per image and {limit * flops / 1e9:,.0f} GFLOP/s")
     figures = {
         "size": size,
         "images": images,
@@ -95,7 +97,7 @@ def seconds(name: str, folder: Path, size: int, number: int, more: list[str]) ->
     """Of one process: our stage with an empty store, or a peer."""
     command, own = [sys.executable, __file__, "--run", name, "--file", str(folder / "prepare" / "train.h5")], {}
     if name == "augcache":
-        sets = [part for each in choices(size, more) for part in ("--set", each)]
+        sets = [part for choice in choices(size, more) for part in ("--set", choice)]
         command = [sys.executable, "-m", "stages.featurize", "--data", str(folder), *sets]
         own = {"AUGCACHE_STORE": str(folder / f"store-{number}")}
     started = time.perf_counter()
@@ -108,7 +110,7 @@ def seconds(name: str, folder: Path, size: int, number: int, more: list[str]) ->
 def choices(size: int, more: list[str]) -> list[str]:
     """What our stage runs with, instead of params.yaml's values."""
     own = ["backbone=efficientnet-b0", "weights=random", f"size={size}", "device=cpu", *more]
-    return [f"featurize.{each}" for each in own]
+    return [f"featurize.{choice}" for choice in own]
 
 
 def make_set(folder: Path, size: int, count: int) -> Path:
@@ -123,7 +125,7 @@ def make_set(folder: Path, size: int, count: int) -> Path:
 
 
 class Images(Dataset[tuple[torch.Tensor, int]]):
-    """What a user writes: the arrays in memory, a tensor an image."""
+    """What a user writes: the arrays in memory, one tensor per image."""
 
     def __init__(self, path: Path) -> None:
         with h5py.File(path) as file:
@@ -138,12 +140,13 @@ class Images(Dataset[tuple[torch.Tensor, int]]):
 
 def run_peer(name: str, path: Path) -> None:
     """The published loop of a peer, in this process."""
-    features, found = make_peer(name), []
+    features = make_peer(name)
+    blocks = []
     with torch.no_grad():
         for images, _ in DataLoader(Images(path), batch_size=BATCH):
-            found.append(features((images - MEAN) / STD))
+            blocks.append(features((images - MEAN) / STD))
     with h5py.File(path.parents[1] / f"{name}.h5", "w") as file:
-        file["features"] = torch.cat(found).numpy()
+        file["features"] = torch.cat(blocks).numpy()
 
 
 def make_peer(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -160,7 +163,7 @@ def make_peer(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def bare_rate(name: str, size: int, more: list[str]) -> float:
-    """Images a second of the network alone, on normalised batches in memory, after a first call."""
+    """Images per second of the network alone, on normalised batches in memory, after a first call."""
     from pipeline.features.engines import Placement, make_engine  # here, so that a peer's process does not import them
     from pipeline.features.featurizer import Featurizer, one_thread_each
 

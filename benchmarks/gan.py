@@ -1,4 +1,4 @@
-"""Many small GANs at once against one after another: classes a second, and what bounds it.
+"""Many small GANs at once against one after another: classes per second, and what bounds it.
 
 python benchmarks/gan.py [--classes 20] [--size 32] [--repeats 3]
 """
@@ -40,13 +40,13 @@ def seconds(classes: int, at_once: int, size: int, config: WganConfig) -> float:
 
 
 def bandwidth() -> float:
-    """Bytes a second of adding one large array to another in place, the two read and one written."""
-    one, other = torch.zeros(2, 50_000_000)
-    one += other
+    """Bytes per second of adding one large array to another in place, the two read and one written."""
+    total, other = torch.zeros(2, 50_000_000)
+    total += other
     started = time.perf_counter()
     for _ in range(5):
-        one += other
-    return 5 * 3 * one.numel() * 4 / (time.perf_counter() - started)
+        total += other
+    return float(5 * 3 * total.numel() * 4 / (time.perf_counter() - started))
 
 
 def traffic(size: int, config: WganConfig) -> float:

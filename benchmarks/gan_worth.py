@@ -20,7 +20,7 @@ import torch
 from stage_runs import machine, run_stages, write_json
 
 from cache.records import UNAUGMENTED, FeatureSet
-from pipeline.config.gan import GAN_VARIANT
+from pipeline.config.shared.variants import GAN_VARIANT
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.fit import fit_head
 from pipeline.heads.sample_filter import keep_convincing
@@ -53,15 +53,15 @@ def main() -> None:
         folder = given.folder or Path(scratch)
         os.environ["AUGCACHE_STORE"] = str(folder / "store")
         results = {kind: of_kind(folder / kind, kind, given) for kind in given.kinds}
-    print(f"{given.source}, {given.per_class} images a class, {given.seeds} seeds; {machine()}")
+    print(f"{given.source}, {given.per_class} images per class, {given.seeds} seeds; {machine()}")
     print(f"{'GAN':<8}{'head':<20}{'val':>16}{'test':>16}{'against without':>24}")
-    for kind, found in results.items():
-        for name, figures in found["heads"].items():
-            change = 100 * (np.array(figures["test"]) - np.array(found["heads"]["without"]["test"]))
+    for kind, result in results.items():
+        for name, figures in result["heads"].items():
+            change = 100 * (np.array(figures["test"]) - np.array(result["heads"]["without"]["test"]))
             cells = "".join(f"{percent(figures[split]):>16}" for split in ("val", "test"))
             print(f"{kind:<8}{name:<20}{cells}{change.mean():>+15.2f} ± {change.std(ddof=1):.2f}")
-        judged = ", ".join(f"{name} {value:.3g}" for name, value in found["samples"].items())
-        print(f"{'':<8}{found['kept']:.0%} of samples pass the filter; {judged}")
+        quality = ", ".join(f"{name} {value:.3g}" for name, value in result["samples"].items())
+        print(f"{'':<8}{result['kept']:.0%} of samples pass the filter; {quality}")
     write_json(given.out, {"machine": machine(), "given": {k: str(v) for k, v in vars(given).items()}, **results})
 
 
@@ -72,7 +72,7 @@ def of_kind(data: Path, kind: str, given: argparse.Namespace) -> dict[str, Any]:
     named = [f"train_head.schedule=[{FIRST}]", *given.set]
     job = run_stages(data, [*chosen, *named], ["prepare", "gan", "featurize"])
     train, val, test = (job.features(split) for split in ("train", "val", "test"))
-    found: dict[str, Any] = {"heads": {name: {"val": [], "test": []} for name in SCHEDULES}}
+    results: dict[str, Any] = {"heads": {name: {"val": [], "test": []} for name in SCHEDULES}}
     for name, schedule in SCHEDULES.items():
         for seed in range(given.seeds):
             share = given.filter if "filtered" in name else 0
@@ -81,11 +81,11 @@ def of_kind(data: Path, kind: str, given: argparse.Namespace) -> dict[str, Any]:
             used, dropped = keep_convincing(train, val, config)
             head = fit_head(used, val, config).head
             for split, features in (("val", val), ("test", test)):
-                found["heads"][name][split].append(accuracy(head, features[UNAUGMENTED]))
+                results["heads"][name][split].append(accuracy(head, features[UNAUGMENTED]))
             if "filtered" in name:
-                found["kept"] = 1 - dropped / len(train[GAN_VARIANT])
-    found["samples"] = measure_samples(train[GAN_VARIANT], train[UNAUGMENTED], val[UNAUGMENTED], 0.85)
-    return found
+                results["kept"] = 1 - dropped / len(train[GAN_VARIANT])
+    results["samples"] = measure_samples(train[GAN_VARIANT], train[UNAUGMENTED], val[UNAUGMENTED], 0.85)
+    return results
 
 
 def accuracy(head: Any, features: FeatureSet) -> float:

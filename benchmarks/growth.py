@@ -4,7 +4,7 @@
 
 Photos made here, one variant, efficientnet-mini; `augment.workers=1`, because `auto` starts other processes once the
 work is long enough for them, and each holds its libraries. Memory is the highest sum of what a stage's processes hold;
-the time of an image is that between two counts, so start-up is left out.
+the time per image is that between two counts, so start-up is left out.
 """
 
 import argparse
@@ -39,12 +39,12 @@ def main() -> None:
     for stage in STAGES:
         times = [milliseconds(costs, stage, *step) for step in steps]
         memory = [costs[count][stage].peak_mib for count in given.counts]
-        cells = [*(f"{one:.2f} ms an image" for one in times), *(f"{one:,.0f} MiB" for one in memory)]
+        cells = [*(f"{time:.2f} ms per image" for time in times), *(f"{mebibytes:,.0f} MiB" for mebibytes in memory)]
         print(f"{stage:12}" + "".join(f"{cell:>22}" for cell in cells))
     if given.plot:
         draw(costs, given.plot)
-    found = {count: {stage: vars(cost) for stage, cost in by_stage.items()} for count, by_stage in costs.items()}
-    write_json(given.out, {"machine": machine(), "size": given.size, "costs": found})
+    records = {count: {stage: vars(cost) for stage, cost in by_stage.items()} for count, by_stage in costs.items()}
+    write_json(given.out, {"machine": machine(), "size": given.size, "costs": records})
 
 
 def milliseconds(costs: dict[int, dict[str, Cost]], stage: str, less: int, more: int) -> float:

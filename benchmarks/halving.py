@@ -33,24 +33,24 @@ def main() -> None:
     given = parser.parse_args()
     job = Job("sweep", read_params(ROOT / "params.yaml", given.set), given.data, given.data / "sweep", quiet=True)
     config, sweep = job.params.train_head, job.params.sweep
-    train = {name: in_memory(one) for name, one in job.features("train").items()}
+    train = {name: in_memory(features) for name, features in job.features("train").items()}
     val = {"unaugmented": in_memory(job.features("val")["unaugmented"])}
     specs = grid(sweep, config.seed)
-    shapes = [config.model_copy(update={"hidden": list(hidden)}) for hidden in sorted({one.hidden for one in specs})]
-    alone = [median_seconds(lambda one=one: fit_head(train, val, one)) for one in shapes]  # type: ignore[misc]
+    shapes = [config.model_copy(update={"hidden": list(hidden)}) for hidden in sorted({spec.hidden for spec in specs})]
+    alone = [median_seconds(lambda shape=shape: fit_head(train, val, shape)) for shape in shapes]  # type: ignore[misc]
     one_head = sum(alone) / len(alone)
     print(f"{len(specs)} heads, {len(train['unaugmented']):,} images, phases {config.schedule}; {machine()}")
     print(f"{'keep':>6}{'time':>10}{'price in single heads':>24}{'winner on val, over seeds':>30}")
-    found = {}
+    results = {}
     for keep in dict.fromkeys((1.0, sweep.keep)):
         started = time.perf_counter()
         data = make_sweep_data(train, val, config)
         best = winner(run_pass(specs, data, config, keep))
         spent = time.perf_counter() - started
-        score = spread([one.val_accuracy for one in run_pass(repeated(best.spec, given.seeds), data, config)])
+        score = spread([trial.val_accuracy for trial in run_pass(repeated(best.spec, given.seeds), data, config)])
         print(f"{keep:>6}{spent:>8.1f} s{spent / one_head:>24.1f}{score.percent():>30}  {best.spec}")
-        found[keep] = {"seconds": spent, "price": spent / one_head, "val": vars(score), "winner": str(best.spec)}
-    write_json(given.out, {"machine": machine(), "heads": len(specs), "one_head": one_head, "found": found})
+        results[keep] = {"seconds": spent, "price": spent / one_head, "val": vars(score), "winner": str(best.spec)}
+    write_json(given.out, {"machine": machine(), "heads": len(specs), "one_head": one_head, "results": results})
 
 
 def in_memory(features: FeatureSet) -> FeatureSet:

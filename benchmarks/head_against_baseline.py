@@ -3,8 +3,8 @@
     python benchmarks/head_against_baseline.py [--data data] [--set train_head.key=value] [--seeds 3]
 
 Two baselines, both scikit-learn's LogisticRegression on the standardised unaugmented training features: `plain`, as it
-comes (C=1), and `tuned`, its C chosen on val-unaugmented as the head's epoch is. All are judged once on test, clean and
-on every augmented variant; intervals are of the paired difference, seeds averaged, images resampled.
+comes (C=1), and `tuned`, its C chosen on val-unaugmented as the head's epoch is. All are evaluated once on test, clean
+and on every augmented variant; intervals are of the paired difference, seeds averaged, images resampled.
 """
 
 import argparse
@@ -65,7 +65,7 @@ def fit_baselines(train: FeatureSet, val: FeatureSet) -> dict[str, Any]:
 def fit_heads(
     train: dict[str, FeatureSet], val: dict[str, FeatureSet], config: TrainHeadConfig, seeds: int
 ) -> list[Any]:
-    """One head a seed."""
+    """One head per seed."""
     heads = []
     for seed in range(seeds):
         started = time.perf_counter()
@@ -79,7 +79,7 @@ def fit_heads(
 def compare(heads: list[Any], baselines: dict[str, Any], test: FeatureSet) -> dict[str, Any]:
     """Top-1 of each on one variant of test, and the paired differences."""
     ours = [head.predict(test) for head in heads]
-    tops = [accuracy(each) for each in ours]
+    tops = [accuracy(predictions) for predictions in ours]
     figures: dict[str, Any] = {"head": tops, "mean": float(np.mean(tops)), "spread": float(np.std(tops, ddof=1))}
     for name, model in baselines.items():
         theirs = predictions_of(model, test)
@@ -104,10 +104,10 @@ def main() -> None:
     figures = {variant: compare(heads, baselines, features) for variant, features in test.items()}
     columns = "".join(f"{name:>9}{'gain, 95 % interval':>27}" for name in baselines)
     print(f"\n{'test variant':<14}{'head':>16}{columns}")
-    for variant, each in figures.items():
-        line = f"{variant:<14}{each['mean']:>9.2%} ± {each['spread']:.2%}"
+    for variant, row in figures.items():
+        line = f"{variant:<14}{row['mean']:>9.2%} ± {row['spread']:.2%}"
         for name in baselines:
-            other = each[name]
+            other = row[name]
             interval = f"{other['gain']:+.2%} [{other['low']:+.2%}, {other['high']:+.2%}]"
             line += f"{other['top1']:>9.2%}{interval:>27}"
         print(line)

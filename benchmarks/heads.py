@@ -1,8 +1,8 @@
-"""Many heads in one pass against one after another: head-rows a second, and what successive halving saves.
+"""Many heads in one pass against one after another: head-rows per second, and what successive halving saves.
 
     python benchmarks/heads.py [--rows 20000] [--heads 16] [--classes 200] [--batch 512] [--epochs 3]
 
-Synthetic features of 1,280 columns, float16; both ways in this process, on the GPU where there is one, the median of
+Synthetic features of 1,280 columns, float16; both ways in this process, on the GPU if there is one, the median of
 three runs. Halving drops half of the heads after each third of the epochs.
 """
 
@@ -17,7 +17,7 @@ from pipeline.config.params import read_params
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.fit import fit_head
 from pipeline.heads.halving import make_sweep_data, run_pass
-from pipeline.heads.spec import HeadSpec
+from pipeline.heads.spec import HeadSpec, spec_of
 
 
 def main() -> None:
@@ -34,30 +34,33 @@ def main() -> None:
     print(f"{machine()}; matrix products here: {flops / 1e9:,.0f} GFLOP/s\n")
     columns = f"{'one by one':>14}{'one pass':>14}{'ratio':>8}{'halved':>10}{'of the limit':>14}{'one pass':>12}"
     print(f"{'hidden':<10}{columns}   head-rows/s")
-    found = {}
+    results = {}
     for hidden in ((), (512,)):
         overrides = [f"train_head.hidden={list(hidden)}", f"train_head.batch={given.batch}"]
         rates = measure(train, val, overrides, given)
-        first, *others = (one * other for one, other in pairwise([train.features.shape[1], *hidden, given.classes]))
+        first, *others = (
+            inputs * outputs for inputs, outputs in pairwise([train.features.shape[1], *hidden, given.classes])
+        )
         limit = flops / (4 * first + 6 * sum(others))  # nobody needs the gradient of the features
         name = "x".join(map(str, hidden)) or "linear"
-        found[name] = {**rates, "limit": limit}
+        results[name] = {**rates, "limit": limit}
         ratios = f"{rates['together'] / rates['apart']:>8.2f}{rates['halved'] / rates['apart']:>9.2f}x"
         share = f"{rates['together'] / limit:>13.0%}"
         spent = given.epochs * given.rows * given.heads / rates["together"]
         print(f"{name:<10}{rates['apart']:>14,.0f}{rates['together']:>14,.0f}{ratios}{share}{spent:>10.1f} s")
     sizes = {name: getattr(given, name) for name in ("rows", "heads", "classes", "batch", "epochs")}
-    write_json(given.out, {"machine": machine(), **sizes, "found": found})
+    write_json(given.out, {"machine": machine(), **sizes, "results": results})
 
 
 def measure(train: FeatureSet, val: FeatureSet, overrides: list[str], given: argparse.Namespace) -> dict[str, float]:
-    """Head-rows a second: one head after another, all in one pass, and with half of them dropped after each phase."""
+    """Head-rows per second: one head after another, all in one pass, and with half of them dropped after each phase."""
     heads, third = given.heads, max(1, given.epochs // 3)
     lengths = (third, third, max(1, given.epochs - 2 * third))
     phases = f"train_head.schedule=[{', '.join(f'unaugmented x {length}' for length in lengths)}]"
     config = read_params(ROOT / "params.yaml", [*overrides, phases, "train_head.dropout=0"]).train_head
     assert isinstance(config, TrainHeadConfig)
-    specs = [HeadSpec(tuple(config.hidden), 0.001 * (1 + number), 0.01, 0.0, 0.1) for number in range(heads)]
+    hidden = spec_of(config, 1280).hidden
+    specs = [HeadSpec(hidden, 0.001 * (1 + number), 0.01, 0.0, 0.1) for number in range(heads)]
     sets = {"unaugmented": train}, {"unaugmented": val}
 
     def together(keep: float) -> None:

@@ -41,9 +41,9 @@ def measure(folder: Path, images: int, size: int, backbone: str) -> dict[str, di
     make_photos(small.photos, range(100), size)
     make_photos(full.photos, range(images), size)
     run_all(small)
-    found = {"start-up": run_all(small), "full": run_all(full)}
+    times = {"start-up": run_all(small), "full": run_all(full)}
     make_photos(full.photos, range(0, images, 100), size, seed=1)
-    return found | {"1 % changed": run_all(full), "unchanged": run_all(full)}
+    return times | {"1 % changed": run_all(full), "unchanged": run_all(full)}
 
 
 def run_all(place: Place) -> dict[str, float]:
@@ -55,14 +55,14 @@ def run_all(place: Place) -> dict[str, float]:
     return seconds | {"all": sum(seconds.values())}
 
 
-def report(found: dict[str, dict[str, float]], out: Path) -> None:
-    full = found["full"]["all"] - found["start-up"]["all"]
+def report(times: dict[str, dict[str, float]], out: Path) -> None:
+    full = times["full"]["all"] - times["start-up"]["all"]
     print(f"\n{'':14}" + "".join(f"{stage:>12}" for stage in (*STAGES, "all")) + f"{'beyond start-up':>18}{'share':>8}")
-    for kind, seconds in found.items():
-        beyond = seconds["all"] - found["start-up"]["all"]
+    for kind, seconds in times.items():
+        beyond = seconds["all"] - times["start-up"]["all"]
         cells = "".join(f"{seconds[stage]:>10.1f} s" for stage in (*STAGES, "all"))
         print(f"{kind:14}{cells}{beyond:>16.1f} s{beyond / full:>8.1%}")
-    write_json(out, found)
+    write_json(out, times)
 
 
 if __name__ == "__main__":

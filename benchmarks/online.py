@@ -29,6 +29,7 @@ from pipeline.config.params import Params
 from pipeline.config.shared.schedule import Phase, epochs_of
 from pipeline.features.backbone import make_backbone
 from pipeline.heads.fit import fit_head
+from pipeline.heads.spec import spec_of
 from pipeline.networks.head import Head
 from pipeline.networks.resize import resized
 
@@ -81,15 +82,16 @@ def online_epoch(images: Array, labels: Array, variant: str, params: Params) -> 
         sequence = make_sequence(json.loads(make_augmentation(augment, variant).steps))
     with torch.no_grad():
         width = backbone.network(torch.zeros(1, 3, featurize.size, featurize.size)).shape[1]
-    learner = Head([width, *head.hidden, 10], head.dropout, 0.0)
-    optimizer = torch.optim.AdamW(learner.parameters(), head.lr)
+    spec = spec_of(head, width)
+    learner = Head([width, *spec.hidden, 10], spec.dropout, 0.0)
+    optimizer = torch.optim.AdamW(learner.parameters(), spec.lr)
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) * 255 for values in (backbone.mean, backbone.std))
 
     def epoch() -> None:
         for index in np.array_split(np.random.default_rng(0).permutation(len(images)), -(-len(images) // BATCH)):
             drawn = list(images[index]) if sequence is None else sequence.augment_images(list(images[index]))
-            pixels = [torch.from_numpy(np.ascontiguousarray(one)).permute(2, 0, 1)[None].float() for one in drawn]
-            batch = torch.cat([resized(one, featurize.size) for one in pixels])
+            pixels = [torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() for image in drawn]
+            batch = torch.cat([resized(image, featurize.size) for image in pixels])
             with torch.no_grad():
                 features = backbone.network((batch - mean) / std)
             loss = functional.cross_entropy(learner(features), torch.from_numpy(labels[index].astype(np.int64)))

@@ -42,7 +42,7 @@ def plain_epochs(folder: Path, recipe: Recipe, device: str, epochs: int, size: i
         images, recipe.batch, shuffle=True, num_workers=workers, persistent_workers=True, drop_last=True
     )
     network = make_network(recipe.network, len(images.classes)).to(device)
-    optimizer = make_optimizer(network.parameters(), recipe)
+    optimizer = make_optimizer(network, recipe, None)
     scheduler = make_scheduler(optimizer, recipe, epochs * len(loader), len(loader))
     for _ in range(epochs):
         network.train()
@@ -72,9 +72,9 @@ def accuracy(network: nn.Module, folder: Path, device: str) -> float:
 
 def unlike_plain(recipe: Recipe) -> list[str]:
     """Keys, beyond the FREE ones, that the plain loop has no code for and that are not off."""
-    values, plain = (one.model_dump(exclude=FREE) for one in (recipe, read_recipe("plain", {})))
-    for one in (values, plain):
-        one["augmentation"] |= {"crop_padding": 0, "flip": 0.0}
+    values, plain = (chosen.model_dump(exclude=FREE) for chosen in (recipe, read_recipe("plain", {})))
+    for section in (values, plain):
+        section["augmentation"] |= {"crop_padding": 0, "flip": 0.0}
     return [key for key, value in values.items() if value != plain[key]]
 
 
@@ -96,11 +96,11 @@ def main() -> None:
     spent, started = 0.0, time.perf_counter()
     for epoch, network in enumerate(plain_epochs(given.train, recipe, device, given.epochs, given.size), start=1):
         spent += time.perf_counter() - started
-        found = accuracy(network, given.test, device)
-        print(f"epoch {epoch:>3}: test accuracy {found:.2%}, {spent:.0f} s", flush=True)
+        top1 = accuracy(network, given.test, device)
+        print(f"epoch {epoch:>3}: test accuracy {top1:.2%}, {spent:.0f} s", flush=True)
         started = time.perf_counter()
     record = {"recipe": given.recipe, "epochs": given.epochs, "seed": given.seed, "machine": machine()}
-    write_json(given.out, {**record, "train_seconds": spent, "test_top1": found})
+    write_json(given.out, {**record, "train_seconds": spent, "test_top1": top1})
 
 
 if __name__ == "__main__":

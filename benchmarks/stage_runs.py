@@ -71,9 +71,9 @@ def peak_memory(process: "subprocess.Popen[str]") -> float:
     peak, parent = 0, psutil.Process(process.pid)
     while process.poll() is None:
         total = 0
-        for each in family(parent):
+        for member in family(parent):
             try:
-                total += each.memory_info().rss
+                total += member.memory_info().rss
             except psutil.Error:
                 continue
         peak = max(peak, total)
@@ -101,15 +101,15 @@ def make_photos(folder: Path, numbers: Iterable[int], size: int, seed: int = 0, 
 
 
 def write_json(path: Path, content: Mapping[Any, Any]) -> None:
-    """A record: what was found, by which command, on which day."""
+    """A record: figures, the command that measured them, and the day."""
     command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
     path.parent.mkdir(parents=True, exist_ok=True)
-    made = {"command": command, "date": datetime.now(UTC).date().isoformat()}
-    path.write_text(json.dumps({**made, **content}, indent=2) + "\n")
+    origin = {"command": command, "date": datetime.now(UTC).date().isoformat()}
+    path.write_text(json.dumps({**origin, **content}, indent=2) + "\n")
 
 
 def machine() -> str:
-    """The processor, its vector instructions, the threads in use, and the GPU where there is one."""
+    """The processor, its vector instructions, the threads in use, and the GPU if there is one."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     name = names[0] if names else platform.processor() or platform.machine()
@@ -128,13 +128,13 @@ def median_seconds(work: Callable[[], object], runs: int = 3) -> float:
 
 
 def matmul_rate() -> float:
-    """Floating-point operations a second of large float32 matrix products; on a GPU, where there is one, in TF32."""
+    """Floating-point operations per second of large float32 matrix products; on a GPU in TF32."""
     device = choose_device("auto")
     size = 2048 if device.type == "cpu" else 16384
-    one = torch.randn(size, size, device=device)
+    matrix = torch.randn(size, size, device=device)
     with tensor_cores(device):
-        one @ one
-        return 2 * size**3 / median_seconds(lambda: float((one @ one)[0, 0]))
+        matrix @ matrix
+        return 2 * size**3 / median_seconds(lambda: float((matrix @ matrix)[0, 0]))
 
 
 def synthetic_features(rows: int, classes: int, seed: int) -> FeatureSet:

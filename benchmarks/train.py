@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from PIL import Image
 from plain_loop import plain_epochs
-from stage_runs import machine, write_json
+from stage_runs import ROOT, machine, write_json
 from torch.nn import functional
 
 from cache.records import ImageSet
+from pipeline.config.params import read_params
 from pipeline.config.recipe import Recipe, read_recipe
-from pipeline.config.train_model import TrainModelConfig
 from pipeline.networks.factory import make_network
 from pipeline.training.fit import Watch, fit_model
 from pipeline.training.optim import make_optimizer
@@ -50,10 +50,8 @@ def make_images(folder: Path, count: int) -> ImageSet:
 def ours(images: ImageSet, recipe: Recipe, device: str) -> float:
     """Seconds of one epoch: the second of two, so that start-up is left out."""
     marks: list[float] = []
-    settings = TrainModelConfig(
-        recipe="benchmark", override={}, seeds=1, seed=0, device=device, engine="eager", memory_gb=8,
-        checkpoint_seconds=1e9, tensorboard=None,
-    )  # fmt: skip
+    values = ["device=" + device, "seeds=1", "engine=eager", "memory_gb=8", "checkpoint_seconds=1e9"]
+    settings = read_params(ROOT / "params.yaml", [f"train_model.{value}" for value in values]).train_model
     with tempfile.TemporaryDirectory() as store:
         os.environ["AUGCACHE_STORE"] = store
         next(
@@ -125,8 +123,8 @@ def main() -> None:
     print(f"{'way':<30}{'images/s':>10}{'ratio':>8}{'of limit':>10}")
     for name, rate in rates.items():
         print(f"{name:<30}{rate:>10.0f}{rate / first:>7.2f}x{rate / last:>10.0%}")
-    found = {"recipe": chosen.recipe, "machine": machine(), "images": chosen.images, "images_per_second": rates}
-    write_json(chosen.out, found)
+    result = {"recipe": chosen.recipe, "machine": machine(), "images": chosen.images, "images_per_second": rates}
+    write_json(chosen.out, result)
 
 
 if __name__ == "__main__":

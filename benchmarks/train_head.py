@@ -1,4 +1,4 @@
-"""One head over cached features against the ways that users train one: rows a second.
+"""One head over cached features against the ways that users train one: rows per second.
 
     python benchmarks/train_head.py [--rows 100000] [--classes 200] [--hidden 512] [--batch 512] [--repeats 3]
 
@@ -13,6 +13,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -60,7 +61,7 @@ def main() -> None:
     few = whole.take(np.arange(given.peer_rows))
     width = whole.features.shape[1]
     flops = 4 * width * given.hidden + 6 * given.hidden * given.classes  # nobody needs the gradient of the features
-    measures = {
+    measures: dict[str, Callable[[], float]] = {
         "augcache": lambda: our_rate(whole, given),
         "MLPClassifier": lambda: sklearn_rate(few, given),
         "DataLoader over HDF5 rows": lambda: loader_rate(few, given),
@@ -71,9 +72,9 @@ def main() -> None:
     print(f"{width}-{given.hidden}-{given.classes}, batch {given.batch}, {given.rows:,} rows; {machine()}")
     print(f"{'':<28}{'rows/s':>10}{'ours is':>10}{'of the limit':>14}")
     for name in measures:
-        rate = statistics.median(one[name] for one in rounds)
-        ahead = statistics.median(one["augcache"] / one[name] for one in rounds)
-        share = statistics.median(one[name] / one["limit"] for one in rounds)
+        rate = statistics.median(rates[name] for rates in rounds)
+        ahead = statistics.median(rates["augcache"] / rates[name] for rates in rounds)
+        share = statistics.median(rates[name] / rates["limit"] for rates in rounds)
         print(f"{name:<28}{rate:>10,.0f}{ahead:>9.1f}x{share:>13.0%}")
     sizes = {name: value for name, value in vars(given).items() if name != "out"}
     write_json(given.out, {"machine": machine(), **sizes, "rounds": rounds})
@@ -97,7 +98,7 @@ def fit(train: FeatureSet, given: argparse.Namespace) -> None:
         "lr_schedule=constant",
     ]
     phases = f"schedule=[unaugmented x {EPOCHS}]"
-    config = read_params(ROOT / "params.yaml", [f"train_head.{each}" for each in (*chosen, phases)]).train_head
+    config = read_params(ROOT / "params.yaml", [f"train_head.{choice}" for choice in (*chosen, phases)]).train_head
     assert isinstance(config, TrainHeadConfig)
     fit_head({"unaugmented": train}, {}, config)
 
