@@ -14,7 +14,7 @@ from stages import augment
 
 MakeJob = Callable[..., "augment.Job"]
 SMALL = (
-    *("augment.size=16", "augment.variants=[color_1, rand_1]", "augment.workers=1"),
+    *("augment.size=16", "augment.variants=[color_1, rand_1]", "augment.workers=1", "augment.keep=pixels"),
     "train_head.schedule=[unaugmented x 1]",
 )
 
