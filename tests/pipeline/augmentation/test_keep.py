@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from cache.records import ImageSet
 from pipeline.augmentation import keep as keep_module
 from pipeline.augmentation.augment import make_outputs, space_for
 from pipeline.augmentation.keep import Keep, ModelReading, choose_keep
@@ -18,7 +20,8 @@ NO_MODEL = ModelReading([], 1, 8e9)
 
 
 def choice(*overrides: str, reading: ModelReading = NO_MODEL, free: float = PLENTY) -> Keep:
-    config = read_params(ROOT / "params.yaml", ["augment.variants=[spatial_1, color_1]", *overrides]).augment
+    fixed = ("augment.variants=[spatial_1, color_1]", "train_head.schedule=[unaugmented x 1]")
+    config = read_params(ROOT / "params.yaml", [*fixed, *overrides]).augment
     augmentations = [make_augmentation(config, variant) for variant in config.variants]
     return choose_keep(config, augmentations, ROWS, reading, free)
 
@@ -63,10 +66,6 @@ def test_a_model_on_unaugmented_images_draws_only_what_is_evaluated() -> None:
 
 
 def test_space_is_that_of_pixels_twice_for_one_file_and_of_identity_alone(tmp_path: Path) -> None:
-    import numpy as np
-
-    from cache.records import ImageSet
-
     config = read_params(ROOT / "params.yaml", ["augment.size=32"]).augment
     images = ImageSet(np.zeros((10, 8, 8, 3), np.uint8), np.zeros(10, int), np.array([b"a"] * 10), ("x",))
     outputs = make_outputs(tmp_path, {"train": images}, [make_augmentation(config, f"color_{draw}") for draw in (1, 2)])
