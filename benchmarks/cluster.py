@@ -54,6 +54,7 @@ def measure(folder: Path, images: int, size: int, workers: int) -> dict[str, flo
     with cluster(folder / f"cluster-{workers}", workers) as (address, scheduler):
         overrides = (
             "augment.variants=[spatial_1]",
+            "augment.keep=pixels",
             "train_head.schedule=[unaugmented x 1]",
             f"prepare.source={folder / 'photos'}",
             *(f"{stage}.size={size}" for stage in ("prepare", "augment", "featurize")),

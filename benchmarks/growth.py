@@ -55,7 +55,11 @@ def milliseconds(costs: dict[int, dict[str, Cost]], stage: str, less: int, more:
 def measure(folder: Path, count: int, size: int) -> dict[str, Cost]:
     """What each stage costs, from photos to a head."""
     values = ["augment.variants=[color_1]", "train_head.schedule=[unaugmented x 1, color_1 x 1]"]
-    values += ["augment.workers=1", *(f"{stage}.size={size}" for stage in ("prepare", "augment", "featurize"))]
+    values += [
+        "augment.workers=1",
+        "augment.keep=pixels",
+        *(f"{stage}.size={size}" for stage in ("prepare", "augment", "featurize")),
+    ]
     place = Place(folder, tuple(values))
     make_photos(place.photos, range(count), size)
     costs = {}

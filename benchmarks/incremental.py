@@ -36,7 +36,7 @@ def main() -> None:
 def measure(folder: Path, images: int, size: int, backbone: str) -> dict[str, dict[str, float]]:
     """Seconds of each stage by kind of run."""
     sizes = (f"prepare.size={size}", f"augment.size={size}", f"featurize.size={size}")
-    overrides = (*sizes, f"featurize.backbone={backbone}", "featurize.weights=random")
+    overrides = (*sizes, "augment.keep=pixels", f"featurize.backbone={backbone}", "featurize.weights=random")
     small, full = Place(folder / "small", overrides), Place(folder / "full", overrides)
     make_photos(small.photos, range(100), size)
     make_photos(full.photos, range(images), size)

@@ -48,10 +48,7 @@ def remove_others(folder: Path, wanted: set[Path], pattern: str = "*.h5") -> Non
 
 def check_space(folder: Path, needed: int) -> None:
     """Refuse before work starts when the disk under `folder` has less than `needed` bytes free."""
-    existing = folder
-    while not existing.exists():
-        existing = existing.parent
-    free = shutil.disk_usage(existing).free
+    free = free_space(folder)
     if free < needed:
         raise StorageError(
             "too little disk space",
@@ -60,6 +57,14 @@ def check_space(folder: Path, needed: int) -> None:
             found=f"{free / 2**20:,.1f} MiB",
             remedy=FULL,
         )
+
+
+def free_space(folder: Path) -> int:
+    """Bytes that are free on the disk under `folder`, which need not exist yet."""
+    existing = folder
+    while not existing.exists():
+        existing = existing.parent
+    return shutil.disk_usage(existing).free
 
 
 def storage_error(path: Path, error: OSError, needed: int = 0) -> StorageError:

@@ -1,10 +1,12 @@
-"""The file format, version 1: one HDF5 file per set or part.
+"""The file format, versions 1 and 2: one HDF5 file per set or part.
 
     user block   512 bytes of JSON: format, kind, version, file length, where the rows lie, seal
-    /rows        [n, ...]  contiguous, in order: images or features
-    /digests     [n, 32]   SHA-256 of each row (`row_digest`)
+    /rows        [n, ...]  contiguous, in order: images or features; none in a file of kind `variant`
+    /digests     [n, 32]   SHA-256 of each row (`row_digest`); none in a file of kind `variant`
     /<columns>   what `COLUMNS` names for the kind
     /meta        UTF-8 JSON, keys sorted: classes, variant, recipe and the like
+
+Version 2 adds the kind `variant`: a variant whose rows are drawn when they are read. Everything else is version 1.
 
 The seal is the SHA-256 of the header and of every byte outside `/rows`. It is checked before the HDF5 library
 parses anything, and each row is checked against its digest when it is read, so no byte is trusted unseen.
@@ -20,7 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 FORMAT = "augcache"
-VERSION = 1
+VERSION = 2  # the newest that is read
+VERSIONS = {"variant": 2}  # that a kind is written as, if not 1
 USER_BLOCK = 512
 HDF5_BOUNDS = ("v108", "v108")
 BLOCK_BYTES = 8 << 20  # rows are read and written in blocks of about this size, so memory stays flat
@@ -29,17 +32,21 @@ COLUMNS: dict[str, dict[str, str]] = {
     "images": {"labels": "<i8", "ids": "|S64"},
     "features": {"labels": "<i8", "ids": "|S64"},
     "part": {"keys": "|S64"},
+    "variant": {"labels": "<i8", "ids": "|S64"},
 }
 META: dict[str, frozenset[str]] = {
     "images": frozenset({"classes", "variant", "recipe"}),
     "features": frozenset({"classes", "variant", "recipe", "backbone"}),
     "part": frozenset({"recipe"}),
+    "variant": frozenset({"classes", "variant", "recipe"}),
 }
 ROW_TYPES: dict[str, tuple[str, ...]] = {
     "images": ("|u1",),
     "features": ("<f2", "<f4"),
     "part": ("|u1", "<f2", "<f4"),
 }
+
+DRAWN_BY = "augment"  # the stage of recipes that decide a row completely, together with its id
 
 Array = npt.NDArray[Any]
 
@@ -70,6 +77,20 @@ def canonical(value: object) -> bytes:
 def recipe_key(recipe: dict[str, Any]) -> str:
     """A recipe's name: SHA-256 of its canonical JSON, 64 hexadecimal digits."""
     return hashlib.sha256(canonical(recipe)).hexdigest()
+
+
+def derived_keys(ids: Array, recipe: dict[str, Any]) -> Array:
+    """Keys S64 [n] of rows that a recipe makes from the images with these ids: SHA-256 of (recipe, id).
+
+    They are known before the rows are, because the recipe holds all that decides the pixels except the source's.
+    """
+    start = hashlib.sha256(f"{recipe_key(recipe)}:".encode())
+    keys = np.empty(len(ids), dtype="S64")
+    for row, image_id in enumerate(ids.tolist()):
+        digest = start.copy()
+        digest.update(image_id)
+        keys[row] = digest.hexdigest().encode()
+    return keys
 
 
 def rows_per_block(row_shape: tuple[int, ...], dtype: Any) -> int:

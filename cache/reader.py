@@ -13,10 +13,11 @@ import numpy as np
 
 from cache.errors import DamagedFile, ForeignFile, NewerFile, RecordError, StorageError
 from cache.layout import COLUMNS, FORMAT, META, ROW_TYPES, USER_BLOCK, VERSION, Array, row_digests
-from cache.records import FeatureSet, ImageSet
+from cache.records import FeatureSet, ImageSet, Variant
 from cache.sealed import seal_of
 
 REMAKE = "Delete it and run the stage that makes it again."
+PIXELS = "Set augment.keep to pixels and run augment, or read it by pipeline.augmentation.drawn.draw_lazily."
 HEADER_KEYS = {"format", "kind", "version", "bytes", "rows", "seal"}
 
 
@@ -92,6 +93,17 @@ def read_images(path: Path | str) -> ImageSet:
         return ImageSet(rows, *identity, meta["recipe"])
 
 
+def read_set(path: Path | str) -> ImageSet | Variant:
+    """An ImageSet with lazy rows, or a variant without pixels. Raises FileError or RecordError."""
+    path = Path(path)
+    if read_kind(path) != "variant":
+        return read_images(path)
+    with h5py.File(path, "r") as file:
+        columns, meta = _columns_and_meta(path, file, "variant")
+    with _naming(path):
+        return Variant(columns["labels"], columns["ids"], tuple(meta["classes"]), meta["variant"], meta["recipe"])
+
+
 def read_features(path: Path | str) -> FeatureSet:
     """A FeatureSet with lazy rows: `.features[:]` reads them. Raises FileError or RecordError."""
     path = Path(path)
@@ -119,23 +131,35 @@ def read_file(path: Path, kind: str) -> StoredFile:
     """Open a file of this kind. Raises ForeignFile, NewerFile or DamagedFile with the remedy."""
     with open_raw(path) as raw:
         header = _checked_header(path, raw)
-    if header["kind"] != kind:
-        raise ForeignFile("wrong kind of file", where=path, expected=repr(kind), found=repr(header["kind"]))
+    _check_kind(path, header, kind)
     with h5py.File(path, "r") as file:
         dataset = file["rows"]
         digests = file["digests"][...]
-        columns = {name: file[name][...] for name in COLUMNS[kind]}
-        meta = json.loads(file["meta"][...].tobytes())
-        lacking = META[kind] - set(meta)
+        columns, meta = _columns_and_meta(path, file, kind)
         shape = tuple(int(size) for size in dataset.shape)
         dtype = dataset.dtype
-    if lacking:
-        raise ForeignFile("metadata is incomplete", where=path, expected=", ".join(sorted(lacking)), remedy=REMAKE)
     if dtype.str not in ROW_TYPES[kind]:
         raise ForeignFile(
             "rows have the wrong type", where=path, expected=" or ".join(ROW_TYPES[kind]), found=dtype.str
         )
     return StoredFile(StoredRows(path, header["rows"][0], shape, dtype, digests), columns, meta)
+
+
+def _check_kind(path: Path, header: dict[str, Any], kind: str) -> None:
+    if header["kind"] != kind:
+        remedy = PIXELS if (kind, header["kind"]) == ("images", "variant") else ""
+        raise ForeignFile(
+            "wrong kind of file", where=path, expected=repr(kind), found=repr(header["kind"]), remedy=remedy
+        )
+
+
+def _columns_and_meta(path: Path, file: h5py.File, kind: str) -> tuple[dict[str, Array], dict[str, Any]]:
+    columns = {name: file[name][...] for name in COLUMNS[kind]}
+    meta = json.loads(file["meta"][...].tobytes())
+    lacking = META[kind] - set(meta)
+    if lacking:
+        raise ForeignFile("metadata is incomplete", where=path, expected=", ".join(sorted(lacking)), remedy=REMAKE)
+    return columns, meta
 
 
 def read_kind(path: Path) -> str:

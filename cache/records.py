@@ -7,12 +7,12 @@ so a record of a million images costs no memory until its rows are read.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from cache.errors import RecordError
-from cache.layout import Array, hex_keys, row_digests, rows_per_block
+from cache.layout import DRAWN_BY, Array, derived_keys, hex_keys, row_digests, rows_per_block
 
 VARIANT = re.compile(r"[a-z][a-z0-9_]*")
 UNAUGMENTED = "unaugmented"
@@ -27,6 +27,33 @@ class Rows(Protocol):
     def dtype(self) -> np.dtype[Any]: ...
     def __len__(self) -> int: ...
     def __getitem__(self, index: Any, /) -> Array: ...
+
+
+@runtime_checkable
+class SelectableRows(Rows, Protocol):
+    """Rows that are read on demand; some of them can be chosen, and sent to another process, without reading any."""
+
+    def select(self, positions: Array) -> "SelectableRows": ...
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A variant without pixels: identity, and the recipe by which each row is drawn when it is read.
+
+    labels: int [n], indices into classes. ids: S64 [n], those of the source images.
+    """
+
+    labels: Array
+    ids: Array
+    classes: tuple[str, ...]
+    variant: str
+    recipe: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        check_identity(len(self.ids), self.labels, self.ids, self.classes, self.variant)
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
 
 @dataclass(frozen=True)
@@ -54,7 +81,12 @@ class ImageSet:
         return len(self.images)
 
     def keys(self) -> Array:
-        """S64 [n]: the SHA-256 of each row's pixels, which keys what is computed from it."""
+        """S64 [n]: what keys that which is computed from each row.
+
+        The SHA-256 of its pixels; of a drawn row, that of its recipe and id, whether its pixels are kept or not.
+        """
+        if self.recipe.get("stage") == DRAWN_BY:
+            return derived_keys(self.ids, self.recipe)
         stored = getattr(self.images, "digests", None)
         if stored is not None:
             return hex_keys(stored)

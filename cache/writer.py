@@ -21,13 +21,13 @@ from cache.layout import (
     HDF5_BOUNDS,
     ROW_TYPES,
     USER_BLOCK,
-    VERSION,
+    VERSIONS,
     Array,
     canonical,
     row_digests,
     rows_per_block,
 )
-from cache.records import FeatureSet, ImageSet, Rows
+from cache.records import FeatureSet, ImageSet, Rows, Variant
 from cache.sealed import seal_of
 
 
@@ -35,6 +35,12 @@ def write_images(path: Path, images: ImageSet) -> None:
     """Write an ImageSet; see `write_file` for errors."""
     meta = {"classes": list(images.classes), "variant": images.variant, "recipe": images.recipe}
     write_file(path, "images", images.images, {"labels": images.labels, "ids": images.ids}, meta)
+
+
+def write_variant(path: Path, variant: Variant) -> None:
+    """Write a variant without pixels; see `write_file` for errors."""
+    meta = {"classes": list(variant.classes), "variant": variant.variant, "recipe": variant.recipe}
+    write_file(path, "variant", None, {"labels": variant.labels, "ids": variant.ids}, meta)
 
 
 def write_features(path: Path, features: FeatureSet) -> None:
@@ -48,8 +54,8 @@ def write_features(path: Path, features: FeatureSet) -> None:
     write_file(path, "features", features.features, {"labels": features.labels, "ids": features.ids}, meta)
 
 
-def write_file(path: Path, kind: str, rows: Rows, columns: Mapping[str, Array], meta: Mapping[str, Any]) -> None:
-    """Write rows [n, ...] with their columns [n] and metadata as one complete file.
+def write_file(path: Path, kind: str, rows: Rows | None, columns: Mapping[str, Array], meta: Mapping[str, Any]) -> None:
+    """Write rows [n, ...] with their columns [n] and metadata as one complete file; None for a kind without rows.
 
     Rows are read in blocks, so lazy rows of any number fit. Raises StorageError where the disk refuses, RecordError
     where the columns do not fit the rows or the kind.
@@ -62,7 +68,8 @@ def write_file(path: Path, kind: str, rows: Rows, columns: Mapping[str, Array], 
         check_space(path.parent, needed)
         with SteadyFile(partial, "w+") as raw:
             with h5py.File(raw, "w", userblock_size=USER_BLOCK, libver=HDF5_BOUNDS) as file:
-                extent = _write_datasets(file, raw, kind, rows, columns, meta)
+                extent = (0, 0) if rows is None else _write_rows(file, raw, rows)
+                _write_columns(file, kind, columns, meta)
             raw.check()
             _seal(raw, kind, extent)
             os.fsync(raw.fileno())
@@ -114,14 +121,14 @@ class SteadyFile(io.FileIO):
             raise self.error
 
 
-def _check_columns(path: Path, kind: str, rows: Rows, columns: Mapping[str, Array]) -> None:
-    if np.dtype(rows.dtype).str not in ROW_TYPES[kind]:
+def _check_columns(path: Path, kind: str, rows: Rows | None, columns: Mapping[str, Array]) -> None:
+    if rows is not None and np.dtype(rows.dtype).str not in ROW_TYPES[kind]:
         expected = " or ".join(ROW_TYPES[kind])
         actual = np.dtype(rows.dtype).str
         raise RecordError("rows have the wrong type", where=path, expected=expected, found=actual)
     for name, dtype in COLUMNS[kind].items():
         column = np.asarray(columns[name])
-        if len(column) != len(rows):
+        if rows is not None and len(column) != len(rows):
             raise RecordError(f"{name} do not fit the rows", where=path, expected=len(rows), found=len(column))
         if column.dtype.kind == "S" and column.dtype.itemsize > np.dtype(dtype).itemsize:
             actual = f"{column.dtype.itemsize} bytes"
@@ -129,10 +136,14 @@ def _check_columns(path: Path, kind: str, rows: Rows, columns: Mapping[str, Arra
             raise RecordError(f"{name} are too long", where=path, expected=expected, found=actual)
 
 
-def _write_datasets(
-    file: h5py.File, raw: SteadyFile, kind: str, rows: Rows, columns: Mapping[str, Array], meta: Mapping[str, Any]
-) -> tuple[int, int]:
-    """Fill the file; return the extent (offset, bytes) of the rows."""
+def _write_columns(file: h5py.File, kind: str, columns: Mapping[str, Array], meta: Mapping[str, Any]) -> None:
+    for name, dtype in COLUMNS[kind].items():
+        file.create_dataset(name, data=np.asarray(columns[name]).astype(dtype), track_times=False)
+    file.create_dataset("meta", data=np.frombuffer(canonical(meta), dtype=np.uint8), track_times=False)
+
+
+def _write_rows(file: h5py.File, raw: SteadyFile, rows: Rows) -> tuple[int, int]:
+    """Write the rows and their digests; return the extent (offset, bytes) of the rows."""
     dataset = _create_rows(file, rows)
     offset = int(dataset.id.get_offset() or 0)  # none where there are no rows
     digests = np.empty((len(rows), 32), dtype=np.uint8)
@@ -145,9 +156,6 @@ def _write_datasets(
         raw.check()
         digests[start : start + len(block)] = row_digests(block)
     file.create_dataset("digests", data=digests, track_times=False)
-    for name, dtype in COLUMNS[kind].items():
-        file.create_dataset(name, data=np.asarray(columns[name]).astype(dtype), track_times=False)
-    file.create_dataset("meta", data=np.frombuffer(canonical(meta), dtype=np.uint8), track_times=False)
     return offset, int(dataset.size) * dataset.dtype.itemsize
 
 
@@ -166,7 +174,7 @@ def _create_rows(file: h5py.File, rows: Rows) -> h5py.Dataset:
 def _seal(raw: SteadyFile, kind: str, extent: tuple[int, int]) -> None:
     """Write the user block: what the file is and the checksum of everything outside the rows."""
     size = raw.seek(0, os.SEEK_END)
-    header = {"format": FORMAT, "kind": kind, "version": VERSION, "bytes": size, "rows": list(extent)}
+    header = {"format": FORMAT, "kind": kind, "version": VERSIONS.get(kind, 1), "bytes": size, "rows": list(extent)}
     header["seal"] = seal_of(raw, header, size)
     raw.seek(0)
     raw.write(canonical(header).ljust(USER_BLOCK - 1) + b"\n")
@@ -180,6 +188,9 @@ def iterate_blocks(rows: Rows) -> Iterator[tuple[int, Array]]:
         yield start, np.asarray(rows[start : start + step])
 
 
-def _expected_bytes(rows: Rows, columns: Mapping[str, Array]) -> int:
+def _expected_bytes(rows: Rows | None, columns: Mapping[str, Array]) -> int:
+    beside = sum(np.asarray(column).nbytes for column in columns.values()) + 65536
+    if rows is None:
+        return beside
     per_row = int(np.prod(rows.shape[1:], dtype=np.int64)) * np.dtype(rows.dtype).itemsize + 32
-    return len(rows) * per_row + sum(np.asarray(column).nbytes for column in columns.values()) + 65536
+    return len(rows) * per_row + beside

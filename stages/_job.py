@@ -34,6 +34,7 @@ class Job:
     out: Path
     quiet: bool
     facts: dict[str, Any] = field(default_factory=dict)
+    _prepared: dict[str, ImageSet] = field(default_factory=dict, repr=False)  # that variants are drawn from, by split
 
     def say(self, text: str) -> None:
         """Print a line on the terminal before the summary, such as what was left out; a progress bar stays whole."""
@@ -45,9 +46,26 @@ class Job:
 
     def sets(self, stage: str) -> dict[str, ImageSet]:
         """The image sets that a stage has made, by the names of their files; none if it has not run."""
-        from cache.reader import read_images
+        return {path.stem: self.read_images(path) for path in sorted((self.data / stage).glob("*.h5"))}
 
-        return {path.stem: read_images(path) for path in sorted((self.data / stage).glob("*.h5"))}
+    def read_images(self, path: Path) -> ImageSet:
+        """The images of a file below the data folder; those of a variant without pixels are drawn when they are read.
+
+        What draws them is no dependency of the stage in dvc.yaml: the file is, and it names code and libraries.
+        """
+        from cache.reader import read_images, read_set
+        from cache.records import Variant
+
+        read = read_images if path.parent.name == "prepare" else read_set
+        images = read(path)
+        if not isinstance(images, Variant):
+            return images
+        from pipeline.augmentation.drawn import draw_lazily
+
+        split = path.stem.removesuffix(f"-{images.variant}")
+        if split not in self._prepared:
+            self._prepared[split] = read_images(self.data / "prepare" / f"{split}.h5")
+        return draw_lazily(images, self._prepared[split])
 
     def inputs(self, stage: str, pattern: str = "*.h5") -> dict[str, Path]:
         """The files that an earlier stage has made, by name. Raises StorageError if it has made none."""
@@ -67,11 +85,9 @@ class Job:
 
     def images(self, split: str) -> dict[str, ImageSet]:
         """The cached images of a split, by variant; none if the split is not there."""
-        from cache.reader import read_images
-
         plain = {path for name, path in self.inputs("prepare").items() if name == split}
         drawn = [path for stage in ("augment", "gan") for path in (self.data / stage).glob(f"{split}-*.h5")]
-        sets = [read_images(path) for path in [*plain, *sorted(drawn)]] if plain else []
+        sets = [self.read_images(path) for path in [*plain, *sorted(drawn)]] if plain else []
         return {images.variant: images for images in sets}
 
     @property

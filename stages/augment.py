@@ -1,17 +1,18 @@
 """Draw the augmented variants of every split, once per image.
 
 Reads data/prepare/<split>.h5, writes data/augment/<split>-<variant>.h5. A variant is a policy and a draw:
-spatial_2 is the second draw of the policy `spatial`. Each image is drawn from (seed, variant, content), so the
-result does not depend on order or on the number of workers. A file whose recipe and images still hold is kept,
-rows that did not change are taken over from the old file, and the rest is computed in parallel.
+spatial_2 is the second draw of the policy `spatial`. Each image is drawn from (seed, variant, content), so the result
+does not depend on order or workers. A file that still holds is kept, and so are unchanged rows of one that does not.
+With `augment.keep: nothing` a file holds identity and recipe; whoever reads its rows draws them, bit for bit alike.
 """
 
 import shutil
 
-from cache.files import remove_others
-from cache.reader import read_images
-from cache.writer import write_images
-from pipeline.augmentation.augment import Workshop, augment, is_current
+from cache.files import check_space, free_space, remove_others
+from cache.reader import read_images, read_set
+from cache.writer import write_images, write_variant
+from pipeline.augmentation.augment import Workshop, augment, make_outputs, space_for, without_pixels
+from pipeline.augmentation.keep import ModelReading, choose_keep
 from pipeline.augmentation.policy import make_augmentation, unfused
 from pipeline.runtime.workers import Pool
 from stages._cli import Job, run_stage
@@ -24,30 +25,35 @@ def run(job: Job) -> str:
         job.say(f"policy {policy} is run by imgaug; the faster engine does not know {', '.join(steps)}")
     augmentations = [make_augmentation(config, variant) for variant in config.variants]
     splits = {split: read_images(path) for split, path in job.inputs("prepare").items()}
-    outputs = {
-        job.out / f"{split}-{augmentation.variant}.h5": (images, augmentation)
-        for split, images in splits.items()
-        for augmentation in augmentations
-    }
+    model = job.params.train_model
+    reading = ModelReading(job.params.model_schedule, model.seeds, model.memory_gb * 2**30)
+    rows = {split: len(images) for split, images in splits.items()}
+    keep = choose_keep(config, augmentations, rows, reading, free_space(job.out))
+    if keep.reason:
+        job.say(keep.reason)
     job.out.mkdir(parents=True, exist_ok=True)  # DVC wants it even if there is no variant
-    remove_others(job.out, set(outputs))
-    total = sum(len(images) for images, _ in outputs.values())
+    outputs = make_outputs(job.out, splits, augmentations)
+    remove_others(job.out, {output.path for output in outputs})
+    old = {output.path: read_set(output.path) for output in outputs if output.path.exists()}
+    pending = [output for output in outputs if not output.is_current(old.get(output.path), keep)]
+    check_space(job.out, space_for(pending, keep))
+    total = len(augmentations) * sum(rows.values())
     computed = 0
     parts = job.out / ".parts"
     with Pool(config.workers, config.scheduler) as pool, job.progress(total, "img") as advance:
+        advance(total - sum(len(output.images) for output in pending))
         workshop = Workshop(parts, config.rows_per_task, pool)
-        for path, (images, augmentation) in outputs.items():
-            old = read_images(path) if path.exists() else None
-            if old is not None and is_current(old, images, augmentation):
-                advance(len(images))
+        for output in pending:
+            if keep.choice == "nothing":
+                write_variant(output.path, without_pixels(output.images, output.augmentation))
                 continue
-            augmented, count = augment(images, augmentation, workshop, old, advance)
-            write_images(path, augmented)
+            augmented, count = augment(output.images, output.augmentation, workshop, old.get(output.path), advance)
+            write_images(output.path, augmented)
             shutil.rmtree(parts, ignore_errors=True)
             computed += count
     shutil.rmtree(parts, ignore_errors=True)  # of a run that was killed between its last file and here
-    job.facts.update(rows=total, cached=total - computed)
-    return f"{total:,} images in {len(outputs)} files, {computed:,} computed, {total - computed:,} kept"
+    job.facts.update(rows=total, cached=total - computed, keep=keep.choice)
+    return keep.summary(total, len(outputs), computed)
 
 
 if __name__ == "__main__":

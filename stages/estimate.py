@@ -12,6 +12,7 @@ from pathlib import Path
 
 import typer
 
+from cache.files import free_space
 from pipeline.config.params import read_params
 from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Quiet, Values, description, make_app
 from stages._due import stages_to_run
@@ -41,7 +42,7 @@ def main(
         config = job.params.prepare
         alike = manifest.exists() and describes(manifest.read_text(encoding="utf-8"), config)
         prepared = job.sets("prepare") if alike else {}
-        past = PreviousRun(prepared, job.sets("augment") if prepared else {})
+        past = PreviousRun(prepared, job.sets("augment") if prepared else {}, free_space(job.data))
         typer.echo(f"{'stage':<13}{'rows':>12}{'in the cache':>14}{'time':>12}{'disk':>12}{'memory':>12}")
         seconds = 0.0
         disk = 0.0

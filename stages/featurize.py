@@ -11,7 +11,6 @@ library versions), and kept in the part store (AUGCACHE_STORE, else the user's c
 from pathlib import Path
 
 from cache.files import remove_others
-from cache.reader import read_images
 from cache.records import UNAUGMENTED
 from cache.writer import write_features
 from pipeline.config.shared.featurize import OFFICIAL
@@ -29,7 +28,7 @@ def run(job: Job) -> str:
     if config.weights in OFFICIAL:  # here, where progress can be shown
         fetch_weights(config.backbone, config.weights, config.weights_folder, job.progress)
     featurizer = Featurizer(config)
-    sets = {name: read_images(path) for name, path in find_images(job).items()}
+    sets = {name: job.read_images(path) for name, path in find_images(job).items()}
     remove_others(job.out, {job.out / f"{name}.h5" for name in sets})
     origin = describe_origin(config, next(images for images in sets.values() if images.variant == UNAUGMENTED))
     notes = remarks(featurizer, {images.images.shape[1] for images in sets.values()})

@@ -18,7 +18,7 @@ from cache.writer import write_images
 from pipeline.config.prepare import PrepareConfig
 from pipeline.ingest.manifest import make_manifest
 from pipeline.ingest.source import choose_rows, ingest, publish, write_files_csv, write_unreadable
-from pipeline.ingest.split import find_duplicates, refuse_duplicates
+from pipeline.ingest.split import find_duplicates, refuse_duplicates, without_looking
 from stages._cli import Job, run_stage
 
 
@@ -38,7 +38,8 @@ def _prepare(job: Job, config: PrepareConfig, scratch: Path) -> str:
     for line in source.passed_over.lines():
         job.say(line)
     write_unreadable(source.unreadable, job.data / "runs" / "prepare-unreadable.txt", config.unreadable == "refuse")
-    duplicates = find_duplicates(source.ids, source.labels, source.held)
+    looks = config.duplicates != "keep"
+    duplicates = find_duplicates(*source.columns[:3]) if looks else without_looking(len(source.ids))
     if config.duplicates == "refuse":
         refuse_duplicates(duplicates, source.names)
     unique, rows = choose_rows(source, duplicates, config)

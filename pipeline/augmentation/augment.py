@@ -1,6 +1,6 @@
 """Augmented variants of an ImageSet, row by row, taking over what an earlier file already holds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +9,8 @@ import numpy as np
 from cache.errors import RecordError
 from cache.parts import PartStore, StoreIndex
 from cache.reader import StoredRows
-from cache.records import ImageSet
+from cache.records import ImageSet, Variant
+from pipeline.augmentation.keep import Keep
 from pipeline.augmentation.policy import Augmentation
 from pipeline.runtime.incremental import ComputePlan, compute_missing
 from pipeline.runtime.workers import Pool
@@ -28,7 +29,7 @@ def augment(
     images: ImageSet,
     augmentation: Augmentation,
     workshop: Workshop,
-    old: ImageSet | None = None,
+    old: ImageSet | Variant | None = None,
     advance: Callable[[int], object] = lambda count: None,
 ) -> tuple[ImageSet, int]:
     """The augmented set with lazy rows, and how many of them had to be computed.
@@ -36,10 +37,9 @@ def augment(
     Rows of `old` that the same recipe made from the same source images are taken over. Raises RecordError if ids
     are not the digests of the images.
     """
-    if (images.keys() != images.ids).any():
-        raise RecordError("ids are not the digests of the images", remedy="Run prepare again.")
+    _check_ids(images)
     known = None
-    if old is not None and old.recipe == augmentation.recipe and isinstance(old.images, StoredRows):
+    if isinstance(old, ImageSet) and old.recipe == augmentation.recipe and isinstance(old.images, StoredRows):
         known = StoreIndex().joined(old.ids, old.images)
     store = PartStore(workshop.parts, augmentation.recipe)
     plan = ComputePlan(store, augmentation, workshop.rows_per_task, workshop.pool)
@@ -48,7 +48,51 @@ def augment(
     return augmented, computed
 
 
-def is_current(old: ImageSet, images: ImageSet, augmentation: Augmentation) -> bool:
-    """Whether a file already holds exactly what would be made."""
-    same_rows = np.array_equal(old.ids, images.ids) and np.array_equal(old.labels, images.labels)
-    return same_rows and old.classes == images.classes and old.recipe == augmentation.recipe
+IDENTITY_BYTES = 8 + 64 + 32  # of a row: label, id and digest
+
+
+def without_pixels(images: ImageSet, augmentation: Augmentation) -> Variant:
+    """The augmented set by identity and recipe alone. Raises RecordError if ids are not the digests of the images."""
+    _check_ids(images)
+    return Variant(images.labels, images.ids, images.classes, augmentation.variant, augmentation.recipe)
+
+
+def _check_ids(images: ImageSet) -> None:
+    if (images.keys() != images.ids).any():
+        raise RecordError("ids are not the digests of the images", remedy="Run prepare again.")
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file to be made: from which images, and how."""
+
+    path: Path
+    images: ImageSet
+    augmentation: Augmentation
+
+    def is_current(self, old: ImageSet | Variant | None, keep: Keep) -> bool:
+        """Whether the old file says exactly what would be made; `auto` also leaves pixels that need not be kept."""
+        if old is None or old.recipe != self.augmentation.recipe or old.classes != self.images.classes:
+            return False
+        has_pixels = isinstance(old, ImageSet)
+        as_wanted = has_pixels == (keep.choice == "pixels") or (has_pixels and keep.is_auto)
+        same_rows = np.array_equal(old.ids, self.images.ids) and np.array_equal(old.labels, self.images.labels)
+        return as_wanted and same_rows
+
+
+def make_outputs(folder: Path, splits: Mapping[str, ImageSet], augmentations: Sequence[Augmentation]) -> list[Output]:
+    """Every variant of every split, `<split>-<variant>.h5` in the folder."""
+    return [
+        Output(folder / f"{split}-{augmentation.variant}.h5", images, augmentation)
+        for split, images in splits.items()
+        for augmentation in augmentations
+    ]
+
+
+def space_for(outputs: Sequence[Output], keep: Keep) -> int:
+    """Bytes that these files take on disk; the largest one's pixels lie beside it in parts until it is complete."""
+    identity = sum(len(output.images) for output in outputs) * IDENTITY_BYTES
+    if keep.choice == "nothing":
+        return identity
+    pixels = [len(output.images) * output.augmentation.size**2 * 3 for output in outputs]
+    return identity + sum(pixels) + max(pixels, default=0)

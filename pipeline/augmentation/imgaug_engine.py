@@ -1,5 +1,6 @@
 """The engine `imgaug`: policies run by imgaug itself. The only module that imports it."""
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,12 +30,15 @@ def by_imgaug(steps: list[Step], size: int) -> Callable[[Array, np.random.Genera
     from imgaug import random as imgaug_random
 
     holders = list(_all_augmenters(iaa, sequence))
+    lock = threading.Lock()  # the augmenters hold the generator of the image
 
     def augment(image: Array, generator: np.random.Generator) -> Array:
         shared = imgaug_random.RNG(generator)
-        for holder in holders:
-            holder.random_state = shared
-        return to_size(np.asarray(sequence.augment_image(np.ascontiguousarray(image))), size)
+        with lock:
+            for holder in holders:
+                holder.random_state = shared
+            augmented = sequence.augment_image(np.ascontiguousarray(image))
+        return to_size(np.asarray(augmented), size)
 
     return augment
 

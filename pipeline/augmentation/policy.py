@@ -6,6 +6,7 @@ So a result depends on nothing but the image and the recipe: not on order, batch
 """
 
 import json
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -53,6 +54,7 @@ class Augmentation:
             "seed": self.seed,
             "engine": self.engine,
             "libraries": _library_versions(self.steps, self.engine),
+            "processor": processor_kind(),
         }
 
     def __call__(self, images: Array, ids: Array) -> Array:
@@ -109,6 +111,16 @@ def _library_versions(steps: str, engine: Engine) -> dict[str, str]:
     else:
         names = (*LIBRARIES, "torch", "torchvision") if "AutoAugment" in steps else LIBRARIES
     return {name: version(name) for name in names}
+
+
+@cache
+def processor_kind() -> str:
+    """The processor as far as it decides bytes: its architecture and vector instructions.
+
+    OpenCV and numpy have code of their own for each; a sum next to one half is then rounded the other way.
+    """
+    extensions: Any = np.show_config(mode="dicts")
+    return " ".join([platform.machine(), *extensions.get("SIMD Extensions", {}).get("found", [])])
 
 
 @cache

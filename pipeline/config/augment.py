@@ -25,6 +25,10 @@ class AugmentConfig(Section):
     variants: Annotated[list[str], AfterValidator(_well_formed)] = Field(
         description="variants to build, `<policy>_<draw>`"
     )
+    keep: Literal["auto", "pixels", "nothing"] = Field(
+        description="`pixels` (drawn once, kept on disk) or `nothing` (drawn again, alike, whenever they are read); "
+        "`auto`: nothing if only heads are trained, else what is estimated to be faster and fits the disk"
+    )
     size: int = Field(ge=8, le=1024, description="stored side of augmented images in pixels; `auto`: featurize.size")
     seed: int = Field(ge=0, description="seed of every draw")
     engine: Literal["auto"] | Engine = Field(

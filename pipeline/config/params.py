@@ -17,7 +17,7 @@ from pipeline.config.pretrain import PretrainConfig
 from pipeline.config.recipe import read_recipe
 from pipeline.config.report import ReportConfig
 from pipeline.config.shared.featurize import FeaturizeConfig, with_sizes
-from pipeline.config.shared.schedule import ALL, variants_of
+from pipeline.config.shared.schedule import ALL, Phase, variants_of
 from pipeline.config.shared.section import Section, parse, unknown_name
 from pipeline.config.shared.variants import GAN_VARIANT
 from pipeline.config.sweep import SweepConfig
@@ -44,6 +44,12 @@ class Params:
     def sections(self) -> dict[str, Section]:
         """Every section by name, in order."""
         return dict(vars(self))
+
+    @property
+    def model_schedule(self) -> list[Phase]:
+        """The schedule of the full model; empty if none is trained."""
+        model = self.train_model
+        return [] if model.recipe == OFF else read_recipe(model.recipe, model.override).schedule
 
 
 SECTIONS: dict[str, type[Section]] = get_type_hints(Params)
@@ -100,7 +106,7 @@ def _check_references(params: Params) -> None:
     schedules = {"params.yaml train_head.schedule": params.train_head.schedule}
     model = params.train_model
     if model.recipe != OFF:
-        schedules[f"schedule of the recipe {model.recipe}"] = read_recipe(model.recipe, model.override).schedule
+        schedules[f"schedule of the recipe {model.recipe}"] = params.model_schedule
     for where, schedule in schedules.items():
         for variant in sorted(variants_of(schedule) - {ALL, *variants}):
             raise unknown_name(where, variant, [*variants, ALL])

@@ -59,7 +59,10 @@ class PrepareConfig(Section):
     imbalance: ImbalanceConfig | None = Field(
         description="images per class by a law, before splits: `{classes: 91, largest: 500, smallest: 146, shape: 2}`"
     )
-    duplicates: Literal["remove", "refuse"] = Field(description="what to do with images of the same pixels")
+    duplicates: Literal["remove", "refuse", "keep"] = Field(
+        description="what to do with images of the same pixels; `keep` does not look for them: choices then go by the "
+        "bytes of files, and what `limit_per_class` and `imbalance` leave out is not decoded"
+    )
     unreadable: Literal["refuse", "allow"] = Field(description="whether files that cannot be read stop the stage")
     bit_depth: Literal["auto"] | BitDepth = Field(
         description="bits in use, such as 12, in images stored with more than 8 per channel that do not declare it; "

@@ -1,5 +1,6 @@
 """Estimates of all stages in the order of the story."""
 
+import math
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,8 @@ from pathlib import Path
 
 from cache.parts import other_store
 from cache.records import UNAUGMENTED, ImageSet
+from pipeline.augmentation.keep import Keep, ModelReading, choose_keep
+from pipeline.augmentation.policy import make_augmentation
 from pipeline.config.gan import OFF as NO_GAN
 from pipeline.config.params import Params
 from pipeline.config.recipe import read_recipe
@@ -27,6 +30,7 @@ from pipeline.estimate.head_timings import (
 from pipeline.estimate.survey import SAMPLE, Survey, survey
 from pipeline.estimate.timings import (
     Estimate,
+    drawing_beside,
     estimate_augment,
     estimate_featurize,
     estimate_gan,
@@ -45,10 +49,11 @@ TORCH = "import stages._cli, torch"
 
 @dataclass(frozen=True)
 class PreviousRun:
-    """What earlier runs left. prepared: sets by split. made: augmented ones by file name."""
+    """What earlier runs left. prepared: sets by split. augmented: by file name. free_bytes: of the disk they lie on."""
 
     prepared: Mapping[str, ImageSet]
     augmented: Mapping[str, ImageSet]
+    free_bytes: float = math.inf
 
 
 def estimate_all(params: Params, past: PreviousRun, due: Collection[str]) -> Iterator[Estimate]:
@@ -73,20 +78,25 @@ def _stages(params: Params, past: PreviousRun, known: Survey) -> Iterator[tuple[
     images = sum(known.rows.values())
     variants = len(augment.variants) + 1
     kept = cache(lambda: kept_images(augment, past.prepared, past.augmented))
+    keep = cache(lambda: _keep_of(params, known, past.free_bytes))
     featurizer = cache(lambda: Featurizer(featurize))
     heads = cache(lambda: HeadCosts(known.rows, known.classes, width_of(featurizer(), known.images)))
     samples = 0 if gan.kind == NO_GAN else known.classes * gan.samples
     rows = images * variants + samples
 
     def of_features() -> Estimate:
-        there = kept_features(featurizer(), sets_of(past.prepared, past.augmented, kept()))
-        return estimate_featurize(featurizer(), rows, min(there, rows), known.images)
+        there = min(rows, kept_features(featurizer(), sets_of(past.prepared, past.augmented, kept())))
+        estimated = estimate_featurize(featurizer(), rows, there, known.images)
+        if keep().choice == "pixels":
+            return estimated
+        drawn = min(rows - there, images * (variants - 1))
+        return replace(estimated, seconds=estimated.seconds + drawing_beside(augment, known, drawn))
 
     def of_judging() -> Estimate:
         return estimate_evaluate(EvaluationCosts(params.evaluate, head, featurize, known.images, variants), heads())
 
     yield PREPARE, images, lambda: estimate_prepare(known, params.prepare.size, usable_threads())
-    yield AUGMENT, images * (variants - 1), lambda: estimate_augment(augment, known, kept())
+    yield AUGMENT, images * (variants - 1), lambda: estimate_augment(augment, known, kept(), keep())
     if samples:
         yield GAN, samples, lambda: _apart(lambda: estimate_gan(gan, known))
     yield FEATURIZE, rows, of_features
@@ -98,6 +108,13 @@ def _stages(params: Params, past: PreviousRun, known: Survey) -> Iterator[tuple[
         yield TRAIN_MODEL, trained, lambda: _apart(lambda: estimate_train_model(recipe, params, known))
     yield EVALUATE, known.rows.get("test", 0) * variants, of_judging
     yield REPORT, images, lambda: Estimate(REPORT, images, 0, REPORT_SECONDS, 1e6)
+
+
+def _keep_of(params: Params, known: Survey, free_bytes: float) -> Keep:
+    augmentations = [make_augmentation(params.augment, variant) for variant in params.augment.variants]
+    model = params.train_model
+    reading = ModelReading(params.model_schedule, model.seeds, model.memory_gb * 2**30)
+    return choose_keep(params.augment, augmentations, known.rows, reading, free_bytes)
 
 
 def _survey_of(prepared: Mapping[str, ImageSet]) -> Survey:

@@ -16,6 +16,8 @@ import torch
 
 from cache.layout import Array
 from cache.records import UNAUGMENTED, ImageSet
+from pipeline.augmentation.augment import IDENTITY_BYTES
+from pipeline.augmentation.keep import Keep
 from pipeline.augmentation.policy import make_augmentation
 from pipeline.config.augment import AugmentConfig
 from pipeline.config.gan import GanConfig
@@ -28,6 +30,7 @@ from pipeline.estimate.survey import Survey
 from pipeline.features.backbone import make_backbone
 from pipeline.features.featurizer import Featurizer
 from pipeline.gan.fit import train_gan
+from pipeline.runtime.threads import usable_threads
 from pipeline.runtime.workers import STARTUP_SECONDS, Pool
 from pipeline.training.fit import fit_model, images_trained
 from pipeline.training.start import linear_head, start_from_head
@@ -67,22 +70,34 @@ def estimate_prepare(known: Survey, size: int, cores: int) -> Estimate:
     return Estimate(PREPARE, sum(known.rows.values()), 0, seconds, pixels, note=known.unreadable_line)
 
 
-def estimate_augment(config: AugmentConfig, known: Survey, kept: Mapping[str, int]) -> Estimate:
+def estimate_augment(config: AugmentConfig, known: Survey, kept: Mapping[str, int], keep: Keep) -> Estimate:
     """kept: rows of each file that an earlier run left as they are wanted."""
-    work = 0.0
-    total = 0
-    cached = 0
-    for variant in config.variants:
-        augmentation = make_augmentation(config, variant)
-        per_image = timed(lambda drawn=augmentation: drawn(known.images, known.ids)) / len(known.images)  # type: ignore[misc]
-        for split, rows in known.rows.items():
-            there = min(rows, kept.get(f"{split}-{variant}", 0))
-            work += (rows - there) * per_image
-            total = total + rows
-            cached = cached + there
+    total = len(config.variants) * sum(known.rows.values())
+    missing = {
+        variant: sum(max(0, rows - kept.get(f"{split}-{variant}", 0)) for split, rows in known.rows.items())
+        for variant in config.variants
+    }
+    cached = total - sum(missing.values())
+    if keep.choice == "nothing":
+        return Estimate("augment", total, cached, 0.0, (total - cached) * IDENTITY_BYTES)
+    work = sum(count * draw_seconds(config, variant, known) for variant, count in missing.items())
     pixels = (total - cached) * config.size**2 * 3
     memory = PROCESS_BYTES * Pool(config.workers).processes if work > STARTUP_SECONDS else 0.0
     return Estimate(AUGMENT, total, cached, pool_seconds(work, config) + 2 * pixels / WRITTEN, pixels, memory)
+
+
+def draw_seconds(config: AugmentConfig, variant: str, known: Survey) -> float:
+    """Of one image, by one core."""
+    augmentation = make_augmentation(config, variant)
+    return timed(lambda: augmentation(known.images, known.ids)) / len(known.images)
+
+
+def drawing_beside(config: AugmentConfig, known: Survey, rows: int) -> float:
+    """Seconds that featurize draws so many rows in, evenly of all variants, beside the network and on its cores."""
+    if not config.variants or not rows:
+        return 0.0
+    per_image = sum(draw_seconds(config, variant, known) for variant in config.variants) / len(config.variants)
+    return rows * per_image / worth_of(usable_threads())
 
 
 def pool_seconds(work: float, config: AugmentConfig) -> float:

@@ -81,7 +81,8 @@ def _ours(folder: str | None) -> Iterator[Entry]:
                 path = weights_folder(folder) / official_url(name, kind).rpartition("/")[2]
             except InputError:  # was never published
                 continue
-            yield Entry(name, kind, _megabytes(name), input_size(name, kind), LICENCE, kind == "advprop", path.is_file())
+            size = input_size(name, kind)
+            yield Entry(name, kind, _megabytes(name), size, LICENCE, kind == "advprop", path.is_file())
 
 
 def _packaged(name: str) -> bool:

@@ -54,8 +54,11 @@ def _ignore(name: str) -> None:
     """Nobody asked for the names of folders."""
 
 
-def walk(source: str, on_folder: Callable[[str], object] = _ignore) -> Iterator[Entry]:
+def walk(source: str, on_folder: Callable[[str], object] = _ignore, spool: Path | None = None) -> Iterator[Entry]:
     """Every file of a source; `on_folder` is told the name of every folder, the empty ones too.
+
+    spool: a file to which a packed tar archive is unpacked on the way. It can be walked instead of the archive, which
+    then need not be unpacked twice; other sources leave no such file.
 
     Raises InputError if there is no such source or it cannot be trusted.
     """
@@ -73,7 +76,7 @@ def walk(source: str, on_folder: Callable[[str], object] = _ignore) -> Iterator[
         raise InputError(f"cannot be read: {error.strerror}", where=source) from error
     if magic[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return _walk_zip(path, on_folder)
-    return _walk_tar(path, magic, on_folder)
+    return _walk_tar(path, magic, on_folder, spool)
 
 
 def _walk_digits() -> Iterator[Entry]:
@@ -161,8 +164,8 @@ def _read_zipped(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int = 
         raise Unreadable(f"cannot be unpacked: {error}") from error
 
 
-def _walk_tar(path: Path, magic: bytes, on_folder: Callable[[str], object]) -> Iterator[Entry]:
-    with _refusing(path), TarStream(path, magic) as stream:
+def _walk_tar(path: Path, magic: bytes, on_folder: Callable[[str], object], spool: Path | None) -> Iterator[Entry]:
+    with _refusing(path), TarStream(path, magic, spool) as stream:
         with tarfile.open(fileobj=cast(BinaryIO, stream), mode="r:") as tar:
             number = 0
             while (member := tar.next()) is not None:

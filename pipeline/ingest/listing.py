@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from cache.errors import InputError
 from pipeline.ingest.archive import Entry, Unreadable, walk
@@ -42,11 +43,14 @@ class Listing:
         return self.spellings.get(name, name)
 
 
-def list_source(source: str) -> Listing:
-    """Name every file of a source. Raises InputError for two files of one name."""
+def list_source(source: str, spool: Path | None = None) -> Listing:
+    """Name every file of a source. Raises InputError for two files of one name.
+
+    spool: a file to which a packed tar archive is unpacked on the way (`walk`).
+    """
     listing = Listing()
     looked_at: Counter[tuple[str, str]] = Counter()
-    for entry in walk(source, listing.folders.add):
+    for entry in walk(source, listing.folders.add, spool):
         ending = ending_of(entry.name)
         system = system_part(entry.name)
         if system:

@@ -87,7 +87,7 @@ def make_manifest(
         without_images=unique.passed_over.without_images,
         left_out=unique.passed_over.left_out,
         remarks=unique.passed_over.remarks,
-        beyond_limit=len(duplicates.kept) - sum(map(len, rows.values())),
+        beyond_limit=unique.not_chosen + len(duplicates.kept) - sum(map(len, rows.values())),
         duplicates=_describe(duplicates, names),
     )
 
@@ -102,6 +102,8 @@ def describes(manifest: str, config: PrepareConfig) -> bool:
 
 def _split_of(config: PrepareConfig) -> dict[str, Any]:
     chosen = config.model_dump(include={"val", "test", "limit_per_class", "imbalance", "seed"})
+    if config.duplicates == "keep":  # choices then go by other bytes
+        chosen["duplicates"] = "keep"
     return chosen if config.layout == "auto" else {**chosen, "layout": config.layout}
 
 

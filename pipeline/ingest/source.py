@@ -2,7 +2,8 @@
 
 The source is walked twice. The first walk only names files, so a wrong layout, a missing split or a full disk is
 found before any work; the second decodes, in threads (Pillow lets go of the interpreter), each image into its own
-place in one file on disk. Memory holds names, ids and labels, and a bounded number of images in flight.
+place in one file on disk. A packed tar archive is unpacked once: the second walk reads what the first one unpacked.
+Memory holds names, ids and labels, and a bounded number of images in flight.
 """
 
 import csv
@@ -19,6 +20,7 @@ from cache.files import check_space
 from cache.layout import Array, hex_keys
 from cache.records import ImageSet
 from pipeline.config.prepare import PrepareConfig
+from pipeline.ingest.choose_files import choose_files, hash_files, rule_of_chosen
 from pipeline.ingest.decode import RULE, DecodeOptions
 from pipeline.ingest.layouts import Layout, match_layout
 from pipeline.ingest.listing import Listing, list_source
@@ -37,7 +39,7 @@ class Source:
 
     names are without the folders that all images share, paths as the source has them. lost: how many images of each
     class cannot be read. unreadable: images that are not among the rows, and why. ignored: files that are no images, by
-    ending; passed_over has them by class.
+    ending; passed_over has them by class. not_chosen: images that were left out before any was decoded.
     """
 
     images: PixelFile
@@ -51,6 +53,7 @@ class Source:
     unreadable: dict[str, str]
     ignored: dict[str, int]
     passed_over: PassedOver
+    not_chosen: int = 0
 
     def take(self, rows: Array) -> "Source":
         """The chosen rows, pixels still on disk."""
@@ -82,15 +85,22 @@ def ingest(config: PrepareConfig, scratch: Path, progress: Progress) -> Source:
 
     Raises InputError if the source cannot be used, StorageError if the disk refuses.
     """
+    spool = scratch / "unpacked.tar"
     with progress(0, "file", "list"):
-        listing = list_source(config.source)
+        listing = list_source(config.source, spool)
+    walked = str(spool) if spool.exists() else config.source
     layout = place(listing, config)
     passed_over = find_passed_over(listing, layout)
+    placed = len(layout.names)
+    if config.duplicates == "keep":
+        with progress(placed, "file", "choose") as advance:
+            layout = choose_files(layout, hash_files(walked, layout, advance), config)
     size = config.size
     check_space(scratch, 2 * len(layout.names) * size * size * 3)  # the file of pixels, and the sets made from it
     pixel_file = PixelFile(scratch / "pixels", size, np.arange(len(layout.names)))
     with progress(len(layout.names), "image", "decode") as advance:
-        digests, unreadable = Decoding(pixel_file, advance, DecodeOptions.of(config)).run(config.source, layout)
+        digests, unreadable = Decoding(pixel_file, advance, DecodeOptions.of(config)).run(walked, layout)
+    spool.unlink(missing_ok=True)
     is_read = np.array([name not in unreadable for name in layout.names])
     kept = np.flatnonzero(is_read)
     return Source(
@@ -105,6 +115,7 @@ def ingest(config: PrepareConfig, scratch: Path, progress: Progress) -> Source:
         unreadable=dict(sorted((layout.unplaced | unreadable).items())),
         ignored=dict(sorted(listing.ignored.items())),
         passed_over=passed_over,
+        not_chosen=placed - len(layout.names),
     )
 
 
@@ -123,6 +134,8 @@ def choose_rows(source: Source, duplicates: Duplicates, config: PrepareConfig) -
     """What is left without duplicates and after `imbalance`, and the rows of each split among it."""
     losses = explain_losses(source.labels, source.classes, duplicates, source.lost, source.names)
     unique = source.take(duplicates.kept)
+    if config.duplicates == "keep":
+        return unique, split_rows(*unique.columns, rule_of_chosen(config), losses)
     if config.imbalance:
         unique = unique.of_classes(*imbalanced_rows(*unique.columns, config.imbalance, config.seed))
     rule = SplitRule(config.val, config.test, config.limit_per_class, config.seed)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from cache.errors import InputError
+from cache.files import check_space, storage_error
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -78,10 +79,38 @@ UNPACKERS: dict[bytes, Callable[[Path], object]] = {
 }
 
 
-class TarStream:
-    """The unpacked bytes of a tar archive, forward only and bounded: what `tarfile` reads from."""
+class Spool:
+    """The unpacked bytes of an archive on disk. Raises StorageError if the disk refuses."""
 
-    def __init__(self, path: Path, magic: bytes) -> None:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._file = path.open("wb")
+        except OSError as error:
+            raise storage_error(path, error) from error
+
+    def write(self, content: bytes) -> None:
+        """Add bytes."""
+        try:
+            self._file.write(content)
+        except OSError as error:
+            raise storage_error(self._path, error) from error
+
+    def close(self) -> None:
+        """Write out what is buffered."""
+        try:
+            self._file.close()
+        except OSError as error:
+            raise storage_error(self._path, error) from error
+
+
+class TarStream:
+    """The unpacked bytes of a tar archive, forward only and bounded: what `tarfile` reads from.
+
+    spool: a file that gets the unpacked bytes of a packed archive, for who will read them again.
+    """
+
+    def __init__(self, path: Path, magic: bytes, spool: Path | None = None) -> None:
         self._path = path
         self._packed = path.stat().st_size
         self._position = 0
@@ -90,12 +119,18 @@ class TarStream:
         self._seekable = unpack is None
         raw = path.open("rb", buffering=0) if unpack is None else cast(io.RawIOBase, unpack(path))
         self._file = io.BufferedReader(raw, CHUNK)
+        self._spool: Spool | None = None
+        if spool is not None and not self._seekable:
+            check_space(spool.parent, self._packed)  # it unpacks to no less
+            self._spool = Spool(spool)
 
     def __enter__(self) -> "TarStream":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+        if self._spool is not None:
+            self._spool.close()
 
     def tell(self) -> int:
         return self._position
@@ -105,6 +140,8 @@ class TarStream:
             raise tarfile.ReadError(f"a header asks for {size:,} bytes")
         self._last = self._file.read(size)
         self._position += len(self._last)
+        if self._spool is not None:
+            self._spool.write(self._last)
         check_unpacked(self._path, self._packed, self._position)
         return self._last
 

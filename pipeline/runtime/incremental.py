@@ -12,8 +12,7 @@ from cache.errors import RecordError
 from cache.files import check_space
 from cache.layout import Array
 from cache.parts import PartStore, StoreIndex
-from cache.reader import StoredRows
-from cache.records import ImageSet, Rows
+from cache.records import ImageSet, Rows, SelectableRows
 from pipeline.runtime.workers import Pool
 
 
@@ -107,5 +106,5 @@ def _with_parts(store: PartStore, known: StoreIndex | None) -> StoreIndex:
 
 
 def _rows_at(rows: Rows, positions: Array) -> Rows:
-    """Stored rows stay on disk until the task runs."""
-    return rows.select(positions) if isinstance(rows, StoredRows) else rows[positions]
+    """Stored rows stay on disk, and drawn rows are not drawn, until the task runs."""
+    return rows.select(positions) if isinstance(rows, SelectableRows) else rows[positions]

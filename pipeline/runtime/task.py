@@ -1,5 +1,6 @@
 """A piece of work that any process may do."""
 
+from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
 R_co = TypeVar("R_co", covariant=True)
@@ -15,6 +16,18 @@ class Task(Protocol[R_co]):
     def write(self, computed: Any, /) -> R_co: ...
 
 
+_is_worker: ContextVar[bool] = ContextVar("in a worker process", default=False)
+
+
 def run_task(task: Task[R_co]) -> R_co:
-    """All three steps, one after the other."""
-    return task.write(task.compute(task.read()))
+    """All three steps, one after the other, in a process beside others that do the same."""
+    token = _is_worker.set(True)
+    try:
+        return task.write(task.compute(task.read()))
+    finally:
+        _is_worker.reset(token)
+
+
+def is_worker() -> bool:
+    """Whether this thread runs a task beside others, so that the other cores are theirs."""
+    return _is_worker.get()

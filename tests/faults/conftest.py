@@ -29,6 +29,7 @@ SETTINGS = (
     "prepare.val=official",
     "prepare.test=official",
     "augment.variants=[spatial_1, color_1]",
+    "augment.keep=pixels",
     "augment.size=32",
     "augment.workers=1",
     "augment.rows_per_task=8",

@@ -100,13 +100,15 @@ def test_each_setting_of_augment_misses(change: str) -> None:
     assert augment_key("color_1", f"augment.{change}") != augment_key("color_1")
 
 
-def test_draw_policy_code_and_libraries_miss(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draw_policy_code_libraries_and_processor_miss(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = {augment_key("color_1"), augment_key("color_2"), augment_key("spatial_1")}
     monkeypatch.setattr(policy_module, "CODE_VERSION", 0)
     keys.add(augment_key("color_1"))
     monkeypatch.setattr(policy_module, "version", lambda name: "0.0")
     keys.add(augment_key("color_1"))
-    assert len(keys) == 5
+    monkeypatch.setattr(policy_module, "processor_kind", lambda: "another processor")
+    keys.add(augment_key("color_1"))
+    assert len(keys) == 6
 
 
 @pytest.mark.parametrize(
@@ -115,6 +117,7 @@ def test_draw_policy_code_and_libraries_miss(monkeypatch: pytest.MonkeyPatch) ->
         "augment.rows_per_task=7",
         "augment.workers=2",
         "augment.variants=[color_1]",
+        "augment.keep=nothing",
         "augment.policies.spatial=[{Fliplr: {p: 1.0}}]",
     ],
 )

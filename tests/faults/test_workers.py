@@ -19,7 +19,8 @@ from cache.errors import InputError, RecordError, StorageError
 from cache.parts import PartStore
 from cache.reader import read_file, read_images
 from cache.records import ImageSet
-from pipeline.augmentation.augment import Workshop, augment
+from pipeline.augmentation.augment import Workshop, augment, without_pixels
+from pipeline.augmentation.drawn import draw_lazily
 from pipeline.augmentation.policy import Augmentation, make_augmentation
 from pipeline.config.augment import AugmentConfig
 from pipeline.config.params import read_params
@@ -151,6 +152,19 @@ def test_a_dask_cluster_makes_the_same_bytes(
 ) -> None:
     with Pool(1, cluster.address) as pool:
         assert np.array_equal(make(pool, rows_per_task), expected)
+
+
+def test_a_dask_cluster_draws_and_featurizes_rows_that_are_not_kept(
+    cluster: Cluster, images: ImageSet, augmentation: Augmentation, featurizer: Featurizer, tmp_path: Path
+) -> None:
+    lazy = draw_lazily(without_pixels(images, augmentation), images)
+    expected = featurizer(augmentation(images.images[:], images.ids), images.ids)
+    for number, address in enumerate((None, cluster.address)):
+        store = PartStore(tmp_path / f"features-{number}", featurizer.recipe)
+        with Pool(1, address) as pool:
+            rows, count = compute_missing(lazy, lazy.keys(), ComputePlan(store, featurizer, 5, pool))
+        assert count == len(images)
+        assert rows[:].tobytes() == expected.tobytes()
 
 
 def test_a_worker_killed_in_mid_run_and_one_added_do_not_change_a_byte(

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from cache.errors import RecordError, StorageError
-from cache.reader import read_images
+from cache.reader import read_images, read_kind
 from cache.records import ImageSet
 from cache.writer import write_images
 from stages import augment
 
 MakeJob = Callable[..., "augment.Job"]
 SMALL = (
-    *("augment.size=16", "augment.variants=[color_1, rand_1]", "augment.workers=1"),
+    *("augment.size=16", "augment.variants=[color_1, rand_1]", "augment.workers=1", "augment.keep=pixels"),
     "train_head.schedule=[unaugmented x 1]",
 )
 
@@ -111,3 +111,42 @@ def test_another_engine_draws_anew(data: Path, make_job: MakeJob) -> None:
     assert "10 computed" in augment.run(
         make_job("augment", data, *SMALL, "augment.variants=[color_1]", "augment.engine=imgaug")
     )
+
+
+def test_without_pixels_a_file_holds_identity_and_recipe(data: Path, make_job: MakeJob) -> None:
+    kept = make_job("augment", data, *SMALL)
+    augment.run(kept)
+    pixels = {path.name: kept.read_images(path) for path in sorted((data / "augment").iterdir())}
+    rows = {name: images.images[:] for name, images in pixels.items()}
+    job = make_job("augment", data, *SMALL, "augment.keep=nothing")
+    assert augment.run(job) == "20 images in 4 files without pixels, to be drawn as they are read"
+    assert (job.facts["rows"], job.facts["cached"], job.facts["keep"]) == (20, 20, "nothing")
+    for name, images in pixels.items():
+        path = data / "augment" / name
+        assert read_kind(path) == "variant" and path.stat().st_size < 8192
+        lazy = job.read_images(path)
+        assert np.array_equal(lazy.images[:], rows[name]) and lazy.recipe == images.recipe
+        assert lazy.keys().tolist() == images.keys().tolist()
+    before = {path: path.stat().st_mtime_ns for path in (data / "augment").iterdir()}
+    augment.run(job)
+    assert {path: path.stat().st_mtime_ns for path in (data / "augment").iterdir()} == before
+
+
+def test_what_is_kept_is_said_in_one_line_if_it_is_left_open(
+    data: Path, make_job: MakeJob, capsys: pytest.CaptureFixture[str]
+) -> None:
+    augment.run(make_job("augment", data, *SMALL, "augment.variants=[color_1]", "augment.keep=auto"))
+    said = "augment: no pixels are kept, because only heads are trained; rows are drawn as they are read\n"
+    assert capsys.readouterr().out == said
+    assert {read_kind(path) for path in (data / "augment").iterdir()} == {"variant"}
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_drawn(
+    data: Path, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cache.files.free_space", lambda folder: 200_000)
+    large = (*SMALL, "augment.size=64")
+    with pytest.raises(StorageError, match="too little disk space"):
+        augment.run(make_job("augment", data, *large))
+    assert list((data / "augment").iterdir()) == []
+    augment.run(make_job("augment", data, *large, "augment.keep=nothing"))

@@ -266,3 +266,16 @@ def test_imbalance_keeps_classes_and_counts_by_its_law(photos: Path, tmp_path: P
     assert manifest["beyond_limit"] == 30 - 14 and manifest["split"]["imbalance"]["smallest"] == 4
     images = read_images(tmp_path / "data" / "prepare" / "train.h5")
     assert len(images.classes) == 2 and set(images.labels.tolist()) == {0, 1}
+
+
+def test_a_limit_without_looking_for_duplicates_is_counted_and_recorded(photos: Path, tmp_path: Path) -> None:
+    chosen = ("prepare.duplicates=keep", "prepare.limit_per_class=2", "prepare.val=none", "prepare.test=3")
+    packed = shutil.make_archive(str(tmp_path / "elsewhere" / "photos"), "xztar", photos.parent, photos.name)
+    for data, source in (("folder", photos), ("archive", packed)):
+        assert prepare(tmp_path / data, source, *chosen).startswith(
+            "15 images in 3 classes: 6 train, 9 test; 0 refused"
+        )
+    manifest = json.loads(files(tmp_path / "folder")["manifest.json"])
+    assert manifest["beyond_limit"] == 15 and manifest["split"]["duplicates"] == "keep"
+    for name in ("train.h5", "test.h5", "manifest.json"):
+        assert files(tmp_path / "folder")[name] == files(tmp_path / "archive")[name]

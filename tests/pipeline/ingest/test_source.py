@@ -11,8 +11,11 @@ from cache.errors import InputError, StorageError
 from pipeline.config.params import read_params
 from pipeline.config.prepare import PrepareConfig
 from pipeline.ingest import source as module
+from pipeline.ingest import tar_stream
+from pipeline.ingest.decode import decode
 from pipeline.ingest.listing import list_source
-from pipeline.ingest.source import Source, ingest, publish, write_unreadable
+from pipeline.ingest.source import Source, choose_rows, ingest, publish, write_unreadable
+from pipeline.ingest.split import without_looking
 
 CLONE = Path(__file__).parents[3]
 
@@ -172,3 +175,94 @@ def test_publishing_removes_sets_that_are_no_longer_made(tmp_path: Path, scratch
     (scratch / "train.h5").write_text("new")
     publish(scratch, out, ["train.h5"])
     assert [(path.name, path.read_text()) for path in out.iterdir()] == [("train.h5", "new")]
+
+
+@pytest.mark.parametrize("kind", ["gztar", "bztar", "xztar"])
+def test_a_packed_archive_is_unpacked_once_and_leaves_nothing(
+    photos: Path, scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    packed = shutil.make_archive(str(tmp_path / "packed"), kind, photos.parent, photos.name)
+    expected = read(photos, scratch)
+    opened = []
+
+    def counted(unpack: Callable[[Path], object]) -> Callable[[Path], object]:
+        return lambda path: (opened.append(path), unpack(path))[1]
+
+    counting = {magic: counted(unpack) for magic, unpack in tar_stream.UNPACKERS.items()}
+    monkeypatch.setattr(tar_stream, "UNPACKERS", counting)
+    assert (read(Path(packed), scratch).ids == expected.ids).all()
+    assert opened == [Path(packed)]
+    assert [path.name for path in scratch.iterdir()] == ["pixels"]
+
+
+def test_a_disk_that_cannot_take_what_is_unpacked_is_one_line(
+    photos: Path, scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = shutil.make_archive(str(tmp_path / "packed"), "gztar", photos.parent, photos.name)
+
+    def refuse(self: object, content: bytes) -> None:
+        raise StorageError("cannot write: No space left on device", where="unpacked.tar")
+
+    monkeypatch.setattr(tar_stream.Spool, "write", refuse)
+    with pytest.raises(StorageError, match=r"unpacked\.tar: cannot write"):
+        read(Path(packed), scratch)
+    monkeypatch.undo()
+    monkeypatch.setattr("cache.files.free_space", lambda folder: 100)
+    with pytest.raises(StorageError, match="too little disk space"):
+        read(Path(packed), scratch)
+
+
+def decoded_names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of all files that are decoded from now on."""
+    names: list[str] = []
+
+    def noted(content: bytes, size: int, options: object, name: str) -> np.ndarray:
+        names.append(name)
+        return decode(content, size, options, name)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("pipeline.ingest.pixel_file.decode", noted)
+    return names
+
+
+def test_a_limit_decodes_only_what_it_keeps_unless_duplicates_are_looked_for(
+    photos: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = decoded_names(monkeypatch)
+    limited = ("val=2", "test=1", "limit_per_class=3")
+    read(photos, scratch, *limited)
+    assert len(names) == 30
+    names.clear()
+    source = read(photos, scratch, *limited, "duplicates=keep")
+    assert len(names) == 3 * (2 + 1 + 3) and source.not_chosen == 12
+    unique, rows = choose_rows(source, without_looking(len(source.ids)), settings(photos, *limited, "duplicates=keep"))
+    assert {split: len(index) for split, index in rows.items()} == {"train": 9, "val": 6, "test": 3}
+    assert np.bincount(unique.labels[rows["train"]]).tolist() == [3, 3, 3]
+
+
+def test_what_a_limit_keeps_depends_on_content_and_seed_alone(photos: Path, scratch: Path) -> None:
+    chosen = ("duplicates=keep", "val=none", "test=none", "limit_per_class=4")
+    ids = set(read(photos, scratch, *chosen).ids.tolist())
+    for number, path in enumerate(sorted(photos.rglob("*.png"))):
+        path.rename(path.with_name(f"{97 * number % 31} {path.name}"))
+    assert set(read(photos, scratch, *chosen).ids.tolist()) == ids
+    assert set(read(photos, scratch, *chosen, "seed=1").ids.tolist()) != ids
+    more = set(read(photos, scratch, *chosen, "limit_per_class=5").ids.tolist())
+    assert ids < more
+    assert ids == set(
+        read(photos, scratch, "duplicates=keep", "val=none", "test=none", "limit_per_class=4").ids.tolist()
+    )
+
+
+def test_official_splits_stay_whole_under_a_limit(
+    make_photos: Callable[..., Path], tmp_path: Path, scratch: Path
+) -> None:
+    make_photos(tmp_path / "set" / "train")
+    make_photos(tmp_path / "set" / "test", per_class=4, seed=1)
+    source = read(tmp_path / "set", scratch, "duplicates=keep", "val=none", "test=official", "limit_per_class=2")
+    assert np.bincount(source.held, minlength=3).tolist() == [6, 0, 12]
+
+
+def test_copies_stay_where_nobody_looks_for_them(photos: Path, scratch: Path) -> None:
+    (photos / "ant" / "copy.png").write_bytes((photos / "ant" / "ant_0.png").read_bytes())
+    source = read(photos, scratch, "duplicates=keep")
+    assert len(source.ids) == 31 and len(set(source.ids.tolist())) == 30

@@ -1,0 +1,60 @@
+"""Choose files by their bytes, before any is decoded, if nobody asks which of them have the same pixels."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from cache.layout import Array, hex_keys
+from pipeline.config.prepare import HoldOut, PrepareConfig
+from pipeline.ingest.archive import Unreadable, walk
+from pipeline.ingest.layouts import SPLITS, Layout
+from pipeline.ingest.split import SplitRule, imbalanced_rows, split_rows
+
+
+def hash_files(source: str, layout: Layout, advance: Callable[[int], object]) -> Array:
+    """Ids S64 [n] of the files of a layout: the SHA-256 of their bytes; of nothing if they cannot be read."""
+    slots = {layout.prefix + name: slot for slot, name in enumerate(layout.names)}
+    digests = np.zeros((len(layout.names), 32), dtype=np.uint8)
+    for entry in walk(source):
+        slot = slots.get(entry.name)
+        if slot is None:
+            continue
+        try:
+            content = entry.read()
+        except Unreadable:  # the reason is given when it is decoded
+            content = b""
+        digests[slot] = np.frombuffer(hashlib.sha256(content).digest(), dtype=np.uint8)
+        advance(1)
+    return hex_keys(digests)
+
+
+def choose_files(layout: Layout, ids: Array, config: PrepareConfig) -> Layout:
+    """The layout of the files that `imbalance`, the splits and `limit_per_class` keep; `held` is the split of each.
+
+    ids S64 [n]: of the files. Raises InputError if a class would be left without images.
+    """
+    rows = np.arange(len(ids))
+    classes = layout.classes
+    labels = layout.labels
+    if config.imbalance:
+        columns = (ids, labels, layout.held, classes)
+        rows, numbers = imbalanced_rows(*columns, config.imbalance, config.seed)
+        labels = np.searchsorted(numbers, labels[rows])
+        classes = tuple(classes[number] for number in numbers)
+    rule = SplitRule(config.val, config.test, config.limit_per_class, config.seed)
+    splits = split_rows(ids[rows], labels, layout.held[rows], classes, rule, {})
+    split_of = np.full(len(rows), -1)
+    for split, chosen in splits.items():
+        split_of[chosen] = SPLITS.index(split)
+    kept = np.flatnonzero(split_of >= 0)
+    names = [layout.names[row] for row in rows[kept]]
+    return replace(layout, names=names, labels=labels[kept], held=split_of[kept], classes=classes)
+
+
+def rule_of_chosen(config: PrepareConfig) -> SplitRule:
+    """What splits files that were chosen before: each belongs to the split that `held` says, and all of them stay."""
+    val: HoldOut = "none" if config.val == "none" else "official"
+    test: HoldOut = "none" if config.test == "none" else "official"
+    return SplitRule(val, test, None, config.seed)
