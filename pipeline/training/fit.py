@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,7 +20,8 @@ from pipeline.features.backbone import weights_digest
 from pipeline.metrics.calibration import fit_temperature
 from pipeline.networks.factory import count_parameters, make_network
 from pipeline.runtime.checkpoint import Checkpoint
-from pipeline.runtime.devices import choose_device, device_kind
+from pipeline.runtime.devices import choose_device, device_kind, reproducible_kernels
+from pipeline.runtime.provenance import package_versions
 from pipeline.runtime.seeds import derived_seed
 from pipeline.training.batches import ImageBatches, channel_statistics
 from pipeline.training.start import Start
@@ -29,6 +29,7 @@ from pipeline.training.state import Plan
 from pipeline.training.trainer import Trainer, loss_and_accuracy
 
 CODE_VERSION = 2
+LIBRARIES = ("torch", "torchvision", "timm", "efficientnet-pytorch")  # as far as a machine has them
 
 
 class RunSettings(Protocol):
@@ -183,8 +184,7 @@ def _fit_once(trainer: Trainer, start: Start | None) -> ModelFit:
     plan = trainer.plan
     device = plan.mean.device
     index = [device.index or 0] if device.type == "cuda" else []
-    deterministic = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
-    with torch.random.fork_rng(devices=index), deterministic:
+    with torch.random.fork_rng(devices=index), reproducible_kernels():
         torch.manual_seed(derived_seed("train_model", plan.seed) % 2**63)
         if start is None:
             network = make_network(plan.recipe.network, plan.classes, plan.recipe.parameter_limit)
@@ -224,7 +224,7 @@ def _fields_of(plan: Plan) -> dict[str, Any]:
         "seed": plan.seed,
         "engine": plan.engine,
         "threads": torch.get_num_threads(),
-        "libraries": {name: version(name) for name in ("torch", "torchvision", "timm", "efficientnet-pytorch")},
+        "libraries": {name: number for name, number in package_versions() if name in LIBRARIES},
     }
 
 
