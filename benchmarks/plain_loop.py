@@ -24,11 +24,13 @@ from torchvision.transforms import v2
 from pipeline.config.recipe import Recipe, read_recipe
 from pipeline.networks.factory import make_network
 from pipeline.training.optim import make_optimizer, make_scheduler
+from pipeline.training.trainer import PRECISIONS
 
 MEAN, DEVIATION = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]  # of CIFAR-10
 FREE = {
     *("source", "reported", "chosen", "network", "schedule", "batch", "optimizer", "lr", "momentum", "nesterov"),
     *("weight_decay", "adam_eps", "lr_schedule", "milestones", "gamma", "min_lr", "rise", "warmup_epochs"),
+    *("label_smoothing", "precision"),
 }
 
 
@@ -47,7 +49,9 @@ def plain_epochs(folder: Path, recipe: Recipe, device: str, epochs: int, size: i
     for _ in range(epochs):
         network.train()
         for pixels, labels in loader:
-            loss = functional.cross_entropy(network(pixels.to(device)), labels.to(device))
+            with torch.autocast(device, PRECISIONS[recipe.precision], enabled=recipe.precision != "float32"):
+                logits = network(pixels.to(device))
+            loss = functional.cross_entropy(logits.float(), labels.to(device), label_smoothing=recipe.label_smoothing)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -22,6 +22,7 @@ from pipeline.inference.pixel_classifier import PixelClassifier
 from pipeline.metrics.predictions import Predictions
 from pipeline.metrics.set_checks import check_same_rows
 from pipeline.networks.adversarial import Attack, perturb
+from pipeline.runtime.devices import reproducible_kernels, to_device
 from pipeline.runtime.seeds import derived_seed, make_generator
 
 BATCH = 64
@@ -52,12 +53,17 @@ class RobustnessSample:
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         for start in range(0, len(self.images), BATCH):
             labels = np.asarray(self.images.labels[start : start + BATCH], dtype=np.int64)
-            pixels = to_pixels(self.images.images[start : start + BATCH])
-            yield pixels.to(self.predict.device), torch.from_numpy(labels).to(self.predict.device)
+            device = self.predict.device
+            yield (
+                to_pixels(self.images.images[start : start + BATCH], device),
+                to_device(torch.from_numpy(labels), device),
+            )
 
     def _gather(self, variant: str, batches: Iterable[Tensor]) -> Predictions:
         images = self.images
-        return Predictions(torch.cat(list(batches)).cpu().numpy(), images.labels, images.ids, images.classes, variant)
+        with reproducible_kernels():
+            probabilities = torch.cat(list(batches)).cpu().numpy()
+        return Predictions(probabilities, images.labels, images.ids, images.classes, variant)
 
     def _corrupted(self, name: str, severity: int) -> Iterator[Tensor]:
         generator = torch.Generator().manual_seed(derived_seed("corrupt", name, severity) % 2**63)
@@ -115,14 +121,14 @@ def pixels_of(
     return compose(backbone, featurize, classifier)
 
 
-def to_pixels(images: Array) -> Tensor:
-    """uint8 [k, h, w, 3] to float [k, 3, h, w] in 0..255."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float()
+def to_pixels(images: Array, device: torch.device) -> Tensor:
+    """uint8 [k, h, w, 3] to float [k, 3, h, w] in 0..255 on the device."""
+    return to_device(torch.from_numpy(images), device).permute(0, 3, 1, 2).float()
 
 
 def _check_features(backbone: PixelClassifier, images: Array, cached: Array) -> None:
     with torch.no_grad():
-        computed = backbone(to_pixels(images).to(backbone.device)).cpu()
+        computed = backbone(to_pixels(images, backbone.device)).cpu()
     expected = torch.from_numpy(cached).float()
     same_shape = computed.shape == expected.shape
     agreement = float(functional.cosine_similarity(computed, expected).min()) if same_shape else 0.0

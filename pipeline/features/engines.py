@@ -3,12 +3,10 @@
 Measured without AMX (EfficientNet-B0, docs/speed.md): ONNX Runtime 3 to 6 times torch's eager kernels.
 """
 
-import io
 import os
 import shutil
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,17 +16,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cache.errors import InputError, ParamsError
+from pipeline.features.exports import REMEDY, exported_network, no_onnx
+from pipeline.runtime.devices import reproducible_kernels
 
 Engine = Callable[[Tensor], Tensor]  # normalised images float32 [k, 3, s, s] to features [k, d]
 
 COMPILE_OPTIONS: dict[str, Any] = {"freezing": True}
+GPU_OPTIONS: dict[str, Any] = {"deterministic": True}  # no kernel is chosen by timing where that would change bits
 CACHED_PIXELS = 65_536  # of the images that ONNX Runtime takes at once, so that what it works on stays in the cache
-OPSET = 17
 AGREEMENT = 0.999
-REMEDY = "Set featurize.engine to auto, eager or compile."
 COMPILERS = ("g++", "clang++", "c++", "cl")
-# What exporting raises for networks that ONNX, or the tracing before it, does not know.
-UNTRACEABLE = (RuntimeError, ValueError, TypeError, NotImplementedError, AttributeError, LookupError, AssertionError)
 
 
 @dataclass(frozen=True)
@@ -56,12 +53,17 @@ def _compile(network: nn.Module, placement: Placement) -> Engine:
         remedy = "Install g++, or set featurize.engine to auto, eager or onnx."
         raise InputError("compile needs a C++ compiler", where="featurize.engine", found="none", remedy=remedy)
     network = network.to(placement.device).to(memory_format=torch.channels_last)
-    return _through_torch(torch.compile(network, options=COMPILE_OPTIONS), placement)
+    options = COMPILE_OPTIONS | (GPU_OPTIONS if placement.device.type == "cuda" else {})
+    return _through_torch(torch.compile(network, dynamic=False, options=options), placement)
 
 
 def _through_torch(run: Engine, placement: Placement) -> Engine:
+    on_gpu = placement.device.type == "cuda"
+
     def features(inputs: Tensor) -> Tensor:
-        with torch.inference_mode(), torch.autocast(placement.device.type, torch.bfloat16, enabled=placement.half):
+        half = torch.autocast(placement.device.type, torch.bfloat16, enabled=placement.half)
+        kernels = reproducible_kernels() if on_gpu else nullcontext()  # whose switches all threads share
+        with torch.inference_mode(), half, kernels:
             return run(inputs.contiguous(memory_format=torch.channels_last))
 
     return features
@@ -69,17 +71,23 @@ def _through_torch(run: Engine, placement: Placement) -> Engine:
 
 def _onnx(network: nn.Module, placement: Placement) -> Engine:
     """ONNX Runtime, one thread per call; the bits of a row are the same in blocks of any size (tested)."""
-    from onnxruntime import InferenceSession, SessionOptions
-    from onnxruntime.capi import onnxruntime_pybind11_state as raised
-
     if placement.device.type != "cpu":  # device: auto, on a machine with a GPU
         what = "onnx computes on the CPU"
         where = "params.yaml featurize.engine"
         raise ParamsError(
             what, where=where, found=placement.device.type, remedy=f"{REMEDY} Or set featurize.device to cpu."
         )
-    options = SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    size = placement.size
+    return _session(
+        exported_network(network, size, lambda content: _check(_session(content, size), network, size)), size
+    )
+
+
+def _session(exported: bytes, size: int) -> Engine:
+    """A network as ONNX, run in blocks. Raises InputError where ONNX Runtime refuses it."""
+    from onnxruntime import InferenceSession, SessionOptions
+    from onnxruntime.capi import onnxruntime_pybind11_state as raised
+
     refusals = (
         raised.Fail,
         raised.InvalidArgument,
@@ -87,21 +95,22 @@ def _onnx(network: nn.Module, placement: Placement) -> Engine:
         raised.NotImplemented,
         raised.RuntimeException,
     )
-    exported = _exported(network, placement.size)
+    options = SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    block = max(1, CACHED_PIXELS // size**2)
     try:
         session = InferenceSession(exported, options, providers=["CPUExecutionProvider"])
     except refusals as error:
-        raise _no_onnx(error) from error
-    block = max(1, CACHED_PIXELS // placement.size**2)
+        raise no_onnx(error) from error
 
     def features(inputs: Tensor) -> Tensor:
         blocks = inputs.contiguous().split(block)
-        return torch.from_numpy(np.concatenate([session.run(None, {"images": images.numpy()})[0] for images in blocks]))
+        try:
+            rows = [session.run(None, {"images": images.numpy()})[0] for images in blocks]
+        except refusals as error:
+            raise no_onnx(error) from error
+        return torch.from_numpy(np.concatenate(rows))
 
-    try:
-        _check(features, network, placement.size)
-    except refusals as error:
-        raise _no_onnx(error) from error
     return features
 
 
@@ -119,37 +128,6 @@ def _check(engine: Engine, network: nn.Module, size: int) -> None:
         wanted = f"a cosine of at least {AGREEMENT} to eager features"
         what = "this backbone changes in ONNX"
         raise InputError(what, where="featurize.engine", expected=wanted, found=f"{agreement:.6f}", remedy=REMEDY)
-
-
-def _exported(network: nn.Module, size: int) -> bytes:
-    """The network as ONNX. By torch's older exporter: a fifth of the time of the newer one, which start-up pays."""
-    target = io.BytesIO()
-    example = torch.zeros(2, 3, size, size)
-    given: Any = target  # whose type the exporter forgets to name
-    names: dict[str, Any] = {"input_names": ["images"], "output_names": ["features"]}
-    names["dynamic_axes"] = {"images": {0: "n"}, "features": {0: "n"}}
-    try:
-        with warnings.catch_warnings(action="ignore"), torch.no_grad(), _graph_not_printed():
-            torch.onnx.export(network.cpu(), (example,), given, opset_version=OPSET, dynamo=False, **names)
-    except UNTRACEABLE as error:
-        raise _no_onnx(error) from error
-    return target.getvalue()
-
-
-@contextmanager
-def _graph_not_printed() -> Iterator[None]:
-    """Without this torch 2.15 prints the whole graph if an export fails: it tests a function instead of its result."""
-    switch = torch._C._jit_set_onnx_log_enabled
-    torch._C._jit_set_onnx_log_enabled = lambda enabled: None
-    try:
-        yield
-    finally:
-        torch._C._jit_set_onnx_log_enabled = switch
-
-
-def _no_onnx(error: Exception) -> InputError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return InputError("this backbone cannot be exported to ONNX", found=reason, remedy=REMEDY)
 
 
 ENGINES: dict[str, Callable[[nn.Module, Placement], Engine]] = {"eager": _eager, "compile": _compile, "onnx": _onnx}

@@ -23,7 +23,8 @@ from pipeline.config.shared.featurize import FeaturizeConfig
 from pipeline.config.shared.section import AUTO
 from pipeline.config.shared.stages import FEATURIZE
 from pipeline.features.backbone import Backbone, make_backbone
-from pipeline.features.engines import REMEDY, Placement, make_engine
+from pipeline.features.engines import Placement, make_engine
+from pipeline.features.exports import REMEDY
 from pipeline.networks.resize import resized
 from pipeline.runtime.devices import choose_device, device_kind
 from pipeline.runtime.incremental import ComputePlan, compute_missing

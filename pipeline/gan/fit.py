@@ -20,7 +20,7 @@ from pipeline.config.shared.variants import GAN_VARIANT
 from pipeline.gan.learners import ConvLearner, Learner, ParallelLearner, RealImages
 from pipeline.networks.resize import resized
 from pipeline.runtime.checkpoint import Checkpoint
-from pipeline.runtime.devices import choose_device, device_kind
+from pipeline.runtime.devices import choose_device, device_kind, reproducible_kernels
 from pipeline.runtime.seeds import make_generator
 
 CODE_VERSION = 1
@@ -125,14 +125,20 @@ class _Chunk:
             return ParallelLearner(real, self.config.wgan, self.config.seed)
         return ConvLearner(real, self.config.conv, self.config.seed)
 
-    def samples(self, learner: Learner, number: int, count: int, purpose: str) -> Tensor:
-        """uint8 [n, 3, s, s] of the stored size; black if the network is not finite, which its losses show."""
+    def samples(self, learner: Learner, count: int, purpose: str) -> Tensor:
+        """uint8 [k, n, 3, s, s] of the stored size; black if the network is not finite, which its losses show."""
         config = self.config
         latent = config.wgan.latent if config.kind == "wgan" else config.conv.latent
-        generator = make_generator(GAN, config.seed, self.names[number], purpose)
-        noise = torch.from_numpy(generator.standard_normal((count, latent), dtype=np.float32))
-        drawn = [learner.sample(number, part.to(choose_device(config.device))).cpu() for part in noise.split(BLOCK)]
-        pixels = resized((torch.cat(drawn) + 1) * 127.5, self.images.images.shape[1])
+        generators = [make_generator(GAN, config.seed, name, purpose) for name in self.names]
+        rows = [generator.standard_normal((count, latent), dtype=np.float32) for generator in generators]
+        noise = torch.from_numpy(np.stack(rows))  # [k, n, latent]
+        device = choose_device(config.device)
+        drawn = torch.cat([learner.sample(part.to(device)).cpu() for part in noise.split(BLOCK, dim=1)], dim=1)
+        return torch.stack([self._stored(images) for images in drawn])
+
+    def _stored(self, images: Tensor) -> Tensor:
+        """uint8 [n, 3, s, s] of the stored size from images in -1..1."""
+        pixels = resized((images + 1) * 127.5, self.images.images.shape[1])
         return pixels.nan_to_num(0).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -154,7 +160,8 @@ def _train_chunk(chunk: _Chunk, advance: Callable[[int], object]) -> list[ClassR
     checkpoint = Checkpoint(GAN, chunk.decided_by())
     kept = checkpoint.load()
     if kept is None or "samples" not in kept:
-        kept = _finish(chunk, checkpoint, kept, advance)
+        with reproducible_kernels():
+            kept = _finish(chunk, checkpoint, kept, advance)
     else:
         advance(chunk.iterations)
     return _class_runs(chunk, kept)
@@ -172,19 +179,18 @@ def _finish(
     shots = {round(chunk.iterations * (number + 1) / SNAPSHOTS) for number in range(SNAPSHOTS)}
     every = max(1, chunk.iterations // LOGGED)
     saved = time.monotonic()
-    numbers = range(len(chunk.names))
     for iteration in range(state["iteration"], chunk.iterations):
         losses = learner.step(iteration)
         state["iteration"] = iteration + 1
         if (iteration + 1) % every == 0 or iteration + 1 == chunk.iterations:
             state["losses"].append((iteration + 1, losses.cpu()))
         if iteration + 1 in shots:
-            state["grids"].append(torch.stack([chunk.samples(learner, number, SHOWN, "grid") for number in numbers]))
+            state["grids"].append(chunk.samples(learner, SHOWN, "grid"))
         advance(1)
         if time.monotonic() - saved > chunk.config.checkpoint_seconds:
             checkpoint.save({**state, "learner": learner.state()})
             saved = time.monotonic()
-    drawn = torch.stack([chunk.samples(learner, number, chunk.config.samples, "samples") for number in numbers])
+    drawn = chunk.samples(learner, chunk.config.samples, "samples")
     finished = {"samples": drawn, "grids": torch.stack(state["grids"]), "losses": state["losses"]}
     checkpoint.save(finished)
     return finished

@@ -1,6 +1,7 @@
 """One step of a GAN's training: one network per class side by side, or one network over all classes."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from pipeline.config.shared.stages import GAN
 from pipeline.gan.conv_gan import ConvCritic, ConvGenerator
 from pipeline.gan.diff_augment import augment_alike
 from pipeline.gan.wgan import ParallelCritic, ParallelGenerator
+from pipeline.runtime.devices import to_device
 from pipeline.runtime.seeds import derived_seed, make_generator, torch_seeded
 
 BETAS = (0.0, 0.9)  # of Adam, as in spectral normalisation (Miyato et al., ICLR 2018)
@@ -42,8 +44,8 @@ class Learner(Protocol):
         """One step of the generator after those of the critic; losses [2, k] of critic and generator by class."""
         ...
 
-    def sample(self, number: int, noise: Tensor) -> Tensor:
-        """Images [b, 3, s, s] in -1..1 of the class with this number, from noise [b, latent]."""
+    def sample(self, noise: Tensor) -> Tensor:
+        """Images [k, b, 3, s, s] in -1..1, of each class from its own noise [k, b, latent]."""
         ...
 
     def state(self) -> dict[str, Any]: ...
@@ -68,8 +70,7 @@ class ParallelLearner:
     def step(self, iteration: int) -> Tensor:
         """See Learner."""
         losses = []
-        for number in range(self.config.critic_steps + 1):
-            index, noise = self._draw(iteration, number)
+        for number, (index, noise) in enumerate(self._draw(iteration)):
             if number < self.config.critic_steps:
                 with torch.no_grad():
                     generated = self.generator(noise)
@@ -94,26 +95,28 @@ class ParallelLearner:
         loss.sum().backward()
         self.optimizers[network].step()
 
-    def _draw(self, iteration: int, part: int) -> tuple[Tensor, Tensor]:
-        """Rows [k, b] and noise [k, b, latent]; each class has a random generator of its own."""
+    def _draw(self, iteration: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Rows [k, b] and noise [k, b, latent] of each part of an iteration; each class has a generator of its own."""
         config = self.config
-        device = self.real.images.device
-        index = []
-        noise = []
-        for rows, name in zip(self.real.rows, self.real.names, strict=True):
+        parts = range(config.critic_steps + 1)
+        index = np.empty((len(parts), len(self.real.names), config.batch), dtype=np.int64)
+        noise = np.empty((*index.shape, config.latent), dtype=np.float32)
+        for part, (number, name) in itertools.product(parts, enumerate(self.real.names)):
             random = make_generator(GAN, self.seed, name, iteration, part)
-            index.append(rows[random.integers(len(rows), size=config.batch)])
-            noise.append(random.standard_normal((config.batch, config.latent), dtype=np.float32))
-        return torch.from_numpy(np.stack(index)).to(device), torch.from_numpy(np.stack(noise)).to(device)
+            rows = self.real.rows[number]
+            index[part, number] = rows[random.integers(len(rows), size=config.batch)]
+            noise[part, number] = random.standard_normal((config.batch, config.latent), dtype=np.float32)
+        device = self.real.images.device
+        both = (to_device(torch.from_numpy(drawn), device) for drawn in (index, noise))
+        return zip(*both, strict=True)
 
-    def sample(self, number: int, noise: Tensor) -> Tensor:
+    def sample(self, noise: Tensor) -> Tensor:
         """See Learner."""
         self.generator.eval()
-        every = noise.expand(len(self.real.names), *noise.shape)
         with torch.no_grad():
-            images: Tensor = self.generator(every)[number]
+            images: Tensor = self.generator(noise)
         self.generator.train()
-        return images.view(len(noise), 3, self.real.size, self.real.size)
+        return images.view(*noise.shape[:2], 3, self.real.size, self.real.size)
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values that `restore` takes."""
@@ -146,7 +149,7 @@ class ConvLearner:
 
     def step(self, iteration: int) -> Tensor:
         """See Learner; the losses are of all classes together, so [2, 1]."""
-        losses = torch.zeros(2, 1)
+        losses = torch.zeros(2, 1, device=self.rows.device)
         for number in range(self.config.critic_steps + 1):
             random = torch.Generator(self.rows.device)
             random.manual_seed(derived_seed(GAN, self.seed, iteration, number) % 2**63)
@@ -173,13 +176,12 @@ class ConvLearner:
         scores: Tensor = self.critic(augment_alike(images, random) if self.config.augment else images, labels)
         return scores
 
-    def sample(self, number: int, noise: Tensor) -> Tensor:
+    def sample(self, noise: Tensor) -> Tensor:
         """See Learner."""
         self.average.eval()
-        labels = torch.full((len(noise),), number, device=noise.device)
+        labels = torch.arange(len(noise), device=noise.device)[:, None].expand(noise.shape[:2])
         with torch.no_grad():
-            images: Tensor = self.average(noise, labels)
-        return images
+            return torch.stack([self.average(own, classes) for own, classes in zip(noise, labels, strict=True)])
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values that `restore` takes."""

@@ -98,14 +98,17 @@ def make_head_stack(
     specs: Sequence[HeadSpec], standardizer: Standardizer, classes: int, config: TrainHeadConfig
 ) -> HeadStack:
     """Heads of one shape, each initialised by its own seed, on the standardizer's device."""
+    seeds = list(dict.fromkeys(spec.seed for spec in specs))
     initial = []
-    for spec in specs:
-        with torch_seeded(TRAIN_HEAD, spec.seed):
-            parameters = Head([len(standardizer.mean), *spec.hidden, classes], 0.0, 0.0).parameters()
+    for seed in seeds:  # heads of a grid share theirs: drawn once, copied on the device
+        with torch_seeded(TRAIN_HEAD, seed):
+            parameters = Head([len(standardizer.mean), *specs[0].hidden, classes], 0.0, 0.0).parameters()
             tensors = [parameter.detach() for parameter in parameters]
             initial.append([tensor.T if tensor.ndim == 2 else tensor[None] for tensor in tensors])
-    layers = [torch.stack(layer).contiguous().to(standardizer.mean.device) for layer in zip(*initial, strict=True)]
-    return HeadStack(specs, layers, config)
+    device = standardizer.mean.device
+    places = torch.tensor([seeds.index(spec.seed) for spec in specs], device=device)
+    layers = [torch.stack(layer).to(device).index_select(0, places) for layer in zip(*initial, strict=True)]
+    return HeadStack(specs, [layer.contiguous() for layer in layers], config)
 
 
 def logits_of(tensors: Sequence[Tensor], inputs: Tensor, between: Callable[[Tensor, int], Tensor]) -> Tensor:
@@ -147,7 +150,9 @@ def cross_entropies(log_odds: Tensor, labels: Tensor, smoothing: Tensor) -> Tens
 def head_of(tensors: Sequence[Tensor], place: int, standardizer: Standardizer) -> Head:
     """One head on its own, on the CPU, ready to predict."""
     own = [tensor[place].cpu() for tensor in tensors]
-    head = Head([len(standardizer.mean), *(bias.shape[1] for bias in own[1::2])], 0.0, 0.0)
+    with torch.device("meta"):  # nothing is drawn for weights that are given
+        head = Head([len(standardizer.mean), *(bias.shape[1] for bias in own[1::2])], 0.0, 0.0)
+    head.to_empty(device="cpu")
     head.mean.copy_(standardizer.mean)
     head.deviation.copy_(standardizer.scale)
     linear = [module for module in head.layers if isinstance(module, torch.nn.Linear)]

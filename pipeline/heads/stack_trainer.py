@@ -99,7 +99,7 @@ class StackTrainer:
 
         def between(outputs: Tensor, number: int) -> Tensor:
             if number == 0 and share is not None:
-                outputs = share * outputs + (1 - share) * outputs[:, partner]
+                outputs = share * outputs + (1 - share) * outputs.index_select(1, partner)
             if number == last:
                 return outputs
             kept = functional.relu(outputs)

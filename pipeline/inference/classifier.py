@@ -17,7 +17,7 @@ from cache.records import FeatureSet, ImageSet
 from pipeline.inference.pixel_classifier import PixelClassifier, on_device
 from pipeline.metrics.predictions import Predictions
 from pipeline.networks.head import Head, predict_logits
-from pipeline.runtime.devices import choose_device
+from pipeline.runtime.devices import choose_device, to_device
 
 DESCRIPTION = "classifier.json"
 WEIGHTS = "head.safetensors"
@@ -95,8 +95,8 @@ class ModelClassifier:
     def probabilities(self, images: Array) -> Array:
         """float32 [n, c] for images uint8 [n, h, w, 3]."""
         blocks = torch.from_numpy(images).permute(0, 3, 1, 2).split(ROWS)
-        rows = [self.pixels.probabilities(block.to(self.pixels.device)).cpu().numpy() for block in blocks]
-        return np.concatenate([np.empty((0, len(self.classes)), np.float32), *rows])
+        rows = [self.pixels.probabilities(to_device(block, self.pixels.device)) for block in blocks]
+        return np.concatenate([np.empty((0, len(self.classes)), np.float32), *(row.cpu().numpy() for row in rows)])
 
 
 def make_model_classifier(

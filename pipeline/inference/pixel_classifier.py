@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -25,12 +26,17 @@ class PixelClassifier:
     device: torch.device
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        mean, std = (
-            torch.tensor(values, device=self.device).view(1, 3, 1, 1) * 255 for values in (self.mean, self.std)
-        )
+        mean, std = self._normalisation
         inputs = (resized(pixels.float(), self.size, self.interpolation) - mean) / std
         logits: Tensor = self.network(inputs.contiguous(memory_format=torch.channels_last))
         return logits / self.temperature
+
+    @cached_property
+    def _normalisation(self) -> tuple[Tensor, Tensor]:
+        """mean, std of 0..255 on the device; copied there once, since every copy waits for a GPU."""
+        with torch.inference_mode(False):
+            mean = torch.tensor(self.mean, device=self.device).view(1, 3, 1, 1) * 255
+            return mean, torch.tensor(self.std, device=self.device).view(1, 3, 1, 1) * 255
 
     def probabilities(self, pixels: Tensor) -> Tensor:
         """float32 [k, c], without gradients."""

@@ -1,9 +1,10 @@
-"""Which device computes, and what of it decides bytes."""
+"""Which device computes, what of it decides bytes, and how not to wait for it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 from cache.errors import ParamsError
 
@@ -26,8 +27,28 @@ def tensor_cores(device: torch.device) -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
+@contextmanager
+def reproducible_kernels() -> Iterator[None]:
+    """A GPU's convolutions give the same bits every time inside the block, by algorithms that no timing chooses.
+
+    Their float32 is TF32, whatever the program has set. A CPU is left as it is.
+    """
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=True):
+        yield
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device. A GPU copies it from page-locked memory, so that nobody waits for the work before."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
 def device_kind(device: str) -> str:
-    """The device as far as it decides bytes: the GPU's model, or the processor's vector instructions."""
+    """The device as far as it decides bytes: the GPU's model and its libraries, or the processor's vector instructions.
+
+    torch's own version, which keys hold beside it, does not say which cuDNN it found.
+    """
     if choose_device(device).type == "cuda":
-        return torch.cuda.get_device_name()
+        return f"{torch.cuda.get_device_name()}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
     return f"cpu {torch.backends.cpu.get_cpu_capability()}"

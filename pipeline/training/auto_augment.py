@@ -6,6 +6,7 @@ are float32 [k, 3, h, w] in 0..255; strength [k] in 0..1 and sign [k], -1 or 1, 
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch.nn import functional
 from torchvision.transforms import v2
 
 from cache.layout import Array
+from pipeline.runtime.devices import to_device
 
 Operation = Callable[[Tensor, Tensor, Tensor], Tensor]  # pixels, strength, sign
 SHEAR = 0.3
@@ -46,7 +48,7 @@ def apply_operations(pixels: Tensor, names: Array, strength: Tensor, sign: Tenso
     for name in np.unique(names):
         if name == "Identity":
             continue
-        index = torch.from_numpy(np.flatnonzero(names == name)).to(pixels.device)
+        index = to_device(torch.from_numpy(np.flatnonzero(names == name)), pixels.device)
         chosen = pixels[index]
         moved[index] = OPERATIONS[str(name)](chosen, strength[index], sign[index])
     return moved
@@ -57,10 +59,17 @@ def auto_augment_policies(policy: str) -> list[tuple[tuple[str, float, int | Non
     return list(v2.AutoAugment(v2.AutoAugmentPolicy(policy))._policies)
 
 
+@lru_cache(maxsize=64)
+def constants(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """float32 [n] on the device, copied there once: a copy in every step would wait for the GPU."""
+    with torch.inference_mode(False):  # or what is kept could not be used in training
+        return torch.tensor(values, device=device)
+
+
 def warp(pixels: Tensor, matrices: Tensor) -> Tensor:
     """Bilinear, black outside. matrices [k, 2, 3]: from places of the result to places of the input, in pixels."""
     k, _, height, width = pixels.shape
-    scale = torch.tensor([width / 2, height / 2], device=pixels.device)
+    scale = constants((width / 2, height / 2), pixels.device)
     relative = matrices.clone()
     relative[:, :, :2] = matrices[:, :, :2] * scale[None, None, :] / scale[None, :, None]
     relative[:, :, 2] = matrices[:, :, 2] / scale
@@ -76,7 +85,7 @@ def blend(pixels: Tensor, other: Tensor, factor: Tensor) -> Tensor:
 
 def grey(pixels: Tensor) -> Tensor:
     """[k, 1, h, w]: luma."""
-    return (pixels * torch.tensor(GREY, device=pixels.device).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+    return (pixels * constants(GREY, pixels.device).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
 
 
 def brightness(pixels: Tensor, factor: Tensor) -> Tensor:
@@ -110,7 +119,7 @@ def _affine(
 
     def operation(pixels: Tensor, strength: Tensor, sign: Tensor) -> Tensor:
         numbers = make(strength * sign, pixels.shape[3], pixels.shape[2])
-        parts = [torch.as_tensor(number, device=pixels.device).expand(len(pixels)) for number in numbers]
+        parts = [number if isinstance(number, Tensor) else torch.full_like(strength, number) for number in numbers]
         return warp(pixels, torch.stack(parts, dim=1).view(-1, 2, 3))
 
     return operation

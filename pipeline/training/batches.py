@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cache.layout import Array
 from cache.records import ImageSet
+from pipeline.runtime.devices import to_device
 from pipeline.runtime.seeds import make_generator
 
 BLOCK = 64  # neighbouring rows that a stream reads together
@@ -64,7 +65,7 @@ class ImageBatches:
         """The rows of `order` in batches, from batch number `start` on; the last one may be smaller."""
         chosen = order[start * batch :]
         if self.resident is not None:
-            for index in torch.from_numpy(chosen).to(self.device).split(batch):
+            for index in to_device(torch.from_numpy(chosen), self.device).split(batch):
                 yield self.resident[index], self.labels[index % len(self)]
             return
         step = max(1, self.piece // batch) * batch
@@ -74,7 +75,7 @@ class ImageBatches:
             for number, piece in enumerate(pieces):
                 rows = ahead.pop().result()
                 ahead = [reader.submit(self._load, following) for following in pieces[number + 1 : number + 2]]
-                labels = self.labels[torch.from_numpy(piece % len(self)).to(self.device)]
+                labels = self.labels[to_device(torch.from_numpy(piece % len(self)), self.device)]
                 yield from zip(rows.split(batch), labels.split(batch), strict=True)
 
     def _load(self, index: Array) -> Tensor:

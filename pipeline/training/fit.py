@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sized
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,7 +22,8 @@ from pipeline.metrics.calibration import fit_temperature
 from pipeline.metrics.set_checks import check_training_sets
 from pipeline.networks.factory import count_parameters, make_network
 from pipeline.runtime.checkpoint import Checkpoint
-from pipeline.runtime.devices import choose_device, device_kind
+from pipeline.runtime.devices import choose_device, device_kind, reproducible_kernels
+from pipeline.runtime.provenance import package_versions
 from pipeline.runtime.seeds import derived_seed, make_generator
 from pipeline.training.batches import ImageBatches, channel_statistics
 from pipeline.training.start import Start
@@ -32,6 +32,7 @@ from pipeline.training.trainer import DivergedError, Trainer, loss_and_accuracy
 
 CODE_VERSION = 3
 TRIAL = 1 / 8  # of a training, for each learning rate that there is to choose from
+LIBRARIES = ("torch", "torchvision", "timm", "efficientnet-pytorch")  # as far as a machine has them
 
 
 class RunSettings(Protocol):
@@ -230,8 +231,7 @@ def _fit_once(trainer: Trainer, start: Start | None) -> ModelFit:
     plan = trainer.plan
     device = plan.mean.device
     index = [device.index or 0] if device.type == "cuda" else []
-    deterministic = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
-    with torch.random.fork_rng(devices=index), deterministic:
+    with torch.random.fork_rng(devices=index), reproducible_kernels():
         torch.manual_seed(derived_seed(TRAIN_MODEL, plan.seed) % 2**63)
         if start is None:
             network = make_network(plan.recipe.network, plan.classes, plan.recipe.parameter_limit)
@@ -292,7 +292,7 @@ def _fields_of(plan: Plan) -> dict[str, Any]:
         "seed": plan.seed,
         "engine": plan.engine,
         "threads": torch.get_num_threads(),
-        "libraries": {name: version(name) for name in ("torch", "torchvision", "timm", "efficientnet-pytorch")},
+        "libraries": {name: number for name, number in package_versions() if name in LIBRARIES},
     }
 
 

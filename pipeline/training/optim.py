@@ -21,9 +21,15 @@ def make_optimizer(network: nn.Module, recipe: Recipe, auxiliary: nn.Module | No
     shared = set(network.parameters())
     own = [] if auxiliary is None else [norm for norm in auxiliary.parameters() if norm not in shared]
     groups += _by_decay(own, recipe, recipe.peak_lr)
+    on_gpu = next(network.parameters()).device.type == "cuda"
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
-            groups, recipe.peak_lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=recipe.nesterov
+            groups,
+            recipe.peak_lr,
+            recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            nesterov=recipe.nesterov,
+            fused=on_gpu or None,  # also spares float16's scaler to wait for the GPU in every step
         )
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
     return kind(groups, recipe.peak_lr, eps=recipe.adam_eps, weight_decay=recipe.weight_decay, fused=True)

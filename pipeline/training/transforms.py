@@ -8,6 +8,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from pipeline.config.recipe import AugmentationConfig, MixConfig, RandAugmentConfig
+from pipeline.runtime.devices import to_device
 from pipeline.runtime.seeds import make_generator
 from pipeline.training.auto_augment import (
     LEVELS,
@@ -15,6 +16,7 @@ from pipeline.training.auto_augment import (
     apply_operations,
     auto_augment_policies,
     brightness,
+    constants,
     contrast,
     grey,
     rotation,
@@ -94,7 +96,7 @@ class Augmenter:
         slopes = (self._signed(2, k) * math.radians(config.shear)).tan()
         sheared = torch.eye(2, device=self.device).repeat(k, 1, 1)
         sheared[:, 0, 1], sheared[:, 1, 0] = slopes
-        sides = torch.tensor([pixels.shape[3], pixels.shape[2]], device=self.device)
+        sides = constants((pixels.shape[3], pixels.shape[2]), self.device)
         shift = self._signed(k, 2) * config.translation * sides
         return warp(pixels, torch.cat([turned @ sheared, shift[:, :, None]], dim=2))
 
@@ -113,7 +115,7 @@ class Augmenter:
             steps = [policies[number][step] for number in chosen]
             happens = self.numbers.random(len(steps)) < [probability for _, probability, _ in steps]
             names = np.where(happens, np.array([name for name, _, _ in steps]), "Identity")
-            levels = torch.tensor([level or 0 for _, _, level in steps], device=self.device) / LEVELS
+            levels = to_device(torch.tensor([level or 0 for _, _, level in steps]), self.device) / LEVELS
             pixels = apply_operations(pixels, names, levels, self._signed(len(pixels)).sign())
         return pixels
 

@@ -1,7 +1,7 @@
 """A staged schedule: phases in order, each some epochs on one variant (report 001), or on several mixed."""
 
 import re
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -69,7 +69,7 @@ def variants_of(schedule: list[Phase]) -> set[str]:
     return {variant for phase in schedule for variant in phase.variants}
 
 
-def settled(schedule: list[Phase], sets: Mapping[str, Sized]) -> list[Phase]:
+def settled(schedule: Sequence[Phase], sets: Mapping[str, Sized]) -> list[Phase]:
     """The schedule for the sets that there are, by variant.
 
     `all` becomes those of photos; a length in images becomes whole epochs, at least one.
