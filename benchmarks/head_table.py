@@ -25,7 +25,7 @@ from cache.records import UNAUGMENTED, FeatureSet
 from pipeline.config.params import read_params
 from pipeline.config.shared.schedule import Phase
 from pipeline.heads.choose import choose_head
-from pipeline.heads.linear import STRENGTHS
+from pipeline.heads.families import STRENGTHS
 from pipeline.heads.logistic import logistic_path
 from pipeline.heads.sets import fold_numbers
 from pipeline.inference.classifier import HeadClassifier

@@ -5,15 +5,18 @@ Reads   data/featurize/train-<variant>.h5 and val-<variant>.h5
 Writes  data/train_head/head.safetensors, classifier.json   the head
         .../curves.csv       each epoch of the best head that was trained on the schedule
         .../candidates.csv   the linear heads that were solved, how good each is, and its share in the result
+        .../last_layer/      if features are of several layers: a head over the last one, to start fine-tuning from
         .../metrics.json     the result on val; best_epoch is 0 for a head that was solved
 
-Linear heads (logistic regression and discriminant analysis, with and without augmented rows) are solved at several
-strengths and blended; heads with a hidden layer are trained on the schedule, a list of phases such as `spatial_1 x 2`.
+Linear heads (logistic regression and discriminant analysis, with and without augmented rows, over the last layer and
+over all that featurize.layers names) are solved at several strengths and blended; heads with a hidden layer are trained
+on the schedule, a list of phases such as `spatial_1 x 2`.
 Folds of train decide if val is small. Nothing is featurized here, so another head costs seconds:
   python -m stages.train_head --out /tmp/wide --set train_head.hidden=[2048] --set train_head.lr=0.001
 """
 
 import json
+import shutil
 
 from cache.files import write_text
 from pipeline.metrics.csv_text import curves_csv, rows_csv
@@ -24,9 +27,10 @@ def run(job: Job) -> str:
     """Choose or train, save, write tables; return the summary."""
     from pipeline.heads.choice_tables import choice_metrics, choice_summary
     from pipeline.heads.choose import choose_head
+    from pipeline.heads.groups import last_layer_recipe
     from pipeline.heads.linear import LinearCandidate
     from pipeline.heads.sample_filter import keep_convincing
-    from pipeline.inference.classifier import HeadClassifier, save_classifier
+    from pipeline.inference.classifier import LAST_LAYER_FOLDER, HeadClassifier, save_classifier
 
     config = job.params.train_head
     train, val = (job.features(split) for split in ("train", "val"))
@@ -36,6 +40,11 @@ def run(job: Job) -> str:
         choice = choose_head(train, val, config, advance)
     first = train[config.schedule[0].variant]
     save_classifier(job.out, HeadClassifier(choice.fit.head, first.classes, first.recipe, choice.fit.temperature))
+    last_layer = job.out / LAST_LAYER_FOLDER
+    shutil.rmtree(last_layer, ignore_errors=True)
+    if choice.last_layer:
+        recipe = last_layer_recipe(first.recipe)
+        save_classifier(last_layer, HeadClassifier(choice.last_layer, first.classes, recipe))
     write_text(job.out / "curves.csv", curves_csv(choice.fit.curves))
     write_text(job.out / "candidates.csv", rows_csv(LinearCandidate, choice.linear))
     metrics = choice_metrics(choice, val)

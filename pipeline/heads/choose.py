@@ -12,12 +12,13 @@ from pipeline.config.shared.schedule import epochs_of
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.evidence import RATE, Evidence, plan_evidence
 from pipeline.heads.fit import Fit, fit_head, fit_spec
-from pipeline.heads.halving import SweepData, kept_head, run_pass, winner
-from pipeline.heads.linear import STRENGTHS, LinearCandidate, LinearFit, fit_linear
-from pipeline.heads.sets import check_sets, fit_standardizer, in_memory
+from pipeline.heads.groups import feature_spaces, last_layer_columns, narrowed, widened
+from pipeline.heads.halving import SweepData, Trial, kept_head, run_pass, winner
+from pipeline.heads.linear import LinearCandidate, LinearFit, LinearTask, fit_linear
+from pipeline.heads.sets import Rows, check_sets, fit_standardizer, in_memory
 from pipeline.heads.spec import HIDDEN, HeadSpec, spec_of
 from pipeline.metrics.calibration import fit_temperature
-from pipeline.networks.head import predict_logits
+from pipeline.networks.head import Head, predict_logits
 from pipeline.runtime.devices import choose_device
 
 LR_FACTORS = (0.25, 1.0)  # of the rule's rate
@@ -28,15 +29,17 @@ SMALL_BATCH_RATE = RATE / 5  # what small products reach
 
 @dataclass(frozen=True)
 class Choice:
-    """The chosen head. evidence: what decided, empty if nothing was left to choose. linear: solutions in the blend.
+    """The chosen head. evidence: what decided, empty if nothing was left to choose. linear: what was solved.
 
     accuracy: of the linear blend and of the best trained head on the evidence, as far as they were tried.
+    last_layer: if features are of several layers, the best head over the last one alone, which fine-tuning starts from.
     """
 
     fit: Fit
     evidence: str
     linear: list[LinearCandidate]
     accuracy: dict[str, float]
+    last_layer: Head | None = None
 
 
 def choose_head(
@@ -50,26 +53,46 @@ def choose_head(
     A linear head is preferred unless a trained one is better by more than a standard error of their difference.
     """
     check_sets(train, val, config.schedule)
-    evidence = plan_evidence(train, val, config, len(STRENGTHS)) if is_open(config) else None
+    evidence = plan_evidence(train, val, config) if is_open(config) else None
     if evidence is None:
         return Choice(fit_head(train, val, config, advance), "", [], {})
-    data = _read(train, val, config, evidence)
-    linear = None
     if config.lr == "auto" and config.hidden in ("auto", []):
-        linear = fit_linear(data.rows, data.evaluated, data.standardizer, data.classes, evidence)
-    trial = _best_trained(data, config, evidence, needed=linear is None)
-    if linear is None:
-        fit = fit_spec(trial.spec, train, val, config, advance) if trial else fit_head(train, val, config, advance)
-        return Choice(fit, evidence.description, [], {"trained": trial.accuracy} if trial else {})
+        return _choose_with_linear(train, val, config, evidence, advance)
+    trial = _best_trained(_read(train, val, config, evidence), config, evidence)
+    fit = fit_spec(trial.spec, train, val, config, advance)
+    return Choice(fit, evidence.description, [], {"trained": trial.accuracy})
+
+
+def _choose_with_linear(
+    train: Mapping[str, FeatureSet],
+    val: Mapping[str, FeatureSet],
+    config: TrainHeadConfig,
+    evidence: Evidence,
+    advance: Callable[[int], object],
+) -> Choice:
+    """The blend of solved heads, or the trained one if that is better. Trained heads use the last layer alone."""
+    data = _read(train, val, config, evidence)
+    recipe = train[UNAUGMENTED].recipe
+    spaces = feature_spaces(recipe, len(data.standardizer.mean))
+    linear = fit_linear(LinearTask(data.rows, data.evaluated, data.standardizer, data.classes, spaces), evidence)
     fit = Fit(linear.head, [], 0, _temperature(linear, val))
-    if trial is None:
-        return Choice(fit, evidence.description, linear.candidates, {})
-    trained = fit_spec(trial.spec, train, val, config, advance)
+    choice = Choice(fit, evidence.description, linear.candidates, {}, linear.last_layer)
+    narrow_train = {variant: narrowed(features) for variant, features in train.items()}
+    narrow_val = {variant: narrowed(features) for variant, features in val.items()}
+    columns = last_layer_columns(recipe)
+    narrow = data if columns is None else _read(narrow_train, narrow_val, config, evidence)
+    if _work(trained_grid(config, len(narrow.standardizer.mean)), narrow, config, evidence) > _trained_budget(config):
+        return choice
     right = linear.logits.argmax(dim=1) == data.evaluated.labels.cpu()
-    accuracy = {"linear": float(right.double().mean()), "trained": trial.accuracy}
-    better = _is_better(trial.right, right)
-    fit = trained if better else replace(fit, curves=trained.curves)
-    return Choice(fit, evidence.description, linear.candidates, accuracy)
+    trial = _best_trained(narrow, config, evidence, right)
+    trained = fit_spec(trial.spec, narrow_train, narrow_val, config, advance)
+    choice = replace(choice, accuracy={"linear": float(right.double().mean()), "trained": trial.accuracy})
+    if not (trial.finished and _is_better(trial.right, right)):
+        return replace(choice, fit=replace(fit, curves=trained.curves))
+    if columns is None:
+        return replace(choice, fit=trained)
+    wide = replace(trained, head=widened(trained.head, columns, data.standardizer))
+    return replace(choice, fit=wide, last_layer=trained.head)
 
 
 def is_open(config: TrainHeadConfig) -> bool:
@@ -91,36 +114,53 @@ def _read(
 
 @dataclass(frozen=True)
 class _Trained:
-    """The best trained head's values, and which rows of the evidence it gets right, bool [n]."""
+    """The best trained head's values, and which rows of the evidence it gets right, bool [n].
+
+    finished: whether it was trained on every fold; if not, it was behind on the first one, and `right` is of that.
+    """
 
     spec: HeadSpec
     right: Tensor
+    finished: bool = True
 
     @property
     def accuracy(self) -> float:
         return float(self.right.double().mean())
 
 
-def _best_trained(data: SweepData, config: TrainHeadConfig, evidence: Evidence, needed: bool) -> _Trained | None:
-    """The best of the grid on one fold, or val; then its answers on all of the evidence. None if over the budget."""
+def _best_trained(
+    data: SweepData, config: TrainHeadConfig, evidence: Evidence, rival: Tensor | None = None
+) -> _Trained:
+    """The best of the grid on one fold, or val; then its answers on all of the evidence.
+
+    rival: which rows the linear blend gets right, bool [n]. A head that is behind it on the first fold, with its best
+    epoch chosen there, is not trained on the others.
+    """
     specs = trained_grid(config, len(data.standardizer.mean))
-    if _work(specs, data, config, evidence) > config.budget * SMALL_BATCH_RATE and not needed:
-        return None
+    rows = data.evaluated
     if not evidence.count:
         best = winner(run_pass(specs, data, config, KEEP))
-        predicted = predict_logits(kept_head(best), data.evaluated.features).argmax(dim=1)
-        return _Trained(best.spec, (predicted == data.evaluated.labels).cpu())
+        return _Trained(best.spec, _right(best, rows, torch.ones_like(rows.labels, dtype=torch.bool)))
     best = winner(run_pass([replace(spec, fold=0) for spec in specs], data, config, KEEP))
+    spec = replace(best.spec, fold=None)
+    first = torch.as_tensor(data.folds == 0)
+    right_at_first = _right(best, rows, first)
+    if rival is not None and right_at_first.sum() < rival[first.cpu()].sum():
+        return _Trained(spec, right_at_first, finished=False)
     last_epochs = replace(data, held_out=None)  # a fold must not choose the epoch by which it is compared
     folds = range(evidence.count)
     trials = run_pass([replace(best.spec, fold=fold) for fold in folds], last_epochs, config)
-    rows = data.evaluated
-    right = torch.zeros_like(rows.labels, dtype=torch.bool)
+    right = torch.zeros(len(rows.labels), dtype=torch.bool)
     for fold, trial in enumerate(trials):
         inside = torch.as_tensor(data.folds == fold)
-        predicted = predict_logits(kept_head(trial), rows.features[inside]).argmax(dim=1)
-        right[inside] = predicted.to(right.device) == rows.labels[inside]
-    return _Trained(replace(best.spec, fold=None), right.cpu())
+        right[inside.cpu()] = _right(trial, rows, inside)
+    return _Trained(spec, right)
+
+
+def _right(trial: Trial, rows: Rows, inside: Tensor) -> Tensor:
+    """Whether a finished trial gets each row inside right, bool, on the CPU."""
+    predicted = predict_logits(kept_head(trial), rows.features[inside]).argmax(dim=1).cpu()
+    return predicted == rows.labels[inside].cpu()
 
 
 def trained_grid(config: TrainHeadConfig, width: int) -> list[HeadSpec]:
@@ -146,6 +186,11 @@ def _work(specs: list[HeadSpec], data: SweepData, config: TrainHeadConfig, evide
     hidden = specs[0].hidden[0] if specs[0].hidden else data.classes
     weights = hidden * (len(data.standardizer.mean) + data.classes)
     return 6.0 * rows * weights * (len(specs) / 2 + evidence.count + 1)
+
+
+def _trained_budget(config: TrainHeadConfig) -> float:
+    """Floating-point operations that trained heads may take."""
+    return config.budget * SMALL_BATCH_RATE
 
 
 def _is_better(trained: Tensor, linear: Tensor) -> bool:

@@ -9,21 +9,25 @@ from torch import Tensor
 from cache.records import UNAUGMENTED, FeatureSet
 from pipeline.config.shared.variants import GAN_PREFIX
 from pipeline.config.train_head import TrainHeadConfig
+from pipeline.heads.families import DISCRIMINANT, LOGISTIC, SHRINKAGES, STRENGTHS, Family
+from pipeline.heads.groups import ALL_LAYERS, feature_spaces
 from pipeline.heads.sets import fold_numbers
 
 ENOUGH_VAL = 1000  # images: then the standard error of an accuracy is at most 1.6 points
 FOLDS = (5, 3)
 RATE = 1e11  # floating-point operations per second that two ordinary cores are taken for
 STEPS_PER_STRENGTH = 10  # of the solver, measured
+EIGEN_STEPS = 20  # operations of eigenvectors per rank**3, with the rate that they reach (measured)
+NARROW = 40  # classes below which products do not get faster
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """folds: int [n], a fold for each training row; None: val decides. augmented: whether augmented rows are tried."""
+    """folds: int [n], a fold for each training row; None: val decides. families: of linear heads, that are tried."""
 
     folds: Tensor | None
     count: int
-    augmented: bool
+    families: tuple[Family, ...]
 
     @property
     def description(self) -> str:
@@ -32,7 +36,7 @@ class Evidence:
 
 
 def plan_evidence(
-    train: Mapping[str, FeatureSet], val: Mapping[str, FeatureSet], config: TrainHeadConfig, strengths: int
+    train: Mapping[str, FeatureSet], val: Mapping[str, FeatureSet], config: TrainHeadConfig
 ) -> Evidence | None:
     """The most evidence that the budget allows; None if nothing can be held out."""
     plain = train.get(UNAUGMENTED)
@@ -51,19 +55,62 @@ def plan_evidence(
         return None  # its generator has seen every fold
     if not counts:
         return None
-    rows = {True: len(plain) + sum(len(train[variant]) for variant in scheduled), False: len(plain)}
-    choices = [(augmented, folds) for augmented in (True, False) for folds in counts]
-    fitting = [
-        (augmented, folds)
-        for augmented, folds in choices
-        if linear_work(rows[augmented], plain, strengths) * max(1, folds) <= config.budget * RATE
-    ]
-    augmented, folds = fitting[0] if fitting else choices[-1]
-    return Evidence(fold_numbers(plain, folds, config.seed) if folds else None, folds, augmented and bool(scheduled))
+    rows = len(plain) + sum(len(train[variant]) for variant in scheduled)
+    for folds in counts:
+        families = _affordable(plain, rows, folds, config.budget * RATE)
+        if families:
+            break
+    families = families or (Family(LOGISTIC, feature_spaces(plain.recipe, _width(plain))[0].name, augmented=False),)
+    return Evidence(fold_numbers(plain, folds, config.seed) if folds else None, folds, families)
 
 
-def linear_work(rows: int, plain: FeatureSet, strengths: int) -> float:
-    """Floating-point operations of all strengths, solved once."""
-    width = int(plain.features.shape[1])
+def _affordable(plain: FeatureSet, rows: int, folds: int, budget: float) -> tuple[Family, ...]:
+    """As many families as the budget allows, the plain ones first; empty if it does not allow the first one.
+
+    rows: of all scheduled variants together.
+    """
+    spaces = feature_spaces(plain.recipe, _width(plain))
+    families: list[Family] = []
+    shared: set[tuple[str, bool]] = set()
+    for space, augmented, method in _by_priority([space.name for space in spaces], rows > len(plain)):
+        width = next(len(own.columns) for own in spaces if own.name == space)
+        count = rows if augmented else len(plain)
+        work = _solving_work(method, count, min(width, count), len(plain.classes), folds)
+        if (space, augmented) not in shared:
+            work += _basis_work(count, width)
+        if work > budget:
+            if not families:
+                break
+            continue
+        budget -= work
+        shared.add((space, augmented))
+        families.append(Family(method, space, augmented))
+    return tuple(sorted(families, key=lambda family: (family.space == ALL_LAYERS, family.augmented)))
+
+
+def _by_priority(spaces: list[str], augmented: bool) -> list[tuple[str, bool, str]]:
+    """Space, whether augmented rows are used, and method: what tells most for its price comes first."""
+    methods = (LOGISTIC, DISCRIMINANT)
+    order = [(spaces[0], False, LOGISTIC), (spaces[0], False, DISCRIMINANT)]
+    order += [(space, rows, DISCRIMINANT) for space in spaces[1:] for rows in (True, False) if augmented or not rows]
+    order += [(spaces[0], True, method) for method in methods if augmented]
+    order += [(space, rows, LOGISTIC) for space in spaces[1:] for rows in (False, True) if augmented or not rows]
+    return order
+
+
+def _basis_work(rows: int, width: int) -> float:
+    """Floating-point operations of a basis and of the rows in it."""
     rank = min(rows, width)
-    return 4.0 * rows * rank * (width + STEPS_PER_STRENGTH * strengths * len(plain.classes))
+    return 4.0 * rows * rank * width + EIGEN_STEPS * rank**3
+
+
+def _solving_work(method: str, rows: int, rank: int, classes: int, folds: int) -> float:
+    """Floating-point operations of all values of a family on all rows and on all but each fold."""
+    if method == LOGISTIC:
+        alone = 4.0 * rows * rank * max(classes, NARROW) * STEPS_PER_STRENGTH * len(STRENGTHS)
+        return alone * (1 + folds)
+    return 4.0 * rows * rank**2 + rank**3 / 3 * len(SHRINKAGES) * (1 + folds)
+
+
+def _width(features: FeatureSet) -> int:
+    return int(features.features.shape[1])

@@ -13,10 +13,11 @@ from math import log
 import torch
 from torch import Tensor
 
+from pipeline.heads.basis import principal_basis
+
 TOLERANCE = 1e-4  # of the objective: how far from the optimum a solution may be (measured: a half of that)
 MEMORY = 10  # pairs that L-BFGS remembers
 MOST_STEPS = 300
-LEAST_VARIANCE = 1e-10  # relative to the largest: directions below hold nothing but rounding
 ARMIJO = 1e-4
 
 
@@ -47,41 +48,46 @@ def logistic_path(
     objective is the weighted mean of the cross entropy + strength / 2 * sum(weight ** 2); the bias is free. In
     scikit-learn's terms C = 1 / (strength * n). Deterministic for the same number of threads.
     """
-    share = torch.ones(len(labels), device=features.device) if weights is None else weights.to(features.device).float()
-    problem = _Problem(features, labels, classes, share / share.sum())
+    basis = principal_basis(features)
+    for solution in logistic_path_in_basis(features @ basis, labels, classes, strengths, weights):
+        yield LinearWeights(basis @ solution.weight, solution.bias)
+
+
+def logistic_path_in_basis(
+    rows: Tensor, labels: Tensor, classes: int, strengths: Sequence[float], weights: Tensor | None = None
+) -> Iterator[LinearWeights]:
+    """`logistic_path` of features [n, r] that are already in a basis in which they are (nearly) uncorrelated."""
+    share = torch.ones(len(labels), device=rows.device) if weights is None else weights.to(rows.device).float()
+    problem = _Problem(rows, labels, classes, share / share.sum())
     latest: tuple[float, _State] | None = None
     earlier: tuple[float, _State] | None = None
     for strength in strengths:
         start = min(problem.starts(earlier, latest, strength), key=lambda state: state.objective)
         earlier = latest
         latest = (strength, problem.solve(start, strength))
-        yield problem.weights_of(latest[1].parameters)
+        parameters = latest[1].parameters
+        yield LinearWeights(parameters[:-1].clone(), parameters[-1].clone())
 
 
 class _Problem:
-    """Rows in the eigenbasis of their covariance, with a last column of ones for the bias."""
+    """Rows in a basis, with a last column of ones for the bias."""
 
-    def __init__(self, features: Tensor, labels: Tensor, classes: int, share: Tensor) -> None:
-        rotated, self.basis = _eigenbasis(features)
-        self.rows = torch.cat([rotated, torch.ones_like(rotated[:, :1])], dim=1)  # [n, r + 1]
+    def __init__(self, rows: Tensor, labels: Tensor, classes: int, share: Tensor) -> None:
+        self.rows = torch.cat([rows, torch.ones_like(rows[:, :1])], dim=1)  # [n, r + 1]
         self.labels = labels
         self.share = share
         self.classes = classes
         self.variance = (share @ self.rows.square() - (share @ self.rows).square()).clamp_min_(0)  # [r + 1]
         self.variance[-1] = 1.0
-        self.penalised = torch.ones(self.rows.shape[1], 1, device=features.device)
+        self.penalised = torch.ones(self.rows.shape[1], 1, device=rows.device)
         self.penalised[-1] = 0.0
-
-    def weights_of(self, parameters: Tensor) -> LinearWeights:
-        """Back in the basis of the features."""
-        return LinearWeights(self.basis @ parameters[:-1], parameters[-1].clone())
 
     def state(self, parameters: Tensor, logits: Tensor, strength: float) -> _State:
         """With the objective at this strength."""
         log_odds = torch.log_softmax(logits, dim=1)
         losses = -log_odds.gather(1, self.labels[:, None])[:, 0]
-        penalty = strength / 2 * _dot(parameters[:-1], parameters[:-1])
-        return _State(parameters, logits, log_odds.exp_(), _dot(losses, self.share) + penalty)
+        penalty = strength / 2 * _exact_dot(parameters[:-1], parameters[:-1])
+        return _State(parameters, logits, log_odds.exp_(), _exact_dot(losses, self.share) + penalty)
 
     def starts(
         self, earlier: tuple[float, _State] | None, latest: tuple[float, _State] | None, strength: float
@@ -136,12 +142,12 @@ class _Problem:
         factors = []
         for moved, turned, inverse in reversed(pairs):
             factor = inverse * _dot(moved, direction)
-            direction -= factor * turned
+            direction.add_(turned, alpha=-factor)
             factors.append(factor)
         spread = self.share @ (state.probabilities * (1 - state.probabilities))  # [c]
         direction /= self.variance[:, None] * spread.clamp_min(1e-6) + strength * self.penalised
         for (moved, turned, inverse), factor in zip(pairs, reversed(factors), strict=True):
-            direction += (factor - inverse * _dot(turned, direction)) * moved
+            direction.add_(moved, alpha=factor - inverse * _dot(turned, direction))
         return direction
 
     def _first_step(self, state: _State, direction: Tensor, line: Tensor, slope: float, strength: float) -> float:
@@ -163,21 +169,11 @@ class _Problem:
         return None
 
 
-def _eigenbasis(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows [n, r] in an orthonormal basis [d, r] of what they span, in which their second moments are diagonal."""
-    count, width = features.shape
-    if count >= width:
-        values, basis = torch.linalg.eigh(features.T @ features)
-        basis = basis[:, values > LEAST_VARIANCE * values[-1]]
-        return features @ basis, basis
-    exact = features.double()
-    values, vectors = torch.linalg.eigh(exact @ exact.T)
-    kept = values > LEAST_VARIANCE * values[-1]
-    roots = values[kept].sqrt()
-    basis = exact.T @ (vectors[:, kept] / roots)
-    return (vectors[:, kept] * roots).float(), basis.float()
-
-
 def _dot(left: Tensor, right: Tensor) -> float:
-    """Accumulated in float64, in blocks."""
+    """Fast; rounding moves a step, not the optimum."""
+    return float(torch.dot(left.reshape(-1), right.reshape(-1)))
+
+
+def _exact_dot(left: Tensor, right: Tensor) -> float:
+    """Accumulated in float64: objectives are compared down to their last digits."""
     return float((left * right).sum(dtype=torch.float64))

@@ -22,6 +22,7 @@ from pipeline.runtime.devices import choose_device, to_device
 DESCRIPTION = "classifier.json"
 WEIGHTS = "head.safetensors"
 MODEL_WEIGHTS = "model.safetensors"
+LAST_LAYER_FOLDER = "last_layer"  # of train_head: a second head, if features are of several layers
 REMEDY = "Run train_head again."
 ROWS = 256  # images that a full model looks at together
 # In these keys, features must agree with those that the head was trained on; device, engine and batch may differ.

@@ -16,7 +16,7 @@ from pipeline.config.shared.stages import FEATURIZE, PREPARE
 from pipeline.features.backbone import PREPROCESSING
 from pipeline.features.featurizer import Featurizer
 from pipeline.features.timm_models import Normalisation
-from pipeline.inference.classifier import DESCRIPTION, HeadClassifier, ModelClassifier
+from pipeline.inference.classifier import DESCRIPTION, LAST_LAYER_FOLDER, HeadClassifier, ModelClassifier
 from pipeline.inference.compose import compose
 from pipeline.inference.load import load_classifier, load_head
 from pipeline.inference.pixel_classifier import PixelClassifier
@@ -152,8 +152,12 @@ def find_featurizer(head: HeadClassifier, project: Project) -> Featurizer:
 
 
 def open_start(folder: Path, project: Project) -> Start:
-    """A head over the backbone that made its features, to be fine-tuned. Raises as `open_classifier`."""
-    head = load_head(folder)
+    """A head over the backbone that made its features, to be fine-tuned. Raises as `open_classifier`.
+
+    Beside a head over several layers there may be one over the last layer alone, which is taken.
+    """
+    last_layer = folder / LAST_LAYER_FOLDER
+    head = load_head(last_layer if last_layer.exists() else folder)
     return start_from_head(head.head, find_featurizer(head, project).config)
 
 

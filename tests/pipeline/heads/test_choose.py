@@ -13,7 +13,7 @@ from pipeline.config.params import read_params
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.blend import blended, fit_blend
 from pipeline.heads.choose import Choice, choose_head, is_open, trained_grid
-from pipeline.heads.discriminant import discriminant_path
+from pipeline.heads.discriminant import discriminant_path, scatter_of
 from pipeline.heads.evidence import plan_evidence
 from pipeline.heads.fit import fit_head
 from pipeline.heads.logistic import LinearWeights
@@ -99,14 +99,16 @@ def test_named_values_stay_in_every_candidate(
 
 def test_evidence_follows_val_and_the_budget() -> None:
     train, big = {"unaugmented": clouds(300), "turn_1": clouds(300, "turn_1", 2)}, {"unaugmented": clouds(1200, seed=1)}
-    by_val = plan_evidence(train, big, config(), 7)
-    by_folds = plan_evidence(train, {}, config(), 7)
-    frugal = plan_evidence(train, {}, config("budget=0.000001"), 7)
+    by_val = plan_evidence(train, big, config())
+    by_folds = plan_evidence(train, {}, config())
+    frugal = plan_evidence(train, {}, config("budget=0.000001"))
     assert by_val is not None and by_val.description == "val"
-    assert by_folds is not None and (by_folds.count, by_folds.augmented) == (5, True)
-    assert frugal is not None and (frugal.count, frugal.augmented) == (3, False)
+    assert by_folds is not None and by_folds.count == 5
+    assert frugal is not None and frugal.count == 3
+    assert {family.augmented for family in by_folds.families} == {True, False}
+    assert [(family.method, family.augmented) for family in frugal.families] == [("logistic regression", False)]
     single = {"unaugmented": clouds(3)}
-    assert plan_evidence(single, {}, config("schedule=[unaugmented x 1]"), 7) is None
+    assert plan_evidence(single, {}, config("schedule=[unaugmented x 1]")) is None
 
 
 def test_the_same_choice_twice_is_the_same_to_the_bit() -> None:
@@ -140,7 +142,8 @@ def test_a_blend_of_linear_heads_is_a_linear_head() -> None:
 def test_discriminant_analysis_is_scikit_learn_s(shrinkage: float) -> None:
     features = CLOUDS["unaugmented"]
     rows = torch.from_numpy(features.features[:]).float()
-    (ours,) = discriminant_path(rows, torch.from_numpy(features.labels), 3, [shrinkage])
+    scatter = scatter_of(rows, torch.from_numpy(features.labels), 3)
+    (ours,) = discriminant_path(scatter, [shrinkage], rows.shape[1])
     peer = LinearDiscriminantAnalysis(solver="eigen", shrinkage=shrinkage).fit(rows.double().numpy(), features.labels)
     found = torch.softmax(rows @ ours.weight + ours.bias, dim=1).numpy()
     # scikit-learn shrinks each class's covariance by its own mean variance and then averages: the same for equal counts
