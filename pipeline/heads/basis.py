@@ -11,8 +11,10 @@ def principal_basis(features: Tensor) -> Tensor:
     count, width = features.shape
     if count >= width:
         values, basis = torch.linalg.eigh(features.T @ features)
-        return basis[:, values > LEAST_VARIANCE * values[-1]]
+        spanned: Tensor = basis[:, values > LEAST_VARIANCE * values[-1]]
+        return spanned
     exact = features.double()
     values, vectors = torch.linalg.eigh(exact @ exact.T)
     kept = values > LEAST_VARIANCE * values[-1]
-    return (exact.T @ (vectors[:, kept] / values[kept].sqrt())).float()
+    rows: Tensor = exact.T @ (vectors[:, kept] / values[kept].sqrt())
+    return rows.float()

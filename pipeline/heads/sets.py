@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from cache.errors import InputError, RecordError
+from cache.layout import Array
 from cache.records import FeatureSet
 from pipeline.config.shared.schedule import Phase
 from pipeline.metrics.set_checks import check_training_sets
@@ -100,4 +101,4 @@ def fold_numbers(train: FeatureSet, folds: int, seed: int) -> Tensor:
 def _by_first_row(labels: Array) -> Array:
     """Labels numbered by the order in which they first appear."""
     _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    return np.argsort(np.argsort(first))[inverse]
+    return np.asarray(np.argsort(np.argsort(first))[inverse])
