@@ -79,7 +79,7 @@ def estimate_augment(config: AugmentConfig, known: Survey, kept: Mapping[str, in
     }
     cached = total - sum(missing.values())
     if keep.choice == "nothing":
-        return Estimate("augment", total, cached, 0.0, (total - cached) * IDENTITY_BYTES)
+        return Estimate(AUGMENT, total, cached, 0.0, (total - cached) * IDENTITY_BYTES)
     work = sum(count * draw_seconds(config, variant, known) for variant, count in missing.items())
     pixels = (total - cached) * config.size**2 * 3
     memory = PROCESS_BYTES * Pool(config.workers).processes if work > STARTUP_SECONDS else 0.0

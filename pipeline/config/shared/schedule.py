@@ -1,5 +1,6 @@
 """A staged schedule: phases in order, each some epochs on one variant (report 001), or on several mixed."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
@@ -13,7 +14,6 @@ ALL = "all"  # stands for every variant of photos that there is, mixed
 MIXED = " | "
 NAME = "[a-z][a-z0-9_]*"
 PHASE = re.compile(rf"(?P<variants>{NAME}(?:\s*\|\s*{NAME})*) x (?P<count>[1-9][0-9]*)(?P<images> images)?")
-LEAST_EPOCHS = 1  # of a phase whose length is given in images
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def variants_of(schedule: list[Phase]) -> set[str]:
 def settled(schedule: Sequence[Phase], sets: Mapping[str, Sized]) -> list[Phase]:
     """The schedule for the sets that there are, by variant.
 
-    `all` becomes those of photos; a length in images becomes whole epochs, at least one.
+    `all` becomes those of photos; a length in images becomes whole epochs that are not less.
     """
     photos = [variant for variant in sets if not variant.startswith(GAN_PREFIX)]
     everything = MIXED.join(sorted(photos, key=variant_order))
@@ -83,4 +83,4 @@ def settled(schedule: Sequence[Phase], sets: Mapping[str, Sized]) -> list[Phase]
 def _in_epochs(phase: Phase, size: int) -> Phase:
     if phase.images is None:
         return phase
-    return Phase(phase.variant, max(LEAST_EPOCHS, round(phase.images / max(size, 1))))
+    return Phase(phase.variant, math.ceil(phase.images / max(size, 1)))
