@@ -39,7 +39,8 @@ def run(job: Job) -> str:
         first = next(fits)
         kept = [first.kept, *(fit.kept for fit in fits)]  # the other networks are let go
     unaugmented = next(iter(train.values()))
-    made_by = first.describe(config.recipe, recipe) | {"image_size": int(unaugmented.images.shape[1])}
+    depth = {key: value for key, value in unaugmented.recipe.items() if key == "bit_depth"}
+    made_by = first.describe(config.recipe, recipe) | {"image_size": int(unaugmented.images.shape[1])} | depth
     save_classifier(job.out, make_model_classifier(first.network, unaugmented.classes, made_by, first.temperature))
     write_bytes(job.out / "last.safetensors", weights_of(first.last))
     write_text(job.out / "curves.csv", curves_csv(first.curves))
