@@ -1,6 +1,7 @@
 # make demo   everything from a clean clone to a report on real images
 # make demo-gan   the same with samples of a GAN in the schedule, beside it in data/demo-gan
 # make test   the test suite            make lint   style and types
+# make test-long   larger networks, more damaged files, more kills: what make test checks in small
 # make bench  the short benchmarks: ratios against peers, side by side, in under ten minutes
 # make lock   pin the dependencies anew
 
@@ -10,7 +11,7 @@ UV := .venv/bin/uv pip
 export VIRTUAL_ENV := .venv
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo demo-gan test test-packages test-commands lint bench lock clean
+.PHONY: demo demo-gan test test-packages test-commands test-long lint bench lock clean
 
 GAN := --data data/demo-gan --set gan.kind=conv --set augment.variants=[] \
   --set "train_head.schedule=[unaugmented x 4, gan_1 x 2, unaugmented x 4]"
@@ -30,6 +31,11 @@ test-packages: .venv/ready
 
 test-commands: .venv/ready
 	@OMP_NUM_THREADS=1 python -m pytest -q --ignore tests/pipeline
+
+test-long: .venv/ready
+	@OMP_NUM_THREADS=1 python -m pytest -q -m long
+	@OMP_NUM_THREADS=1 python -m pytest -q tests/faults/test_kill.py --kills 100
+	@OMP_NUM_THREADS=1 python -m pytest -q tests/pipeline/ingest/test_decode_fuzz.py --fuzz 300
 
 bench: .venv/ready
 	@python benchmarks/featurize.py --images 2000 --repeats 1

@@ -22,20 +22,24 @@ OF_BUNDLE = "bundle"
 
 
 def read_bundle(job: Job, folder: Path | None, asked: Mapping[str, Any]) -> "Bundle":
-    """An exported bundle if a folder is named, else the project's classifier. Prints which engine stands in, if any.
+    """An exported bundle if a folder is named, else the project's classifier.
+
+    Prints which engine stands in, and which values of params.yaml do not hold, if any.
 
     asked: values of --set, which must not contradict what the classifier was trained with.
     """
-    from pipeline.inference.bundle import check_asked, load_bundle, open_bundle
+    from pipeline.inference.bundle import check_asked, load_bundle, open_bundle, overruled
     from pipeline.inference.restore import Project
 
     if folder is None:
         bundle = open_bundle(job.classifier_folder, Project(job.data, job.params.featurize, asked))
+        notes = [bundle.note, overruled(bundle, job.params.sections)]
     else:
         bundle = load_bundle(folder)
         check_asked(bundle, asked)
-    if bundle.note:
-        typer.echo(f"{job.stage}: {bundle.note}", err=True)
+        notes = [bundle.note]
+    for note in filter(None, notes):
+        typer.echo(f"{job.stage}: {note}", err=True)
     return bundle
 
 

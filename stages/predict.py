@@ -50,7 +50,7 @@ def main(  # noqa: PLR0913, PLR0917 - one per flag
         classifier = read_bundle(job, bundle, asked_values(job.params.sections, override or []))
         names = choose_views(job, classifier, views_of_flag(job, views, bundle))
         with job.progress(len(listing.images), "image") as advance:
-            options = DecodeOptions.of(job.params.prepare)
+            options = DecodeOptions.of(job.params.prepare, classifier.bit_depth)
             rows = prediction.predict_files(images, classifier, top, names, advance, options)
         write_text(out, prediction.submission_csv(rows) if submission else prediction.predictions_csv(rows, top))
         typer.echo(f"predict: {prediction.summary_of(rows, listing.passed_over)}, in {prediction.shown_path(out)}")

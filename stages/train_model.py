@@ -25,6 +25,7 @@ def run(job: Job) -> str:
         write_text(job.out / "metrics.json", "{}\n")
         write_text(job.out / "curves.csv", curves_csv([]))
         return "off (train_model.recipe is none)"
+    from pipeline.features.featurizer import stored_as
     from pipeline.inference.classifier import make_model_classifier, save_classifier, weights_of
     from pipeline.inference.restore import Project, open_start
     from pipeline.training.fit import Watch, fit_model, images_trained
@@ -39,7 +40,7 @@ def run(job: Job) -> str:
         first = next(fits)
         kept = [first.kept, *(fit.kept for fit in fits)]  # the other networks are let go
     unaugmented = next(iter(train.values()))
-    made_by = first.describe(config.recipe) | {"image_size": int(unaugmented.images.shape[1])}
+    made_by = first.describe(config.recipe) | stored_as(unaugmented)
     save_classifier(job.out, make_model_classifier(first.network, unaugmented.classes, made_by, first.temperature))
     write_bytes(job.out / "last.safetensors", weights_of(first.last))
     write_text(job.out / "curves.csv", curves_csv(first.curves))
@@ -52,8 +53,7 @@ def run(job: Job) -> str:
     accuracy = f"val accuracy {accuracies[0]:.1%}" if accuracies else "no validation set"
     seeds = f", {over.percent()} over {over.count} seeds" if over else ""
     tried = f", lr {own['lr']:g} of {len(recipe.rates)} tried" if len(recipe.rates) > 1 else ""
-    epoch = f"after epoch {first.best_epoch} of {len(first.curves)}"
-    return f"{config.recipe}, {first.parameters:,} parameters{tried}: {accuracy} {epoch}{seeds}"
+    return f"{config.recipe}, {first.parameters:,} parameters{tried}: {accuracy} after epoch {first.best_epoch}{seeds}"
 
 
 if __name__ == "__main__":

@@ -124,12 +124,21 @@ def featurize(
 def describe_origin(config: FeaturizeConfig, prepared: ImageSet) -> dict[str, Any]:
     """What features say besides the keys of their rows, for a classifier to carry: no bytes of a row depend on it.
 
-    image_size: the side in pixels that prepare brought images to. layers: whose outputs are pooled. weights_name: how
-    the weights are named, if by a word and not by a path, which other machines lack.
+    image_size, bit_depth: see `stored_as`. layers: whose outputs are pooled. weights_name: how the weights are named,
+    if by a word and not by a path, which other machines lack.
     """
     name = {"weights_name": config.weights} if config.weights.isalpha() else {}
     layers = config.model_dump(mode="json", include={"layers"})
-    return {"image_size": int(prepared.images.shape[1]), **name, **layers}
+    return {**stored_as(prepared), **name, **layers}
+
+
+def stored_as(prepared: ImageSet) -> dict[str, Any]:
+    """How prepare stored its images, for a classifier to carry.
+
+    image_size: the side in pixels that it brought them to. bit_depth: what it took them to have, if it was told.
+    """
+    depth = {key: value for key, value in prepared.recipe.items() if key == "bit_depth"}
+    return {"image_size": int(prepared.images.shape[1]), **depth}
 
 
 def remarks(featurizer: Featurizer, sides: Collection[int]) -> list[str]:

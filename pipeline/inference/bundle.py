@@ -28,13 +28,16 @@ from pipeline.inference.classifier import (
 from pipeline.inference.load import load_classifier
 from pipeline.inference.pixels import AnyImages, as_list, to_square
 from pipeline.inference.restore import (
+    BIT_DEPTH,
     FeaturizedHead,
     Project,
     image_size_of,
     make_featurized_head,
     open_classifier,
+    overruled_values,
     preprocessing_of,
     refuse_contradictions,
+    trained_values,
 )
 
 FORMAT = "augcache bundle"
@@ -64,6 +67,17 @@ class Bundle:
         return self.classifier.classes
 
     @property
+    def recipe(self) -> Mapping[str, Any]:
+        """What made the classifier."""
+        return _own(self.classifier).recipe
+
+    @property
+    def bit_depth(self) -> int | None:
+        """What prepare took the depth of undeclared images to be; None if it was not told."""
+        depth = self.recipe.get(BIT_DEPTH)
+        return None if depth is None else int(depth)
+
+    @property
     def note(self) -> str:
         """Which engine stands in for the one that the classifier was trained with; empty if none does."""
         return self.classifier.note if isinstance(self.classifier, FeaturizedHead) else ""
@@ -89,14 +103,22 @@ class Bundle:
 def open_bundle(folder: Path, project: Project) -> Bundle:
     """The classifier in a folder of the project, with all that it was trained with. Raises as `open_classifier`."""
     classifier = open_classifier(folder, project)
-    own = classifier.head if isinstance(classifier, FeaturizedHead) else classifier
-    return Bundle(image_size_of(own, project, folder), classifier)
+    return Bundle(image_size_of(_own(classifier), project, folder), classifier)
+
+
+def _own(classifier: FeaturizedHead | ModelClassifier) -> HeadClassifier | ModelClassifier:
+    return classifier.head if isinstance(classifier, FeaturizedHead) else classifier
 
 
 def check_asked(bundle: Bundle, asked: Mapping[str, Any]) -> None:
     """Raise ParamsError if the bundle was made with other values than the user asks for, by `section.key`."""
-    classifier = bundle.classifier.head if isinstance(bundle.classifier, FeaturizedHead) else bundle.classifier
-    refuse_contradictions(classifier, bundle.size, asked)
+    refuse_contradictions(_own(bundle.classifier), bundle.size, asked)
+
+
+def overruled(bundle: Bundle, sections: Mapping[str, Any]) -> str:
+    """A line about values of params.yaml that the classifier was not trained with; empty if there are none."""
+    values = overruled_values(trained_values(_own(bundle.classifier), bundle.size), sections)
+    return f"as the classifier was trained: {'; '.join(values)} as in params.yaml" if values else ""
 
 
 def save_bundle(folder: Path, bundle: Bundle, onnx: bytes | None, provenance: Mapping[str, Any]) -> None:

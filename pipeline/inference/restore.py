@@ -23,6 +23,7 @@ from pipeline.inference.pixel_classifier import PixelClassifier
 from pipeline.training.start import Start, start_from_head
 
 IMAGE_SIZE = "image_size"  # what a recipe carries besides the keys of feature rows
+BIT_DEPTH = "bit_depth"  # of prepare, if it was not auto
 WEIGHTS_NAME = "weights_name"
 MACHINE_KEYS = ("weights", "device")  # of a recipe: a digest and a processor, which configure nothing
 REMEDY = "Leave it out, or train again with it."
@@ -102,17 +103,36 @@ def refuse_contradictions(
     classifier: HeadClassifier | ModelClassifier, image_size: int, asked: Mapping[str, Any]
 ) -> None:
     """Raise ParamsError for the first value that the user asks for and the classifier was not trained with."""
-    trained: dict[str, Any] = {"prepare.size": image_size}
-    if isinstance(classifier, HeadClassifier):
-        recipe = classifier.recipe
-        shared = [key for key in FeaturizeConfig.model_fields if key in recipe and key not in MACHINE_KEYS]
-        trained |= {f"featurize.{key}": recipe[key] for key in shared}
-        trained["featurize.preprocessing"] = preprocessing_of(recipe)
+    trained = trained_values(classifier, image_size)
     for key, given in asked.items():
         value = list(given) if isinstance(given, tuple) else given  # as JSON has it
         if key in trained and value not in ("auto", trained[key]):
             what = "the classifier was trained with another value"
             raise ParamsError(what, where=f"--set {key}", expected=trained[key], found=value, remedy=REMEDY)
+
+
+def trained_values(classifier: HeadClassifier | ModelClassifier, image_size: int) -> dict[str, Any]:
+    """What decides predictions and was settled when the classifier was trained, by `section.key`."""
+    recipe = classifier.recipe
+    trained: dict[str, Any] = {f"{PREPARE}.size": image_size}
+    if BIT_DEPTH in recipe:
+        trained[f"{PREPARE}.{BIT_DEPTH}"] = recipe[BIT_DEPTH]
+    if isinstance(classifier, HeadClassifier):
+        shared = [key for key in FeaturizeConfig.model_fields if key in recipe and key not in MACHINE_KEYS]
+        trained |= {f"{FEATURIZE}.{key}": recipe[key] for key in shared}
+        trained[f"{FEATURIZE}.preprocessing"] = preprocessing_of(recipe)
+    return trained
+
+
+def overruled_values(trained: Mapping[str, Any], sections: Mapping[str, Any]) -> list[str]:
+    """Values of params.yaml that are not those of a classifier's training, which hold: `section.key N, not M`."""
+    lines = []
+    for name, value in trained.items():
+        section, _, key = name.partition(".")
+        of_now = getattr(sections[section], key)
+        if of_now not in ("auto", value):
+            lines.append(f"{name} {value}, not {of_now}")
+    return lines
 
 
 def preprocessing_of(recipe: Mapping[str, Any]) -> str:

@@ -37,9 +37,18 @@ class DecodeOptions:
     max_megapixels: float = 100
 
     @classmethod
-    def of(cls, config: PrepareConfig) -> "DecodeOptions":
-        """What section `prepare` says."""
-        return cls(None if config.bit_depth == "auto" else config.bit_depth, config.max_megapixels)
+    def of(cls, config: PrepareConfig, trained_depth: int | None = None) -> "DecodeOptions":
+        """What section `prepare` says; of a classifier the depth that it was trained with, if it was told one."""
+        depth = None if config.bit_depth == "auto" else config.bit_depth
+        return cls(trained_depth or depth, config.max_megapixels)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An image. pixels: uint8 [size, size, 3]. side: the shorter side that it was resized from, in pixels."""
+
+    pixels: Array
+    side: int
 
 
 def decode(content: bytes, size: int, options: DecodeOptions | None = None, name: str = "") -> Array:
@@ -47,13 +56,19 @@ def decode(content: bytes, size: int, options: DecodeOptions | None = None, name
 
     Raises Unreadable with the reason.
     """
+    return decode_image(content, size, options, name).pixels
+
+
+def decode_image(content: bytes, size: int, options: DecodeOptions | None = None, name: str = "") -> Decoded:
+    """As `decode`, with the side that the image had."""
     refuse_ending(name)
     if not content:
         raise Unreadable("is empty")
     chosen = options or DecodeOptions()
     try:
         with open_image(content, 2 * size, chosen.max_megapixels) as image:
-            return np.asarray(_square(_to_rgb(image, content, chosen), size))
+            rgb = _to_rgb(image, content, chosen)
+            return Decoded(np.asarray(_square(rgb, size)), min(rgb.size))
     except Unreadable:
         raise
     except Exception as error:  # decoders raise whatever their code runs into on damaged files

@@ -16,7 +16,7 @@ from cache.errors import InputError, StorageError
 from cache.files import storage_error
 from cache.layout import Array, row_digest
 from pipeline.ingest.archive import Entry, Unreadable, walk
-from pipeline.ingest.decode import DecodeOptions, decode
+from pipeline.ingest.decode import DecodeOptions, decode_image
 from pipeline.ingest.layouts import Layout
 from pipeline.runtime.threads import usable_threads
 
@@ -64,7 +64,10 @@ class PixelFile:
 
 
 class Decoding:
-    """One pass over a source that fills a pixel file, with a bounded number of images in flight."""
+    """One pass over a source that fills a pixel file, with a bounded number of images in flight.
+
+    sides: int [n], of each image before it was sized; 0 if it cannot be read.
+    """
 
     def __init__(
         self, pixel_file: PixelFile, advance: Callable[[int], object], options: DecodeOptions | None = None
@@ -74,6 +77,7 @@ class Decoding:
         self._options = options
         self._digests = np.zeros((len(pixel_file), 32), dtype=np.uint8)
         self._done = np.zeros(len(pixel_file), dtype=bool)
+        self.sides = np.zeros(len(pixel_file), dtype=np.int64)
         self._unreadable: dict[str, str] = {}
         self._waiting: deque[tuple[int, str, int, Future[bytes]]] = deque()
         self._waiting_bytes = 0
@@ -115,7 +119,9 @@ class Decoding:
 
     def _store(self, raw: int, slot: int, name: str, read: Callable[[], bytes]) -> bytes:
         """In a thread: decode one image into its slot; return its digest."""
-        row = decode(read(), self._pixel_file.size, self._options, name)
+        decoded = decode_image(read(), self._pixel_file.size, self._options, name)
+        row = decoded.pixels
+        self.sides[slot] = decoded.side
         try:
             if os.pwrite(raw, row.data, slot * row.nbytes) != row.nbytes:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

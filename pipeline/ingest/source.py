@@ -34,12 +34,37 @@ FIRST = 3  # unreadable images that the error names; the list on disk names all
 
 
 @dataclass(frozen=True)
+class Enlarged:
+    """Images that were smaller than they are stored: how many, and the side of the smallest, in pixels."""
+
+    count: int
+    smallest: int
+    size: int
+
+    @classmethod
+    def of(cls, sides: Array, size: int) -> "Enlarged":
+        """sides int [n]: of the images as they were."""
+        small = sides[sides < size]
+        return cls(len(small), int(small.min(initial=size)), size)
+
+    def lines(self) -> list[str]:
+        """What a user is told; nothing if no image was enlarged."""
+        if not self.count:
+            return []
+        what = (
+            f"{self.count:,} images are ENLARGED to prepare.size, {self.size} px; the smallest has {self.smallest} px"
+        )
+        return [f"{what}. To store fewer pixels, set prepare.size, and featurize.size for a faster backbone"]
+
+
+@dataclass(frozen=True)
 class Source:
     """Everything read from a source. Columns [n] in the order of names; ids are the SHA-256 of the sized pixels.
 
     names are without the folders that all images share, paths as the source has them. lost: how many images of each
     class cannot be read. unreadable: images that are not among the rows, and why. ignored: files that are no images, by
     ending; passed_over has them by class. not_chosen: images that were left out before any was decoded.
+    enlarged: images that were smaller than they are stored. depth: `bit_depth`, if prepare was told it.
     """
 
     images: PixelFile
@@ -53,6 +78,8 @@ class Source:
     unreadable: dict[str, str]
     ignored: dict[str, int]
     passed_over: PassedOver
+    enlarged: Enlarged
+    depth: Mapping[str, int]
     not_chosen: int = 0
 
     def take(self, rows: Array) -> "Source":
@@ -76,7 +103,7 @@ class Source:
 
     def image_set(self, rows: Array) -> ImageSet:
         """The chosen rows as a set, pixels still on disk."""
-        recipe = {"size": self.images.size, "size_rule": RULE, "decoder": f"pillow {PIL.__version__}"}
+        recipe = {"size": self.images.size, "size_rule": RULE, "decoder": f"pillow {PIL.__version__}", **self.depth}
         return ImageSet(self.images.take(rows), self.labels[rows], self.ids[rows], self.classes, recipe=recipe)
 
 
@@ -99,7 +126,8 @@ def ingest(config: PrepareConfig, scratch: Path, progress: Progress) -> Source:
     check_space(scratch, 2 * len(layout.names) * size * size * 3)  # the file of pixels, and the sets made from it
     pixel_file = PixelFile(scratch / "pixels", size, np.arange(len(layout.names)))
     with progress(len(layout.names), "image", "decode") as advance:
-        digests, unreadable = Decoding(pixel_file, advance, DecodeOptions.of(config)).run(walked, layout)
+        decoding = Decoding(pixel_file, advance, DecodeOptions.of(config))
+        digests, unreadable = decoding.run(walked, layout)
     spool.unlink(missing_ok=True)
     is_read = np.array([name not in unreadable for name in layout.names])
     kept = np.flatnonzero(is_read)
@@ -116,6 +144,8 @@ def ingest(config: PrepareConfig, scratch: Path, progress: Progress) -> Source:
         ignored=dict(sorted(listing.ignored.items())),
         passed_over=passed_over,
         not_chosen=placed - len(layout.names),
+        enlarged=Enlarged.of(decoding.sides[kept], size),
+        depth={} if config.bit_depth == "auto" else {"bit_depth": config.bit_depth},
     )
 
 

@@ -16,6 +16,7 @@ from cache.reader import read_images
 from cache.records import ImageSet
 from cache.writer import write_images
 from pipeline.config.params import read_params
+from pipeline.features.featurizer import describe_origin
 from pipeline.ingest.decode import decode
 from stages._cli import Job
 from stages.prepare import run
@@ -279,3 +280,22 @@ def test_a_limit_without_looking_for_duplicates_is_counted_and_recorded(photos: 
     assert manifest["beyond_limit"] == 15 and manifest["split"]["duplicates"] == "keep"
     for name in ("train.h5", "test.h5", "manifest.json"):
         assert files(tmp_path / "folder")[name] == files(tmp_path / "archive")[name]
+
+
+def test_images_that_are_enlarged_are_said_with_the_remedy(photos: Path, tmp_path: Path) -> None:
+    for number, side in enumerate((9, 12)):
+        Image.new("RGB", (side, 30), (200, number, 0)).save(photos / "cow" / f"small_{side}.png")
+    done = command(tmp_path / "data", "-S", f"prepare.source={photos}", "-S", "prepare.size=16")
+    assert done.stdout.splitlines()[0] == (
+        "prepare: 2 images are ENLARGED to prepare.size, 16 px; the smallest has 9 px. "
+        "To store fewer pixels, set prepare.size, and featurize.size for a faster backbone"
+    )
+
+
+def test_sets_carry_the_bit_depth_that_prepare_was_told(photos: Path, tmp_path: Path) -> None:
+    prepare(tmp_path / "told", photos, "prepare.bit_depth=12")
+    prepare(tmp_path / "auto", photos)
+    told, auto = (read_images(tmp_path / name / "prepare" / "train.h5") for name in ("told", "auto"))
+    assert told.recipe == auto.recipe | {"bit_depth": 12}
+    assert "bit_depth" not in auto.recipe  # whose bytes are those of earlier versions
+    assert describe_origin(read_params(CLONE / "params.yaml").featurize, told)["bit_depth"] == 12

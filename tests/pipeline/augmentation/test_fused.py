@@ -251,7 +251,7 @@ def test_fine_detail_of_a_large_image_is_averaged(config: AugmentConfig) -> None
     assert drawn[1] == pytest.approx(drawn[0], rel=0.05)
 
 
-@pytest.mark.parametrize("stored", [32, 128])
+@pytest.mark.parametrize("stored", [32, pytest.param(128, marks=pytest.mark.long)])
 @pytest.mark.parametrize("policy", ["spatial", "color"])
 def test_stored_sizes_do_not_matter(config: AugmentConfig, images: Array, policy: str, stored: int) -> None:
     ids = np.array([b"%064x" % row for row in range(100)])

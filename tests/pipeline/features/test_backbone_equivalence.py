@@ -19,7 +19,10 @@ from pipeline.features.backbone import PooledEfficientNet, make_backbone
 
 TOLERANCE = 1e-9  # both in float64: what is left of its epsilon, 2e-16, through 80 layers
 # At their own size b4 to b8 would take minutes; odd sizes are where two kinds of "same" padding would part.
-CASES = [(0, 224), (0, 65), (1, 64), (2, 65), (3, 64), (4, 48), (5, 33), (6, 32), (7, 33), (8, 32)]
+CASES = [
+    *[(0, 224), (0, 65), (1, 64), (2, 65), (3, 64)],
+    *[pytest.param(*case, marks=pytest.mark.long) for case in ((4, 48), (5, 33), (6, 32), (7, 33), (8, 32))],
+]
 
 OUTER = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
 SQUEEZE = {"_se_reduce": "se.conv_reduce", "_se_expand": "se.conv_expand"}

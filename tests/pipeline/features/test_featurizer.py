@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rounding import BFLOAT16
 
 from cache.errors import InputError, ParamsError
 from pipeline.config.params import read_params
@@ -63,9 +64,14 @@ def test_random_features_tell_images_apart(features: np.ndarray) -> None:
 
 
 def test_half_precision_keeps_the_direction_of_features(features: np.ndarray) -> None:
-    half = Featurizer(make_config("precision=bfloat16", "engine=eager"))(IMAGES, KEYS)
+    featurizer = Featurizer(make_config("precision=bfloat16", "engine=eager"))
+    half = featurizer(IMAGES, KEYS)
     cosine = (half * features).sum(axis=1) / np.linalg.norm(half, axis=1) / np.linalg.norm(features, axis=1)
-    assert cosine.min() > 0.99 and np.median(cosine) > 0.999 and not np.array_equal(half, features)
+    # Every layer rounds its inputs and outputs by half a unit at most. Errors of layers are independent, so their
+    # squares add; an error e turns a vector by e, and cos(e) is 1 - e**2 / 2. Doubled, for layers that magnify.
+    layers = sum(1 for module in featurizer.backbone.network.modules() if not list(module.children()))
+    turned = 2 * BFLOAT16 / 2 * (2 * layers) ** 0.5
+    assert cosine.min() > 1 - turned**2 / 2 and not np.array_equal(half, features)
 
 
 def test_resizing_is_exact_where_nothing_is_to_do() -> None:

@@ -95,6 +95,7 @@ def use_server(monkeypatch: pytest.MonkeyPatch, address: str, folder: Path) -> N
     monkeypatch.setattr(constants, "ENDPOINT", address)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)  # it waits between its tries
     hub.fetch_pretrained.cache_clear()
 
 

@@ -14,11 +14,13 @@ from pipeline.config.params import read_params
 from pipeline.config.shared.featurize import FeaturizeConfig
 from pipeline.features.featurizer import Featurizer
 from pipeline.inference import restore
-from pipeline.inference.bundle import Bundle
+from pipeline.inference.bundle import Bundle, open_bundle, overruled
 from pipeline.inference.classifier import HeadClassifier, save_classifier
 from pipeline.inference.restore import FeaturizedHead, Project, asked_values, open_classifier, trained_config
+from pipeline.ingest.decode import DecodeOptions
 
 ROOT = Path(__file__).resolve().parents[3]
+PARAMS = ROOT / "params.yaml"
 
 
 @pytest.fixture
@@ -124,3 +126,25 @@ def test_every_key_of_a_recipe_comes_back(tmp_path: Path) -> None:
         again = Featurizer(trained_config(whole.head.recipe, base, "random"))
         assert again.recipe == whole.head.recipe
         assert isinstance(whole.head, HeadClassifier)
+
+
+def test_values_of_params_yaml_that_do_not_hold_are_told_in_one_line(save: Callable[..., Path]) -> None:
+    folder = save(tiny_bundle(), image_size=32, weights_name="random")
+    sections = read_params(ROOT / "params.yaml", ["featurize.size=96", "featurize.dtype=float32"]).sections
+    bundle = open_bundle(folder, project(folder))
+    line = overruled(bundle, sections)
+    assert "featurize.size 32, not 96" in line and "featurize.dtype float16, not float32" in line
+    assert line.startswith("as the classifier was trained: prepare.size 32, not 96; ") and "\n" not in line
+    same = ("featurize.backbone=efficientnet:0.25x0.2/2", "featurize.size=32", "prepare.size=32", "featurize.batch=16")
+    assert overruled(bundle, read_params(ROOT / "params.yaml", same).sections) == ""
+
+
+def test_the_bit_depth_of_training_reads_new_images(save: Callable[..., Path]) -> None:
+    folder = save(tiny_bundle(), image_size=32, weights_name="random", bit_depth=12)
+    bundle = open_bundle(folder, project(folder))
+    prepare = read_params(ROOT / "params.yaml", ["prepare.bit_depth=10"]).prepare
+    assert DecodeOptions.of(prepare, bundle.bit_depth).bit_depth == 12
+    assert DecodeOptions.of(prepare, tiny_bundle().bit_depth).bit_depth == 10
+    assert "prepare.bit_depth 12, not 10" in overruled(bundle, {**read_params(PARAMS).sections, "prepare": prepare})
+    with pytest.raises(ParamsError, match=r"prepare\.bit_depth: .* expected 12, found 10"):
+        open_classifier(folder, project(folder, "prepare.bit_depth=10"))
