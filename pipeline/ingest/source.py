@@ -23,11 +23,13 @@ from cache.records import ImageSet
 from pipeline.config.prepare import PrepareConfig
 from pipeline.ingest.choose_files import choose_files, hash_files, rule_of_chosen
 from pipeline.ingest.decode import RULE, DecodeOptions
+from pipeline.ingest.decode_tasks import FolderFiles, decode_on_cluster
 from pipeline.ingest.layouts import Layout, match_layout
 from pipeline.ingest.listing import Listing, list_source
 from pipeline.ingest.passed_over import PassedOver, describe_listing, find_passed_over
 from pipeline.ingest.pixel_file import Decoding, PixelFile
 from pipeline.ingest.split import Duplicates, SplitRule, explain_losses, imbalanced_rows, split_rows
+from pipeline.runtime.workers import Pool
 
 Progress = Callable[[int, str, str], AbstractContextManager[Callable[[int], object]]]
 
@@ -100,8 +102,14 @@ def ingest(config: PrepareConfig, scratch: Path, progress: Progress) -> Source:
     size = config.size
     check_space(scratch, 2 * len(layout.names) * size * size * 3)  # the file of pixels, and the sets made from it
     pixel_file = PixelFile(scratch / "pixels", size, np.arange(len(layout.names)))
+    options = DecodeOptions.of(config)
+    files = FolderFiles.of(config.source, layout, listing) if config.scheduler else None
     with progress(len(layout.names), "image", "decode") as advance:
-        digests, unreadable = Decoding(pixel_file, advance, DecodeOptions.of(config)).run(walked, layout)
+        if files is None:
+            digests, unreadable = Decoding(pixel_file, advance, options).run(walked, layout)
+        else:
+            with Pool(1, config.scheduler) as pool:
+                pixel_file, digests, unreadable = decode_on_cluster(files, pixel_file, options, pool, advance)
     spool.unlink(missing_ok=True)
     is_read = np.array([name not in unreadable for name in layout.names])
     kept = np.flatnonzero(is_read)
