@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 import threading
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -164,3 +165,19 @@ def test_identity_and_keys_need_no_augmentation_library(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout == f"{COUNT} ({COUNT}, 24, 24, 3) {COUNT}\n[]\n"
+
+
+@pytest.mark.parametrize("missing", ["cv2", "imgaug"])
+def test_a_machine_that_lacks_a_library_is_told_which(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = prepared()
+    recipe = augmentation("color_1", "imgaug").recipe | {"seed": 5}  # not restored before
+    if missing == "cv2":
+        monkeypatch.setitem(sys.modules, "pipeline.augmentation.policy", None)
+    else:
+
+        def lacking(name: str) -> str:
+            raise PackageNotFoundError(name)
+
+        monkeypatch.setattr("pipeline.augmentation.policy.version", lacking)
+    with pytest.raises(RecordError, match=r"color_1: rows are drawn as they are read, which takes a library.*pixels"):
+        DrawnRows(source.images, source.ids, recipe)[:]
