@@ -16,7 +16,7 @@ import numpy as np
 
 from cache.errors import RecordError
 from cache.layout import Array, canonical, rows_per_block
-from cache.records import ImageSet, Rows, SelectableRows, Variant
+from cache.records import ImageSet, Rows, SelectableRows, Variant, positions_of
 from pipeline.runtime.processes import run_in_processes
 from pipeline.runtime.task import is_worker
 from pipeline.runtime.threads import usable_threads
@@ -61,7 +61,7 @@ class DrawnRows:
 
     def __getitem__(self, index: Any) -> Array:
         """Rows by slice or by an array of row numbers. Raises RecordError if they would be others on this machine."""
-        positions = np.atleast_1d(np.arange(len(self))[index])
+        positions = positions_of(index, len(self))
         rows = np.empty((len(positions), *self.shape[1:]), dtype=np.uint8)
         at = 0
         for block in _draw(self.select(positions), restore_augmentation(canonical(self.recipe))):
