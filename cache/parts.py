@@ -52,10 +52,17 @@ def store_folder() -> Path:
 
 @dataclass(frozen=True)
 class PartStore:
-    """Rows of one recipe. `folder` holds one subfolder a recipe, so any number of recipes share it."""
+    """Rows of one recipe. `folder` holds one subfolder per recipe, so any number of recipes share it.
+
+    What it has opened it remembers, so that opening it again reads only new parts. Other processes get none of that.
+    """
 
     folder: Path
     recipe: dict[str, Any]
+    _opened: dict[Path, tuple[tuple[int, int], StoredFile]] = field(default_factory=dict, compare=False, repr=False)
+
+    def __reduce__(self) -> tuple[type["PartStore"], tuple[Path, dict[str, Any]]]:
+        return PartStore, (self.folder, self.recipe)
 
     @property
     def path(self) -> Path:
@@ -72,10 +79,27 @@ class PartStore:
     def open(self) -> "StoreIndex":
         """Index every complete part. Raises FileError for a part that cannot be trusted."""
         remove_stale(self.path)
-        parts = [read_part(path, self.recipe) for path in sorted(self.path.glob("*.h5"))]
+        parts = [self._read(path) for path in sorted(self.path.glob("*.h5"))]
         with suppress(OSError):  # the folder's time says when the recipe was last used
             os.utime(self.path)
         return StoreIndex(tuple(part.columns["keys"] for part in parts), tuple(part.rows for part in parts))
+
+    def _read(self, path: Path) -> StoredFile:
+        state = _state_of(path)
+        remembered = self._opened.get(path)
+        if remembered is None or remembered[0] != state:
+            remembered = (state, read_part(path, self.recipe))
+            self._opened[path] = remembered
+        return remembered[1]
+
+
+def _state_of(path: Path) -> tuple[int, int]:
+    """What tells that a part is still the same file: its length and when it was changed; zeros if it went away."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
 
 
 def read_part(path: Path, recipe: dict[str, Any]) -> StoredFile:

@@ -13,7 +13,7 @@ import numpy as np
 
 from cache.errors import DamagedFile, ForeignFile, NewerFile, RecordError, StorageError
 from cache.layout import COLUMNS, FORMAT, META, ROW_TYPES, USER_BLOCK, VERSION, Array, row_digests
-from cache.records import FeatureSet, ImageSet, Variant
+from cache.records import FeatureSet, ImageSet, Variant, positions_of
 from cache.sealed import seal_of
 
 REMAKE = "Delete it and run the stage that makes it again."
@@ -46,7 +46,7 @@ class StoredRows:
 
     def __getitem__(self, index: Any) -> Array:
         """Rows by slice or by an array of row numbers. Raises DamagedFile where a digest does not match."""
-        positions = np.atleast_1d(np.arange(len(self))[index])
+        positions = positions_of(index, len(self))
         numbers = positions if self.numbers is None else self.numbers[positions]
         rows = self._read(numbers)
         wrong = np.flatnonzero((row_digests(rows) != self.digests[positions]).any(axis=1))

@@ -29,6 +29,25 @@ class Rows(Protocol):
     def __getitem__(self, index: Any, /) -> Array: ...
 
 
+def positions_of(index: Any, count: int) -> Array:
+    """Row numbers int [k] that an index of `count` rows means: a slice, a number, numbers or one bool per row.
+
+    Takes time and memory for the rows that are meant, not for all. Raises IndexError.
+    """
+    if isinstance(index, slice):
+        return np.arange(*index.indices(count))
+    positions = np.atleast_1d(np.asarray(index))
+    if positions.dtype == bool:
+        if len(positions) != count:
+            raise IndexError(f"{len(positions)} bools for {count} rows")
+        return np.flatnonzero(positions)
+    if not positions.size:
+        return positions.astype(np.int64)
+    if int(positions.min()) < -count or int(positions.max()) >= count:
+        raise IndexError(f"rows {int(positions.min())} to {int(positions.max())} of {count}")
+    return np.asarray(np.where(positions < 0, positions + count, positions))
+
+
 @runtime_checkable
 class SelectableRows(Rows, Protocol):
     """Rows that are read on demand; some of them can be chosen, and sent to another process, without reading any."""

@@ -20,7 +20,7 @@ from stages._job import Job
 
 def run(job: Job) -> str:
     """Featurize every (split, variant) file; return the summary."""
-    from pipeline.features.featurizer import Featurizer, describe_origin, featurize, remarks
+    from pipeline.features.featurizer import Featurizer, describe_origin, feature_store, featurize, remarks
     from pipeline.features.weights import fetch_weights
     from pipeline.runtime.workers import Pool
 
@@ -35,10 +35,11 @@ def run(job: Job) -> str:
     for note in notes:
         job.say(note)
     total = sum(map(len, sets.values()))
+    store = feature_store(featurizer)
     computed = 0
     with Pool(config.workers, config.scheduler) as pool, job.progress(total, "img") as advance:
         for name, images in sets.items():
-            features, count = featurize(images, featurizer, pool, advance, origin)
+            features, count = featurize(images, featurizer, pool, advance, origin, store)
             write_features(job.out / f"{name}.h5", features)
             computed += count
     job.facts.update(rows=total, cached=total - computed, engine=featurizer.engine, remarks=notes)

@@ -4,6 +4,7 @@ A drawn row is the same, bit for bit, whoever draws it and however often. Where 
 drawn, and neither imgaug nor OpenCV is imported.
 """
 
+import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ import numpy as np
 
 from cache.errors import RecordError
 from cache.layout import Array, canonical, rows_per_block
-from cache.records import ImageSet, Rows, SelectableRows, Variant
+from cache.records import ImageSet, Rows, SelectableRows, Variant, positions_of
 from pipeline.runtime.processes import run_in_processes
 from pipeline.runtime.task import is_worker
 from pipeline.runtime.threads import usable_threads
@@ -60,7 +61,7 @@ class DrawnRows:
 
     def __getitem__(self, index: Any) -> Array:
         """Rows by slice or by an array of row numbers. Raises RecordError if they would be others on this machine."""
-        positions = np.atleast_1d(np.arange(len(self))[index])
+        positions = positions_of(index, len(self))
         rows = np.empty((len(positions), *self.shape[1:]), dtype=np.uint8)
         at = 0
         for block in _draw(self.select(positions), restore_augmentation(canonical(self.recipe))):
@@ -117,16 +118,19 @@ def draw_lazily(variant: Variant, prepared: ImageSet) -> ImageSet:
 @cache
 def restore_augmentation(recipe_json: bytes) -> "Augmentation":
     """The augmentation of a recipe's canonical JSON. Raises RecordError if this machine would draw other pixels."""
-    import json
-
-    from pipeline.augmentation.policy import Augmentation
-
     recipe = json.loads(recipe_json)
     names = ("variant", "policy", "size", "seed", "engine")
     if not all(name in recipe for name in names):
         raise RecordError("the recipe of a variant is incomplete", expected=", ".join(names), remedy=REMEDY)
-    augmentation = Augmentation(*(recipe[name] for name in names))
-    here = augmentation.recipe
+    try:
+        from pipeline.augmentation.policy import Augmentation
+
+        augmentation = Augmentation(*(recipe[name] for name in names))
+        here = augmentation.recipe
+    except ModuleNotFoundError as error:  # a machine that only trains may lack OpenCV or imgaug
+        remedy = "Install it, or set augment.keep to pixels where augment runs."
+        what = f"rows are drawn as they are read, which takes a library that is missing: {error}"
+        raise RecordError(what, where=recipe["variant"], remedy=remedy) from error
     differing = [name for name in sorted({*here, *recipe}) if here.get(name) != recipe.get(name)]
     if differing:
         what = "this machine or code would draw other pixels than the variant says"

@@ -71,4 +71,8 @@ class PrepareConfig(Section):
     max_megapixels: float = Field(
         gt=0, description="refuse images that decode to more million pixels; large JPEGs decode at a fraction"
     )
+    scheduler: str | None = Field(
+        description="address of a running dask scheduler, tcp://host:port, or null; its workers decode a folder, which "
+        "lies with the data folder on a disk that they share; archives are decoded here"
+    )
     seed: int = Field(ge=0, description="seed of the split, of `limit_per_class` and of `imbalance`")

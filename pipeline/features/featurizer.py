@@ -111,14 +111,22 @@ def featurize(
     pool: Pool,
     advance: Callable[[int], object] = lambda count: None,
     origin: Mapping[str, Any] = MappingProxyType({}),
+    store: PartStore | None = None,
 ) -> tuple[FeatureSet, int]:
-    """The FeatureSet with lazy rows, and how many rows had to be computed. origin: of `describe_origin`."""
+    """The FeatureSet with lazy rows, and how many rows had to be computed. origin: of `describe_origin`.
+
+    store: of `feature_store`; for several sets the same one, so that each of its parts is opened once.
+    """
     recipe = featurizer.recipe
-    store = PartStore(store_folder() / "features", recipe)
-    plan = ComputePlan(store, featurizer.resolved, featurizer.config.rows_per_task, pool)
+    plan = ComputePlan(store or feature_store(featurizer), featurizer.resolved, featurizer.config.rows_per_task, pool)
     rows, computed = compute_missing(images, images.keys(), plan, advance=advance)
     identity = (images.labels, images.ids, images.classes, images.variant)
     return FeatureSet(rows, *identity, backbone=featurizer.config.backbone, recipe={**recipe, **origin}), computed
+
+
+def feature_store(featurizer: Featurizer) -> PartStore:
+    """Where the rows of a featurizer are kept."""
+    return PartStore(store_folder() / "features", featurizer.recipe)
 
 
 def describe_origin(config: FeaturizeConfig, prepared: ImageSet) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import warnings
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,14 @@ IN_FLIGHT_BYTES = 256 << 20
 class PixelFile:
     """Pixels of images uint8 [size, size, 3], one per slot of a raw file, seen as the rows of `slots`.
 
-    Read and written by position rather than mapped, so that pixels never count as this process's memory.
+    per_file: how many slots a file has, if each file is written by another machine; `path` is then the start of their
+    names. Read and written by position rather than mapped, so that pixels never count as this process's memory.
     """
 
     path: Path
     size: int
     slots: Array  # int [n]
+    per_file: int | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -51,16 +54,21 @@ class PixelFile:
     def __getitem__(self, index: Any) -> Array:
         slots = self.slots[index]
         rows = np.empty((len(slots), self.size, self.size, 3), dtype=np.uint8)
-        with self.path.open("rb", buffering=0) as raw:
-            for row, slot in zip(rows, slots, strict=True):
-                raw.seek(int(slot) * row.nbytes)
-                if raw.readinto(row.data) != row.nbytes:
-                    raise StorageError("is cut short", where=self.path, remedy="Run the same command again.")
+        for path, places in groupby(zip(rows, slots.tolist(), strict=True), lambda place: self.path_of(place[1])):
+            with path.open("rb", buffering=0) as raw:
+                for row, slot in places:
+                    raw.seek((slot if self.per_file is None else slot % self.per_file) * row.nbytes)
+                    if raw.readinto(row.data) != row.nbytes:
+                        raise StorageError("is cut short", where=path, remedy="Run the same command again.")
         return rows
+
+    def path_of(self, slot: int) -> Path:
+        """The file that a slot lies in."""
+        return self.path if self.per_file is None else self.path.with_name(f"{self.path.name}-{slot // self.per_file}")
 
     def take(self, index: Array) -> "PixelFile":
         """The chosen rows, still on disk."""
-        return PixelFile(self.path, self.size, self.slots[index])
+        return replace(self, slots=self.slots[index])
 
 
 class Decoding:

@@ -22,12 +22,14 @@ from cache.records import ImageSet
 from pipeline.config.prepare import PrepareConfig
 from pipeline.ingest.choose_files import choose_files, hash_files, rule_of_chosen
 from pipeline.ingest.decode import RULE, DecodeOptions
+from pipeline.ingest.decode_tasks import FolderFiles, decode_on_cluster
 from pipeline.ingest.layouts import Layout, match_layout
 from pipeline.ingest.listing import Listing, list_source
 from pipeline.ingest.passed_over import PassedOver, describe_listing, find_passed_over
 from pipeline.ingest.pixel_file import Decoding, PixelFile
 from pipeline.ingest.split import Duplicates, SplitRule, explain_losses, imbalanced_rows, split_rows
 from pipeline.runtime.progress import Progress
+from pipeline.runtime.workers import Pool
 
 FILES_COLUMNS = ("id", "split", "row", "class", "path")
 FIRST = 3  # unreadable images that the error names; the list on disk names all
@@ -125,9 +127,16 @@ def ingest(config: PrepareConfig, scratch: Path, progress: Progress) -> Source:
     size = config.size
     check_space(scratch, 2 * len(layout.names) * size * size * 3)  # the file of pixels, and the sets made from it
     pixel_file = PixelFile(scratch / "pixels", size, np.arange(len(layout.names)))
+    options = DecodeOptions.of(config)
+    files = FolderFiles.of(config.source, layout, listing) if config.scheduler else None
     with progress(len(layout.names), "image", "decode") as advance:
-        decoding = Decoding(pixel_file, advance, DecodeOptions.of(config))
-        digests, unreadable = decoding.run(walked, layout)
+        if files is None:
+            decoding = Decoding(pixel_file, advance, options)
+            digests, unreadable = decoding.run(walked, layout)
+            sides = decoding.sides
+        else:
+            with Pool(1, config.scheduler) as pool:
+                pixel_file, digests, sides, unreadable = decode_on_cluster(files, pixel_file, options, pool, advance)
     spool.unlink(missing_ok=True)
     is_read = np.array([name not in unreadable for name in layout.names])
     kept = np.flatnonzero(is_read)
@@ -144,7 +153,7 @@ def ingest(config: PrepareConfig, scratch: Path, progress: Progress) -> Source:
         ignored=dict(sorted(listing.ignored.items())),
         passed_over=passed_over,
         not_chosen=placed - len(layout.names),
-        enlarged=Enlarged.of(decoding.sides[kept], size),
+        enlarged=Enlarged.of(sides[kept], size),
         depth={} if config.bit_depth == "auto" else {"bit_depth": config.bit_depth},
     )
 

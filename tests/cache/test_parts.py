@@ -1,6 +1,7 @@
 """The part store finds rows again by content, loses none, and refuses what is not its own."""
 
 import os
+import pickle
 import shutil
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from cache.errors import DamagedFile, ForeignFile, StorageError
 from cache.files import remove_stale
 from cache.layout import recipe_key
 from cache.parts import PartStore, StoreIndex, store_folder
+from cache.reader import read_file
 
 RECIPE = {"stage": "featurize", "size": 32}
 examples = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -50,6 +52,37 @@ def test_rows_come_back_in_the_order_asked_for(parts: PartStore) -> None:
     index = parts.open()
     assert np.array_equal(index.rows(keys_of(8, 2, 2, 9, 1))[:], rows_of(8, 2, 2, 9, 1))
     assert index.missing(keys_of(1, 7, 9, 7, 6)).tolist() == [1, 4]
+
+
+def test_opening_again_reads_only_what_is_new(parts: PartStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+
+    def counted(path: Path, kind: str) -> Any:
+        opened.append(path.name)
+        return read_file(path, kind)
+
+    monkeypatch.setattr("cache.parts.read_file", counted)
+    first = parts.write(keys_of(1, 2), rows_of(1, 2))
+    assert parts.open().missing(keys_of(1, 2, 3)).tolist() == [2]
+    second = parts.write(keys_of(3), rows_of(3))
+    assert np.array_equal(parts.open().rows(keys_of(3, 1))[:], rows_of(3, 1))
+    assert opened == [first.name, second.name]
+    assert PartStore(parts.folder, parts.recipe) == parts  # what was opened is no part of what it is
+    other = pickle.loads(pickle.dumps(parts))
+    assert len(pickle.dumps(parts)) < 1000 and other.open().missing(keys_of(1)).tolist() == []
+    first.unlink()
+    assert parts.open().missing(keys_of(1, 3)).tolist() == [0]
+
+
+def test_a_part_that_changes_after_it_was_opened_is_looked_at_again(parts: PartStore) -> None:
+    path = parts.write(keys_of(1, 2), rows_of(1, 2))
+    parts.open()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(DamagedFile):
+        parts.open().rows(keys_of(1, 2))[:]
 
 
 def test_recipes_do_not_see_each_other(parts: PartStore, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from cache.errors import RecordError
 from cache.layout import hex_keys, row_digests
 from cache.reader import read_images
-from cache.records import FeatureSet, ImageSet
+from cache.records import FeatureSet, ImageSet, positions_of
 from cache.writer import write_images
 
 Make = Callable[..., Any]
@@ -69,3 +69,31 @@ def test_features_are_refused(make_features: Make, change: dict[str, Any], messa
     features: FeatureSet = make_features(5)
     with pytest.raises(RecordError, match=message):
         replace(features, **change)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        slice(None),
+        slice(2, 5),
+        slice(-3, None),
+        slice(None, None, -2),
+        slice(5, 99),
+        3,
+        -1,
+        np.int64(2),
+        [4, 0, 4],
+        np.array([-1, 1]),
+        np.array([], dtype=int),
+        np.arange(7) % 2 == 0,
+    ],
+    ids=str,
+)
+def test_an_index_means_what_numpy_says(index: object) -> None:
+    assert positions_of(index, 7).tolist() == np.atleast_1d(np.arange(7)[index]).tolist()  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("index", [7, -8, [0, 7], np.ones(6, dtype=bool)], ids=str)
+def test_an_index_beyond_the_rows_is_refused(index: object) -> None:
+    with pytest.raises(IndexError):
+        positions_of(index, 7)

@@ -167,6 +167,14 @@ def test_a_dask_cluster_draws_and_featurizes_rows_that_are_not_kept(
         assert rows[:].tobytes() == expected.tobytes()
 
 
+def test_a_dask_cluster_prepares_the_same_bytes(
+    place: Any, reference: Any, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.ingest.decode_tasks.MOST", 5)
+    place.run("prepare", f"prepare.scheduler={cluster.address}")
+    assert place.contents("prepare") == reference.contents("prepare")
+
+
 def test_a_worker_killed_in_mid_run_and_one_added_do_not_change_a_byte(
     make: Make, expected: np.ndarray, cluster: Cluster, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 import threading
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,15 @@ import pytest
 
 import pipeline.augmentation.drawn as drawn_module
 from cache.errors import RecordError
+from cache.parts import PartStore
 from cache.records import ImageSet
 from cache.writer import write_images, write_variant
 from pipeline.augmentation.augment import without_pixels
 from pipeline.augmentation.drawn import DrawnRows, draw_lazily
 from pipeline.augmentation.policy import Augmentation, make_augmentation
 from pipeline.config.params import read_params
+from pipeline.runtime.incremental import ComputePlan, compute_missing
+from pipeline.runtime.workers import Pool
 
 ROOT = Path(__file__).resolve().parents[3]
 COUNT = 40
@@ -164,3 +168,65 @@ def test_identity_and_keys_need_no_augmentation_library(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout == f"{COUNT} ({COUNT}, 24, 24, 3) {COUNT}\n[]\n"
+
+
+@pytest.mark.parametrize("missing", ["cv2", "imgaug"])
+def test_a_machine_that_lacks_a_library_is_told_which(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = prepared()
+    recipe = augmentation("color_1", "imgaug").recipe | {"seed": 5}  # not restored before
+    if missing == "cv2":
+        monkeypatch.setitem(sys.modules, "pipeline.augmentation.policy", None)
+    else:
+
+        def lacking(name: str) -> str:
+            raise PackageNotFoundError(name)
+
+        monkeypatch.setattr("pipeline.augmentation.policy.version", lacking)
+    with pytest.raises(RecordError, match=r"color_1: rows are drawn as they are read, which takes a library.*pixels"):
+        DrawnRows(source.images, source.ids, recipe)[:]
+
+
+class WatchedRows:
+    """Rows that tell when those of a part are read."""
+
+    def __init__(self, rows: np.ndarray, events: dict[int, threading.Event], start: int = 0) -> None:
+        self.rows, self.events, self.start = rows, events, start
+        self.shape, self.dtype = rows.shape, rows.dtype
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def select(self, positions: np.ndarray) -> "WatchedRows":
+        return WatchedRows(self.rows[positions], self.events, self.start + int(positions[0]))
+
+    def __getitem__(self, index: object) -> np.ndarray:
+        self.events[self.start // 10].set()
+        return self.rows[index]
+
+
+class Patient:
+    """A network that takes its time: it waits until the next part is being drawn."""
+
+    def __init__(self, events: dict[int, threading.Event]) -> None:
+        self.events, self.calls = events, 0
+        self.recipe = {"stage": "patient"}
+
+    def __call__(self, images: np.ndarray, keys: np.ndarray) -> np.ndarray:
+        self.calls += 1
+        following = self.events.get(self.calls)
+        assert following is None or following.wait(30), "the next part is not drawn while this one is featurized"
+        return images.reshape(len(images), -1)[:, :4].astype(np.float32)
+
+
+def test_the_next_part_is_drawn_while_the_network_is_busy(tmp_path: Path) -> None:
+    chosen = augmentation()
+    source = prepared()
+    events = {number: threading.Event() for number in range(4)}
+    watched = ImageSet(WatchedRows(source.images[:], events), source.labels, source.ids, source.classes)
+    images = lazy(chosen, watched)
+    network = Patient(events)
+    plan = ComputePlan(PartStore(tmp_path, network.recipe), network, 10, Pool(1))
+    rows, count = compute_missing(images, images.keys(), plan)
+    assert (count, network.calls) == (COUNT, 4)
+    expected = chosen(source.images[:], source.ids).reshape(COUNT, -1)[:, :4]
+    assert np.array_equal(rows[:], expected.astype(np.float32))

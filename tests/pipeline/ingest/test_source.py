@@ -143,7 +143,7 @@ def test_a_source_that_shrinks_between_the_walks_is_refused(
 ) -> None:
     listing = list_source(str(photos))
     listing.names.add("ant/ghost.png")
-    monkeypatch.setattr(module, "list_source", lambda source: listing)
+    monkeypatch.setattr(module, "list_source", lambda source, spool: listing)
     with pytest.raises(InputError, match=r"changed while it was read; found ant/ghost.png is gone"):
         read(photos, scratch)
 
