@@ -31,7 +31,7 @@ def feature_set(rows: np.ndarray, variant: str = "unaugmented") -> FeatureSet:
     return FeatureSet(rows.astype(np.float32), LABELS, ids, CLASSES, variant, "mini", {})
 
 
-PLAIN = feature_set(CENTRES[LABELS] + np.random.default_rng(0).normal(0, 4, (60, 40)))
+PLAIN = feature_set(CENTRES[LABELS] + np.random.default_rng(0).normal(0, 3, (60, 40)))
 
 
 def draw(steps: list[Step], draws: int) -> list[FeatureSet]:
@@ -40,10 +40,12 @@ def draw(steps: list[Step], draws: int) -> list[FeatureSet]:
     for number in range(1, draws + 1):
         random = np.random.default_rng([number, ALSO in steps])
         rows = PLAIN.features[:]
-        if HELPS in steps or ALSO in steps:
-            rows = CENTRES[LABELS] + random.normal(0, 4, (60, 40))
+        if HELPS in steps:
+            rows = CENTRES[LABELS] + random.normal(0, 3, (60, 40))
+        if ALSO in steps:
+            rows = CENTRES[LABELS] + random.normal(0, 0.75, (60, 40))
         if HARMS in steps:
-            rows = CENTRES[(LABELS + 1) % 3] + random.normal(0, 4, (60, 40))
+            rows = CENTRES[(LABELS + 1) % 3] + random.normal(0, 3, (60, 40))
         sets.append(feature_set(rows, f"tried_{number}"))
     return sets
 
