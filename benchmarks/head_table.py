@@ -5,11 +5,11 @@
 A cell is a data set, a backbone and a number of training images per class, averaged over up to three draws of training
 images that have none in common. With `--layers all` our head may use all layers, the peer uses the last one.
 
-FOLDER holds `train/<class>` and `test/<class>`; `--weights` is for EfficientNetV2-B0. Features are made by the stages on
-the first run and kept in `--work`. The peer is scikit-learn's LogisticRegression after StandardScaler; its C is the best
-of the strengths that our head tries, by accuracy in five folds of the same rows (these inner fits by our solver, whose
-optimum is the same). `gain` is in points of test accuracy, with the 95 % interval of the paired difference over test
-images, draws averaged.
+FOLDER holds `train/<class>` and `test/<class>`; `--weights` is for EfficientNetV2-B0. Features are made by the stages
+on the first run and kept in `--work`. The peer is scikit-learn's LogisticRegression after StandardScaler; its C is the
+best of the strengths that our head tries, by accuracy in five folds of the same rows (these inner fits by our solver,
+whose optimum is the same). `gain` is in points of test accuracy, with the 95 % interval of the paired difference over
+test images, draws averaged.
 """
 
 import argparse
