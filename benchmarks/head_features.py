@@ -61,13 +61,14 @@ def make_images(source: Source, work: Path) -> None:
             path.unlink()
 
 
-def make_features(source: Source, network: Network, work: Path) -> Path:
+def make_features(source: Source, network: Network, work: Path, layers: str) -> Path:
     """Run featurize; the folder of its files."""
-    out = work / source.name / f"featurize-{network.folder}"
+    out = work / source.name / f"featurize-{network.folder}-{layers}"
     chosen = (
         f"featurize.backbone={network.name}",
         f"featurize.weights={network.weights}",
         f"featurize.size={network.sides[source.name]}",
+        f"featurize.layers={layers}",
         "augment.variants=[]",
         "train_head.schedule=[unaugmented x 1]",
     )

@@ -2,11 +2,14 @@
 
     python benchmarks/head_table.py [--cifar FOLDER] [--tiny FOLDER] [--weights FILE] [--work FOLDER] [--cells TEXT ...]
 
-A cell is a data set, a backbone and a number of training images per class. FOLDER holds `train/<class>` and
-`test/<class>`; `--weights` is for EfficientNetV2-B0. Features are made by the stages on the first run and kept in
-`--work`. The peer is scikit-learn's LogisticRegression after StandardScaler; its C is the best of the strengths that
-our head tries, by accuracy in five folds of the same rows (these inner fits by our solver, whose optimum is the same).
-`gain` is in points of test accuracy, with the 95 % interval of the paired difference over test images.
+A cell is a data set, a backbone and a number of training images per class, averaged over up to three draws of training
+images that have none in common. With `--layers all` our head may use all layers, the peer uses the last one.
+
+FOLDER holds `train/<class>` and `test/<class>`; `--weights` is for EfficientNetV2-B0. Features are made by the stages
+on the first run and kept in `--work`. The peer is scikit-learn's LogisticRegression after StandardScaler; its C is the
+best of the strengths that our head tries, by accuracy in five folds of the same rows (these inner fits by our solver,
+whose optimum is the same). `gain` is in points of test accuracy, with the 95 % interval of the paired difference over
+test images, draws averaged.
 """
 
 import argparse
@@ -26,6 +29,7 @@ from pipeline.config.params import read_params
 from pipeline.config.shared.schedule import Phase
 from pipeline.heads.choose import choose_head
 from pipeline.heads.families import STRENGTHS
+from pipeline.heads.groups import narrowed
 from pipeline.heads.logistic import logistic_path
 from pipeline.heads.sets import fold_numbers
 from pipeline.inference.classifier import HeadClassifier
@@ -33,6 +37,7 @@ from pipeline.metrics.intervals import paired_interval
 from pipeline.metrics.predictions import Predictions
 
 FOLDS = 5
+DRAWS = 3
 CELLS = {"digits": (20, 10_000), "cifar": (20, 50), "tiny": (20, 50)}
 MINI, V2, RELU = "efficientnet-mini", "timm:tf_efficientnetv2_b0", "timm:resnet18"
 
@@ -42,6 +47,7 @@ def main() -> None:
     parser.add_argument("--cifar")
     parser.add_argument("--tiny")
     parser.add_argument("--weights")
+    parser.add_argument("--layers", choices=("last", "all"), default="last")
     parser.add_argument("--work", type=Path, default=Path("data/benchmarks/head_table"))
     parser.add_argument("--cells", nargs="*", default=[], help="only cells whose name holds one of these")
     parser.add_argument("--out", type=Path, default=Path("data/benchmarks/head_table.json"))
@@ -52,7 +58,7 @@ def main() -> None:
         name = f"{source.name} {network.name} {count if count < 10_000 else 'all'}"
         if given.cells and not any(text in name for text in given.cells):
             continue
-        rows.append({"cell": name, **compare(features_of(source, network, given.work), source, count)})
+        rows.append({"cell": name, **compare(features_of(source, network, given), source, count)})
         row = rows[-1]
         interval = f"{row['gain']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
         print(f"{name:<44}{row['theirs']:>8.1f}{row['ours']:>8.1f}{interval:>26}  {row['chosen']}", flush=True)
@@ -63,13 +69,15 @@ def main() -> None:
 def cells(given: argparse.Namespace) -> list[tuple[Source, Network, int]]:
     """Every cell whose data and weights are at hand."""
     fractions = ("prepare.val=0.1", "prepare.test=0.2")
-    official = ("prepare.val=5", "prepare.test=official", "prepare.limit_per_class=50")
+    official = ("prepare.val=5", "prepare.test=official")
     turns = ("turn_1", "turn_2", "turn_3", "turn_4")
     sources = [Source("digits", "digits", 64, fractions, turns)]
     if given.cifar:
-        sources.append(Source("cifar", given.cifar, 32, official, ("flip_1", "mild_1", "mild_2", "mild_3")))
+        split = (*official, "prepare.limit_per_class=155")
+        sources.append(Source("cifar", given.cifar, 32, split, ("flip_1", "mild_1", "mild_2", "mild_3")))
     if given.tiny:
-        sources.append(Source("tiny", given.tiny, 64, official, ("flip_1", "mild_1")))
+        split = (*official, "prepare.limit_per_class=65")
+        sources.append(Source("tiny", given.tiny, 64, split, ("flip_1", "mild_1")))
     small = {"digits": 64, "cifar": 64, "tiny": 64}
     networks = [Network(MINI, "advprop", small), Network(RELU, "random", small)]
     if given.weights:
@@ -77,37 +85,49 @@ def cells(given: argparse.Namespace) -> list[tuple[Source, Network, int]]:
     return [(source, network, count) for source in sources for network in networks for count in CELLS[source.name]]
 
 
-def features_of(source: Source, network: Network, work: Path) -> Path:
+def features_of(source: Source, network: Network, given: argparse.Namespace) -> Path:
     """The folder of a cell's features, made if it is not there."""
-    folder = work / source.name / f"featurize-{network.folder}"
+    folder: Path = given.work / source.name / f"featurize-{network.folder}-{given.layers}"
     if not folder.exists():
-        if not (work / source.name / "augment").exists():
-            make_images(source, work)
-        make_features(source, network, work)
+        if not (given.work / source.name / "augment").exists():
+            make_images(source, given.work)
+        make_features(source, network, given.work, given.layers)
     return folder
 
 
 def compare(folder: Path, source: Source, count: int) -> dict[str, float | str]:
     """Test accuracy of both heads on `count` training images per class, in percent, and the paired difference."""
-    variants = (UNAUGMENTED, *source.variants)
-    train = {name: first(read_features(folder / f"train-{name}.h5"), count) for name in variants}
-    val = {UNAUGMENTED: first(read_features(folder / f"val-{UNAUGMENTED}.h5"), max(1, count // 10))}
+    train = {name: read_features(folder / f"train-{name}.h5") for name in (UNAUGMENTED, *source.variants)}
+    val = read_features(folder / f"val-{UNAUGMENTED}.h5")
     test = read_features(folder / f"test-{UNAUGMENTED}.h5")
     schedule = [Phase(UNAUGMENTED, 2), *(Phase(name, 2) for name in source.variants), Phase(UNAUGMENTED, 2)]
     config = read_params(ROOT / "params.yaml").train_head.model_copy(update={"schedule": schedule})
-    choice = choose_head(train, val, config)
-    ours = HeadClassifier(choice.fit.head, test.classes, test.recipe, choice.fit.temperature).predict(test)
-    theirs = logistic_regression(train[UNAUGMENTED], test, config.seed)
-    gain = paired_interval([ours], [theirs], 0.95)
-    figures = {"ours": ours.correct.mean(), "theirs": theirs.correct.mean()}
+    smallest = int(np.bincount(train[UNAUGMENTED].labels).min())
+    draws = range(max(1, min(DRAWS, smallest // count)))
+    ours = []
+    theirs = []
+    kinds = []
+    for draw in draws:
+        rows = {name: block(features, count, draw) for name, features in train.items()}
+        choice = choose_head(rows, {UNAUGMENTED: block(val, max(1, count // 10), 0)}, config)
+        head = HeadClassifier(choice.fit.head, test.classes, test.recipe, choice.fit.temperature)
+        ours.append(head.predict(test))
+        theirs.append(logistic_regression(narrowed(rows[UNAUGMENTED]), narrowed(test), config.seed))
+        kinds.append(f"{'trained' if choice.fit.best_epoch else 'linear'}, {choice.evidence}")
+    gain = paired_interval(ours, theirs, 0.95)
+    figures = {
+        "ours": np.mean([predictions.correct for predictions in ours]),
+        "theirs": np.mean([predictions.correct for predictions in theirs]),
+    }
     figures |= {"gain": gain.value, "low": gain.low, "high": gain.high}
-    kind = "trained" if choice.fit.best_epoch else "linear"
-    return {**{name: 100 * float(value) for name, value in figures.items()}, "chosen": f"{kind}, {choice.evidence}"}
+    chosen = "; ".join(dict.fromkeys(kinds))
+    return {**{name: 100 * float(value) for name, value in figures.items()}, "draws": len(draws), "chosen": chosen}
 
 
-def first(features: FeatureSet, count: int) -> FeatureSet:
-    """The first rows of each class, in memory."""
-    places = [np.flatnonzero(features.labels == label)[:count] for label in range(len(features.classes))]
+def block(features: FeatureSet, count: int, draw: int) -> FeatureSet:
+    """`count` rows of each class, in memory: those after the rows of earlier draws."""
+    labels = range(len(features.classes))
+    places = [np.flatnonzero(features.labels == label)[draw * count : (draw + 1) * count] for label in labels]
     return features.take(np.sort(np.concatenate(places)))
 
 

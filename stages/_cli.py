@@ -41,7 +41,14 @@ class Flags:
         """The job that they describe, with more overrides. Raises ParamsError."""
         data = self.data.absolute()  # also for workers that were started elsewhere
         out = (self.out or data / stage).absolute()
-        return Job(stage, read_params(self.params, [*(self.override or []), *more]), data, out, self.quiet)
+        return Job(
+            stage,
+            read_params(self.params, [*(self.override or []), *more]),
+            data,
+            out,
+            self.quiet,
+            self.params.absolute(),
+        )
 
 
 def run_stage(stage: str, run: Callable[[Job], str]) -> None:

@@ -26,13 +26,17 @@ LOCK_SECONDS = 1.0
 
 @dataclass
 class Job:
-    """One run of one stage: its configuration, what it reads and writes, and what it reports."""
+    """One run of one stage: its configuration, what it reads and writes, and what it reports.
+
+    file: where params come from.
+    """
 
     stage: str
     params: Params
     data: Path
     out: Path
     quiet: bool
+    file: Path = Path("params.yaml")
     facts: dict[str, Any] = field(default_factory=dict)
     _prepared: dict[str, ImageSet] = field(default_factory=dict, repr=False)  # that variants are drawn from, by split
 

@@ -16,6 +16,7 @@ from pipeline.config.prepare import PrepareConfig
 from pipeline.config.pretrain import PretrainConfig
 from pipeline.config.recipe import read_recipe
 from pipeline.config.report import ReportConfig
+from pipeline.config.search import SearchConfig
 from pipeline.config.shared.featurize import FeaturizeConfig, with_sizes
 from pipeline.config.shared.schedule import ALL, Phase, variants_of
 from pipeline.config.shared.section import Section, parse, unknown_name
@@ -39,6 +40,7 @@ class Params:
     report: ReportConfig
     pretrain: PretrainConfig
     sweep: SweepConfig
+    search: SearchConfig
 
     @property
     def sections(self) -> dict[str, Section]:
@@ -53,7 +55,7 @@ class Params:
 
 
 SECTIONS: dict[str, type[Section]] = get_type_hints(Params)
-STAGES = tuple(name for name in SECTIONS if name not in ("pretrain", "sweep"))  # those of dvc.yaml
+STAGES = tuple(name for name in SECTIONS if name not in ("pretrain", "sweep", "search"))  # those of dvc.yaml
 
 
 def read_params(path: Path, overrides: Sequence[str] = ()) -> Params:

@@ -18,7 +18,7 @@ def fit_blend(logits: Sequence[Tensor], labels: Tensor) -> list[float]:
     """Weights >= 0 of heads, for which the weighted sum of their logits [n, c] has the least mean cross entropy.
 
     Stacking (Wolpert, 1992; Breiman, 1996) with non-negative weights. Convex, so that there is one answer; the sum
-    is calibrated on these rows, as by a temperature.
+    is calibrated on these rows, as by a temperature. If none beats equal odds, the best one gets a small weight.
     """
     from scipy.optimize import minimize
 
@@ -38,7 +38,11 @@ def fit_blend(logits: Sequence[Tensor], labels: Tensor) -> list[float]:
     start = np.full(len(logits), 1 / len(logits))
     bounds = [(0.0, None)] * len(logits)
     result = minimize(cross_entropy, start, jac=True, method="L-BFGS-B", bounds=bounds)
-    return [float(weight) if weight > LEAST_SHARE else 0.0 for weight in result.x]
+    shares = [float(weight) if weight > LEAST_SHARE else 0.0 for weight in result.x]
+    if not any(shares):
+        losses = [float(functional.cross_entropy(values, labels)) for values in stacked]
+        shares[int(np.argmin(losses))] = 10 * LEAST_SHARE
+    return shares
 
 
 def blended(heads: Sequence[LinearWeights], weights: Sequence[float]) -> LinearWeights:

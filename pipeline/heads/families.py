@@ -11,13 +11,14 @@ from cache.records import UNAUGMENTED
 from pipeline.heads.basis import principal_basis
 from pipeline.heads.discriminant import Scatter, discriminant_path, scatter_of
 from pipeline.heads.groups import FeatureSpace
-from pipeline.heads.logistic import LinearWeights, logistic_path_in_basis
+from pipeline.heads.logistic import TOLERANCE, LinearWeights, logistic_path_in_basis
 from pipeline.heads.sets import Rows
 
 LOGISTIC: Final = "logistic regression"
 DISCRIMINANT: Final = "discriminant analysis"
 STRENGTHS = (1.0, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
 SHRINKAGES = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+FOLD_TOLERANCE = 10 * TOLERANCE  # of what only ranks candidates: a tenth of what a fold can tell apart
 VALUES = {LOGISTIC: STRENGTHS, DISCRIMINANT: SHRINKAGES}
 
 
@@ -64,7 +65,9 @@ class FamilySolver:
         """Heads over the space's features for each value. left_out: bool [images]."""
         chosen = self._chosen(left_out)
         if method == LOGISTIC:
-            solutions = logistic_path_in_basis(self.rows[chosen], self.labels[chosen], self.classes, values)
+            tolerance = TOLERANCE if left_out is None else FOLD_TOLERANCE
+            own = self.rows[chosen], self.labels[chosen]
+            solutions = logistic_path_in_basis(*own, self.classes, values, tolerance=tolerance)
         else:
             solutions = discriminant_path(self._scatter(chosen), values, len(self.space.columns))
         for solution in solutions:

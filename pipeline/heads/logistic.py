@@ -54,11 +54,19 @@ def logistic_path(
 
 
 def logistic_path_in_basis(
-    rows: Tensor, labels: Tensor, classes: int, strengths: Sequence[float], weights: Tensor | None = None
+    rows: Tensor,
+    labels: Tensor,
+    classes: int,
+    strengths: Sequence[float],
+    weights: Tensor | None = None,
+    tolerance: float = TOLERANCE,
 ) -> Iterator[LinearWeights]:
-    """`logistic_path` of features [n, r] that are already in a basis in which they are (nearly) uncorrelated."""
+    """`logistic_path` of features [n, r] that are already in a basis in which they are (nearly) uncorrelated.
+
+    tolerance: how far from the optimum a solution may be, relative to the objective.
+    """
     share = torch.ones(len(labels), device=rows.device) if weights is None else weights.to(rows.device).float()
-    problem = _Problem(rows, labels, classes, share / share.sum())
+    problem = _Problem(rows, labels, classes, share / share.sum(), tolerance)
     latest: tuple[float, _State] | None = None
     earlier: tuple[float, _State] | None = None
     for strength in strengths:
@@ -72,7 +80,8 @@ def logistic_path_in_basis(
 class _Problem:
     """Rows in a basis, with a last column of ones for the bias."""
 
-    def __init__(self, rows: Tensor, labels: Tensor, classes: int, share: Tensor) -> None:
+    def __init__(self, rows: Tensor, labels: Tensor, classes: int, share: Tensor, tolerance: float) -> None:
+        self.tolerance = tolerance
         self.rows = torch.cat([rows, torch.ones_like(rows[:, :1])], dim=1)  # [n, r + 1]
         self.labels = labels
         self.share = share
@@ -111,10 +120,10 @@ class _Problem:
         gradient = self._gradient(state, strength)
         for _ in range(MOST_STEPS):
             direction = -self._newton_like(gradient, state, strength, pairs)
-            line = self.rows @ direction
+            line = _narrow_product(self.rows, direction)
             slope = _dot(gradient, direction)
             step = self._first_step(state, direction, line, slope, strength)
-            if step * -slope / 2 < TOLERANCE / 20 * state.objective:
+            if step * -slope / 2 < self.tolerance / 20 * state.objective:
                 break
             following = self._search(state, direction, line, step, slope, strength)
             if following is None:
@@ -132,7 +141,7 @@ class _Problem:
     def _gradient(self, state: _State, strength: float) -> Tensor:
         errors = state.probabilities * self.share[:, None]
         errors[torch.arange(len(errors), device=errors.device), self.labels] -= self.share
-        return self.rows.T @ errors + strength * self.penalised * state.parameters
+        return _narrow_product(self.rows.T, errors) + strength * self.penalised * state.parameters
 
     def _newton_like(
         self, gradient: Tensor, state: _State, strength: float, pairs: "deque[tuple[Tensor, Tensor, float]]"
@@ -167,6 +176,11 @@ class _Problem:
                 return following
             step /= 3
         return None
+
+
+def _narrow_product(wide: Tensor, narrow: Tensor) -> Tensor:
+    """wide @ narrow. With few columns, BLAS is two to seven times as fast on the transposed product (measured)."""
+    return (narrow.T @ wide.T).T.contiguous()
 
 
 def _dot(left: Tensor, right: Tensor) -> float:
