@@ -93,7 +93,7 @@ def _stages(params: Params, past: PreviousRun, known: Survey) -> Iterator[tuple[
     if model.recipe != NO_MODEL:
         recipe = read_recipe(model.recipe, model.override)
         trained = model.seeds * sum(phase.epochs for phase in recipe.schedule) * known.rows["train"]
-        yield "train_model", trained, lambda: _apart(lambda: estimate_train_model(recipe, model, known))
+        yield "train_model", trained, lambda: _apart(lambda: estimate_train_model(recipe, model, featurize, known))
     yield "evaluate", known.rows.get("test", 0) * variants, of_judging
     yield "report", images, lambda: Estimate("report", images, 0, REPORT_SECONDS, 1e6)
 

@@ -20,13 +20,17 @@ from pipeline.augmentation.policy import make_augmentation
 from pipeline.config.augment import AugmentConfig
 from pipeline.config.gan import GanConfig
 from pipeline.config.recipe import Recipe
+from pipeline.config.shared.featurize import FeaturizeConfig
+from pipeline.config.shared.networks import BACKBONE
 from pipeline.config.shared.schedule import Phase
 from pipeline.config.train_model import TrainModelConfig
 from pipeline.estimate.survey import Survey
+from pipeline.features.backbone import make_backbone
 from pipeline.features.featurizer import Featurizer
 from pipeline.gan.fit import train_gan
 from pipeline.runtime.workers import STARTUP_SECONDS, Pool
 from pipeline.training.fit import fit_model
+from pipeline.training.start import Start, linear_head, start_from_head
 
 PROCESS_BYTES = 280e6  # of one of augment's own
 COUNTING = """
@@ -140,8 +144,11 @@ def width_of(featurizer: Featurizer, images: Array) -> int:
     return len(featurizer(images[:1], np.zeros(1, dtype="S64"))[0])
 
 
-def estimate_train_model(recipe: Recipe, config: TrainModelConfig, known: Survey) -> Estimate:
-    """Two batches against six."""
+def estimate_train_model(
+    recipe: Recipe, config: TrainModelConfig, featurize: FeaturizeConfig, known: Survey
+) -> Estimate:
+    """Two batches against six. featurize: what fine-tuning starts from."""
+    start = _start(featurize, known.classes) if recipe.network.name == BACKBONE else None
 
     def train(batches: int) -> float:
         count = batches * recipe.batch
@@ -151,7 +158,7 @@ def estimate_train_model(recipe: Recipe, config: TrainModelConfig, known: Survey
         images = ImageSet(rows, labels, ids, class_names(known.classes), UNAUGMENTED)
         short = recipe.model_copy(update={"schedule": [Phase(UNAUGMENTED, 1)]})
         single = config.model_copy(update={"seeds": 1, "checkpoint_seconds": 1e9})
-        return timed(lambda: list(fit_model({UNAUGMENTED: images}, {}, short, single)), warm=False)
+        return timed(lambda: list(fit_model({UNAUGMENTED: images}, {}, short, single, start=start)), warm=False)
 
     few = train(2)
     more = train(6)
@@ -161,6 +168,12 @@ def estimate_train_model(recipe: Recipe, config: TrainModelConfig, known: Survey
     return Estimate(
         "train_model", rows, 0, (rows + looked / 3) * step, 0, sum(known.rows.values()) * known.images[0].nbytes
     )
+
+
+def _start(config: FeaturizeConfig, classes: int) -> Start:
+    """The backbone under a head that knows nothing yet: it is as fast as a trained one."""
+    backbone = make_backbone(*config.backbone_arguments)
+    return start_from_head(linear_head(backbone.network, classes, config.size), config)
 
 
 def timed(work: Callable[[], Any], warm: bool = True) -> float:
