@@ -40,6 +40,7 @@ def run(job: Job) -> str:
         kept = [first.kept, *(fit.kept for fit in fits)]  # the other networks are let go
     unaugmented = next(iter(train.values()))
     made_by = first.describe(config.recipe, recipe) | {"image_size": int(unaugmented.images.shape[1])}
+    made_by |= {"image_fit": unaugmented.recipe["fit"]} if "fit" in unaugmented.recipe else {}
     save_classifier(job.out, make_model_classifier(first.network, unaugmented.classes, made_by, first.temperature))
     write_bytes(job.out / "last.safetensors", weights_of(first.last))
     write_text(job.out / "curves.csv", curves_csv(first.curves))

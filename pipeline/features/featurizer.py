@@ -122,12 +122,14 @@ def featurize(
 def describe_origin(config: FeaturizeConfig, prepared: ImageSet) -> dict[str, Any]:
     """What features say besides the keys of their rows, for a classifier to carry: no bytes of a row depend on it.
 
-    image_size: the side in pixels that prepare brought images to. layers: whose outputs are pooled. weights_name: how
-    the weights are named, if by a word and not by a path, which other machines lack.
+    image_size: the side in pixels that prepare brought images to. image_fit: how they became square, if not by a crop.
+    layers: whose outputs are pooled. weights_name: how the weights are named, if by a word and not by a path, which
+    other machines lack.
     """
     name = {"weights_name": config.weights} if config.weights.isalpha() else {}
     layers = config.model_dump(mode="json", include={"layers"})
-    return {"image_size": int(prepared.images.shape[1]), **name, **layers}
+    fit = {"image_fit": prepared.recipe["fit"]} if "fit" in prepared.recipe else {}
+    return {"image_size": int(prepared.images.shape[1]), **fit, **name, **layers}
 
 
 def remarks(featurizer: Featurizer, sides: Collection[int]) -> list[str]:

@@ -2,13 +2,15 @@
 
 Rotated as EXIF says, the first frame of an animation, palettes resolved, transparency laid on white, colour profiles
 converted to sRGB, more than 8 bits scaled to 8. The shorter side is resized to the stored size (Lanczos, antialiased),
-the longer one cropped at the centre; an image that has the size already keeps its pixels.
+the longer one cropped at the centre; other ways to make it square are `FITS`. An image that has the size already keeps
+its pixels.
 
 Whatever Pillow refuses is refused, and so is a PNG whose pixels do not match their checksums. Damaged EXIF alone is
 not: the image stays as it lies.
 """
 
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -23,27 +25,45 @@ from pipeline.ingest.colour import EXIF_DAMAGE, to_srgb
 from pipeline.ingest.image_formats import EXTENSIONS, check_pixels, open_image, refuse_ending
 from pipeline.ingest.png_checksums import HOLDERS, check_pixel_checksums
 
-__all__ = ["EXTENSIONS", "RULE", "DecodeOptions", "decode", "squared"]
+__all__ = ["EXTENSIONS", "RULE", "RULES", "DecodeOptions", "decode", "squared"]
 
 RULE = "shorter side resized (Lanczos), centre crop"
+RULES = {
+    "crop": RULE,
+    "pad": "longer side resized (Lanczos), the rest filled with grey",
+    "squash": "both sides resized (Lanczos)",
+}
+GREY = (124, 116, 104)  # ImageNet's mean colour, which says nothing to a network
 REASON = 200  # characters of a decoder's own words
 
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """bit_depth: of files above 8 bits that do not declare it, None if unknown. max_megapixels: decoded per file."""
+    """bit_depth: of files above 8 bits that do not declare it, None if unknown. max_megapixels: decoded per file.
+
+    fit: how an image becomes square, a key of RULES.
+    """
 
     bit_depth: int | None = None
     max_megapixels: float = 100
+    fit: str = "crop"
 
     @classmethod
     def of(cls, config: PrepareConfig) -> "DecodeOptions":
         """What section `prepare` says."""
-        return cls(None if config.bit_depth == "auto" else config.bit_depth, config.max_megapixels)
+        return cls(None if config.bit_depth == "auto" else config.bit_depth, config.max_megapixels, config.fit)
 
 
-def decode(content: bytes, size: int, options: DecodeOptions | None = None, name: str = "") -> Array:
+def decode(
+    content: bytes,
+    size: int,
+    options: DecodeOptions | None = None,
+    name: str = "",
+    report_sides: Callable[[tuple[int, int]], object] = lambda sides: None,
+) -> Array:
     """One image as uint8 [size, size, 3]. name: of the file, whose ending may be one that is not decoded.
+
+    report_sides: is told width and height before the image is made square; large JPEGs are decoded at a fraction.
 
     Raises Unreadable with the reason.
     """
@@ -53,16 +73,18 @@ def decode(content: bytes, size: int, options: DecodeOptions | None = None, name
     chosen = options or DecodeOptions()
     try:
         with open_image(content, 2 * size, chosen.max_megapixels) as image:
-            return np.asarray(_square(_to_rgb(image, content, chosen), size))
+            upright = _to_rgb(image, content, chosen)
+            report_sides(upright.size)
+            return np.asarray(SQUARED[chosen.fit](upright, size))
     except Unreadable:
         raise
     except Exception as error:  # decoders raise whatever their code runs into on damaged files
         raise Unreadable(f"cannot be decoded: {_reason(error)}") from error
 
 
-def squared(image: Array, size: int) -> Array:
+def squared(image: Array, size: int, fit: str = "crop") -> Array:
     """Pixels uint8 [h, w, 3] as `decode` would give them at a stored size: uint8 [size, size, 3]."""
-    return np.asarray(_square(Image.fromarray(image), size))
+    return np.asarray(SQUARED[fit](Image.fromarray(image), size))
 
 
 def _reason(error: Exception) -> str:
@@ -94,7 +116,7 @@ def _turn(image: Image.Image) -> None:
         ImageOps.exif_transpose(image, in_place=True)
 
 
-def _square(image: Image.Image, size: int) -> Image.Image:
+def _cropped(image: Image.Image, size: int) -> Image.Image:
     """Resize and crop in one step, so that a very long image never grows beyond the square."""
     if image.size == (size, size):
         return image
@@ -103,3 +125,25 @@ def _square(image: Image.Image, size: int) -> Image.Image:
     top = (image.height - side) / 2
     box = (left, top, left + side, top + side)
     return image.resize((size, size), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
+
+
+def _padded(image: Image.Image, size: int) -> Image.Image:
+    """All of the image, in the middle of a grey square."""
+    longer = max(image.size)
+    width, height = (max(1, round(side * size / longer)) for side in image.size)
+    square = Image.new("RGB", (size, size), GREY)
+    inner = image
+    if (width, height) != image.size:
+        inner = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    square.paste(inner, ((size - width) // 2, (size - height) // 2))
+    return square
+
+
+def _squashed(image: Image.Image, size: int) -> Image.Image:
+    """All of the image, its proportions changed."""
+    if image.size == (size, size):
+        return image
+    return image.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)
+
+
+SQUARED = {"crop": _cropped, "pad": _padded, "squash": _squashed}

@@ -21,6 +21,7 @@ from pipeline.ingest.layouts import Layout
 from pipeline.runtime.threads import usable_threads
 
 IN_FLIGHT = 64
+SQUARE = 1.02  # longer to shorter side, up to which an image counts as square
 IN_FLIGHT_BYTES = 256 << 20
 
 
@@ -77,6 +78,16 @@ class Decoding:
         self._unreadable: dict[str, str] = {}
         self._waiting: deque[tuple[int, str, int, Future[bytes]]] = deque()
         self._waiting_bytes = 0
+        self._elongated: deque[None] = deque()  # which threads append to
+
+    @property
+    def elongated(self) -> int:
+        """How many images were not square, by more than `SQUARE`."""
+        return len(self._elongated)
+
+    def _note_sides(self, sides: tuple[int, int]) -> None:
+        if max(sides) > SQUARE * min(sides):
+            self._elongated.append(None)
 
     def run(self, source: str, layout: Layout) -> tuple[Array, dict[str, str]]:
         """Digests uint8 [n, 32] by slot, and the images that cannot be read with their reasons."""
@@ -115,7 +126,7 @@ class Decoding:
 
     def _store(self, raw: int, slot: int, name: str, read: Callable[[], bytes]) -> bytes:
         """In a thread: decode one image into its slot; return its digest."""
-        row = decode(read(), self._pixel_file.size, self._options, name)
+        row = decode(read(), self._pixel_file.size, self._options, name, self._note_sides)
         try:
             if os.pwrite(raw, row.data, slot * row.nbytes) != row.nbytes:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

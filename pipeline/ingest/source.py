@@ -9,7 +9,8 @@ import csv
 import os
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +21,21 @@ from cache.files import check_space
 from cache.layout import Array, hex_keys
 from cache.records import ImageSet
 from pipeline.config.prepare import PrepareConfig
-from pipeline.ingest.decode import RULE, DecodeOptions
+from pipeline.ingest import columns
+from pipeline.ingest.decode import RULES, DecodeOptions
+from pipeline.ingest.label_tables import EXTRA as SPREADSHEET_EXTRA
+from pipeline.ingest.label_tables import LabelTable, read_label_table
 from pipeline.ingest.layouts import Layout, match_layout
 from pipeline.ingest.listing import Listing, list_source
 from pipeline.ingest.passed_over import PassedOver, describe_listing, find_passed_over
 from pipeline.ingest.pixel_file import Decoding, PixelFile
+from pipeline.ingest.relabels import Applied, apply_corrections, read_corrections
 from pipeline.ingest.split import Duplicates, SplitRule, explain_losses, imbalanced_rows, split_rows
 
 Progress = Callable[[int, str, str], AbstractContextManager[Callable[[int], object]]]
 
 FILES_COLUMNS = ("id", "split", "row", "class", "path")
+MOST_KNOWN = 0.9  # share of images that a table must name to be worth a word
 FIRST = 3  # unreadable images that the error names; the list on disk names all
 
 
@@ -39,7 +45,8 @@ class Source:
 
     names are without the folders that all images share, paths as the source has them. lost: how many images of each
     class cannot be read. unreadable: images that are not among the rows, and why. ignored: files that are no images, by
-    ending; passed_over has them by class.
+    ending; passed_over has them by class. relabel: what corrections changed. fit: how images became square, elongated:
+    how many had to.
     """
 
     images: PixelFile
@@ -53,6 +60,9 @@ class Source:
     unreadable: dict[str, str]
     ignored: dict[str, int]
     passed_over: PassedOver
+    relabel: Applied = field(default_factory=Applied)
+    fit: str = "crop"
+    elongated: int = 0
 
     def take(self, rows: Array) -> "Source":
         """The chosen rows, pixels still on disk."""
@@ -75,7 +85,8 @@ class Source:
 
     def image_set(self, rows: Array) -> ImageSet:
         """The chosen rows as a set, pixels still on disk."""
-        recipe = {"size": self.images.size, "size_rule": RULE, "decoder": f"pillow {PIL.__version__}"}
+        recipe = {"size": self.images.size, "size_rule": RULES[self.fit], "decoder": f"pillow {PIL.__version__}"}
+        recipe |= {} if self.fit == "crop" else {"fit": self.fit}
         return ImageSet(self.images.take(rows), self.labels[rows], self.ids[rows], self.classes, recipe=recipe)
 
 
@@ -86,13 +97,14 @@ def ingest(config: PrepareConfig, scratch: Path, progress: Progress) -> Source:
     """
     with progress(0, "file", "list"):
         listing = list_source(config.source)
-    layout = place(listing, config)
+    layout, relabel = corrected(place(listing, config), listing, config)
     passed_over = find_passed_over(listing, layout)
     size = config.size
     check_space(scratch, 2 * len(layout.names) * size * size * 3)  # the file of pixels, and the sets made from it
     pixel_file = PixelFile(scratch / "pixels", size, np.arange(len(layout.names)))
     with progress(len(layout.names), "image", "decode") as advance:
-        digests, unreadable = Decoding(pixel_file, advance, DecodeOptions.of(config)).run(config.source, layout)
+        decoding = Decoding(pixel_file, advance, DecodeOptions.of(config))
+        digests, unreadable = decoding.run(config.source, layout)
     is_read = np.array([name not in unreadable for name in layout.names])
     kept = np.flatnonzero(is_read)
     return Source(
@@ -107,18 +119,72 @@ def ingest(config: PrepareConfig, scratch: Path, progress: Progress) -> Source:
         unreadable=dict(sorted((layout.unplaced | unreadable).items())),
         ignored=dict(sorted(listing.ignored.items())),
         passed_over=passed_over,
+        relabel=relabel,
+        fit=config.fit,
+        elongated=decoding.elongated,
     )
+
+
+def corrected(layout: Layout, listing: Listing, config: PrepareConfig) -> tuple[Layout, Applied]:
+    """The layout with the corrections that prepare.relabel names. Raises InputError if they cannot be used."""
+    if config.relabel is None:
+        return layout, Applied()
+    return apply_corrections(layout, read_corrections(config.relabel), listing.spellings, config.relabel)
 
 
 def place(listing: Listing, config: PrepareConfig) -> Layout:
     """Find the classes and splits of what a source holds. Raises InputError if no layout fits, naming the source."""
     official = {split for split in ("val", "test") if getattr(config, split) == "official"}
+    wanted = {"train", *official}
     try:
-        return match_layout(listing.names, listing.annotations, {"train", *official}, config.layout)
+        return _placed(listing, config, wanted)
     except InputError as error:
-        beside = describe_listing(listing)
+        beside = f"{describe_listing(listing)} {_missing_reader(listing)}".strip()
         line = str(error).removesuffix(".") if beside else str(error)
         raise InputError(line, where=config.source, remedy=beside) from error
+
+
+def _placed(listing: Listing, config: PrepareConfig, wanted: set[str]) -> Layout:
+    """By the table that is named; else by folders; else, if these do not fit, by a table that names the images."""
+    if config.labels not in ("auto", "folders"):
+        table = read_label_table(listing.tables, listing.sidecars, listing.names, config.labels)
+        return match_layout(listing.names, listing.annotations, wanted, table=table)
+    if config.labels == "folders" or not (listing.tables or listing.sidecars):
+        return match_layout(listing.names, listing.annotations, wanted, config.layout)
+    table = read_label_table(listing.tables, listing.sidecars, listing.names)
+    try:
+        layout = match_layout(listing.names, listing.annotations, wanted, config.layout)
+    except InputError:
+        if table is None:
+            raise
+        return match_layout(listing.names, listing.annotations, wanted, table=table)
+    if table is not None and _contradicts(table, layout):
+        use = f"prepare.labels={table.names[0]} uses them"
+        layout.remarks.append(f"labels are those of the folders; {table.description} has others, {use}")
+        return replace(layout, other_table=table.names[0])
+    return layout
+
+
+def _contradicts(table: LabelTable, layout: Layout) -> bool:
+    """Whether a table of nearly all images divides them otherwise than the folders do."""
+    pairs = set()
+    known = 0
+    for name, label in zip(layout.names, layout.labels.tolist(), strict=True):
+        own = table.labels.get(layout.prefix + name, ("", ""))[1]
+        known += bool(own)
+        pairs.add((label, own))
+    labels = {own for _, own in pairs}
+    return known >= MOST_KNOWN * len(layout.names) and not len(pairs) == len(labels) == len(layout.classes)
+
+
+def _missing_reader(listing: Listing) -> str:
+    """What to install for files that were passed over because a library is missing; empty if nothing."""
+    kinds = {kind for _, kind in listing.passed_over}
+    if kinds & {".parquet", ".arrow"} and not columns.can_read():
+        return f"To read .parquet and .arrow files install the extra: {columns.EXTRA}"
+    if ".xlsx" in kinds and find_spec("openpyxl") is None:
+        return f"To read .xlsx files: {SPREADSHEET_EXTRA}"
+    return ""
 
 
 def choose_rows(source: Source, duplicates: Duplicates, config: PrepareConfig) -> tuple[Source, dict[str, Array]]:
