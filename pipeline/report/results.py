@@ -20,6 +20,7 @@ MODEL = "train_model"
 TRAINERS = {HEAD: "head", MODEL: "full model"}
 TEXTS = (
     "prepare/manifest.json",
+    "prepare/files.csv",
     "gan/gan.json",
     *(f"{stage}/{name}" for stage in TRAINERS for name in ("metrics.json", "curves.csv", "classifier.json")),
     "evaluate/metrics.json",
@@ -31,6 +32,12 @@ TEXTS = (
     "evaluate/variants.csv",
     "evaluate/confused.csv",
     "evaluate/mistakes.csv",
+    "evaluate/predictions.csv",
+    "evaluate/suspects.csv",
+    "evaluate/doubtful.csv",
+    "evaluate/learning_curve.csv",
+    "evaluate/learning_classes.csv",
+    "evaluate/occlusion.json",
     "runs/*.json",
 )
 REMEDY = "Delete it and run the stage that writes it again."
@@ -87,6 +94,11 @@ class RunResults:
         """The epoch whose weights were kept; 0 if unknown."""
         epoch = self.json(f"{stage}/metrics.json").get("best_epoch")
         return epoch if isinstance(epoch, int) and 0 < epoch <= len(self.curves(stage)) else 0
+
+    @cached_property
+    def files(self) -> Mapping[str, str]:
+        """The file of each image by its id."""
+        return {row["id"]: row["path"] for row in self.table("prepare/files.csv")}
 
     @cached_property
     def manifest(self) -> Mapping[str, Any]:
