@@ -64,8 +64,10 @@ def predict(job: Job, wanted: Predicting, overrides: list[str]) -> None:
         typer.echo(
             f"predict: copied {sum(counts.values()):,} files into {wanted.sort_into}, {unsure:,} of them {UNSURE}"
         )
+    before = sum(not row.error for row in rows) - predictor.computed
+    known_before = f", {before:,} of them known from before" if before > 0 else ""
     summary = prediction.summary_of(rows, listing.passed_over)
-    typer.echo(f"predict: {summary}, {predictor.computed:,} computed, in {prediction.shown_path(wanted.out)}")
+    typer.echo(f"predict: {summary}{known_before}, in {prediction.shown_path(wanted.out)}")
 
 
 def _threshold_line(rows: "list[FilePrediction]", threshold: float, measured: "Measured | None") -> str:

@@ -16,7 +16,7 @@ LEAST = 1e-6
 
 @dataclass(frozen=True)
 class KnownClasses:
-    """mean, scale: float32 [d]. centres: float32 [c, d], of length 1. distances: float32 [m], of known images, sorted."""
+    """mean, scale: float32 [d]. centres: float32 [c, d], of length 1. distances: float32 [m], sorted."""
 
     mean: Array
     scale: Array
