@@ -1,9 +1,9 @@
 """Labels that are probably wrong, by confident learning (Northcutt, Jiang, Chuang, J. Artif. Intell. Res. 70, 2021).
 
-From predictions of heads that have not seen an image, the confident joint counts how many images labelled i are of class
-j: those whose probability of j is at least what it is on average for images labelled j. Scaled to all images of a label,
-it says how many labels are wrong; that many are suspected, those first that are much more probable of class j than of
-their label (the paper's "prune by noise rate").
+From predictions of heads that have not seen an image, the confident joint counts how many images labelled i are of
+class j: those whose probability of j is at least what it is on average for images labelled j. Scaled to all images of a
+label, it says how many labels are wrong; that many are suspected, those first that are much more probable of class j
+than of their label (the paper's "prune by noise rate").
 """
 
 from dataclasses import dataclass
