@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cache.records import UNAUGMENTED
 from pipeline.config.params import Params
-from pipeline.runtime.provenance import git_revision, package_versions
+from pipeline.runtime.provenance import git_revision, package_versions, plain_values
 from stages._cli import Job
 from stages._measure import measure
 
@@ -37,6 +37,12 @@ def bundle_extras(job: Job, used: Params, bundle: "Bundle", has_onnx: bool) -> d
     )
     card = {README: model_card(facts).encode()}
     return card if measured is None else card | {FILE: measured.to_bytes()}
+
+
+def provenance_of(used: Params) -> dict[str, Any]:
+    """Which code and libraries made a bundle, and the parameters that its classifier was trained with."""
+    versions = dict(package_versions())
+    return {"revision": git_revision(), "versions": versions, "params": plain_values(used.sections)}
 
 
 def _json(job: Job, name: str) -> Mapping[str, Any]:

@@ -6,8 +6,9 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cache.errors import InputError
 from cache.files import write_text
@@ -54,12 +55,12 @@ def _accepted(text: str, accept: float) -> str:
     return _as_csv(rows, with_header=True) if rows else text
 
 
-def _as_csv(rows: list[dict[object, str]] | list[dict[str, str]], with_header: bool) -> str:
+def _as_csv(rows: Sequence[Mapping[Any, str]], with_header: bool) -> str:
     target = io.StringIO()
     writer = csv.DictWriter(target, list(rows[0]), lineterminator="\n", extrasaction="ignore")
     if with_header:
         writer.writeheader()
-    writer.writerows(rows)  # type: ignore[arg-type]
+    writer.writerows(rows)
     return target.getvalue()
 
 

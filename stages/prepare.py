@@ -21,12 +21,6 @@ from pipeline.ingest.source import choose_rows, ingest, publish, write_files_csv
 from pipeline.ingest.split import find_duplicates, refuse_duplicates
 from stages._cli import Job, run_stage
 
-FITS = {
-    "crop": "their centres are kept, crop",
-    "pad": "they are kept whole between grey borders",
-    "squash": "they are kept whole, their proportions changed",
-}
-
 
 def run(job: Job) -> str:
     """Prepare in a scratch folder beside the outputs, which change only when everything has succeeded."""
@@ -41,12 +35,8 @@ def run(job: Job) -> str:
 
 def _prepare(job: Job, config: PrepareConfig, scratch: Path) -> str:
     source = ingest(config, scratch, job.progress)
-    for line in source.passed_over.lines():
+    for line in source.lines():
         job.say(line)
-    for line in source.relabel.lines(str(config.relabel)):
-        job.say(line)
-    if source.elongated:
-        job.say(f"{source.elongated:,} images are not square; {FITS[config.fit]} (prepare.fit is {config.fit})")
     write_unreadable(source.unreadable, job.data / "runs" / "prepare-unreadable.txt", config.unreadable == "refuse")
     duplicates = find_duplicates(source.ids, source.labels, source.held)
     if config.duplicates == "refuse":

@@ -35,8 +35,8 @@ def model_card(facts: CardFacts) -> str:
     lines += [*_rows(("split", "images"), facts.images.items()), "", "## How good it is", ""]
     lines += [*_scores(facts), "", *_errors(facts.errors), "## How to use it", ""]
     lines += [*_usage(facts.has_onnx), "", "## Limits", "", *_limits(), "", "## Made by", ""]
-    made = {"git revision": facts.revision or "unknown", **facts.versions}
-    return "\n".join([*lines, *_rows(("what", "version"), made.items())]) + "\n"
+    versions = {"git revision": facts.revision or "unknown", **facts.versions}
+    return "\n".join([*lines, *_rows(("what", "version"), versions.items())]) + "\n"
 
 
 def _rows(header: Sequence[str], rows: Any) -> list[str]:

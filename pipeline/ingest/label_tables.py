@@ -20,7 +20,17 @@ from pipeline.ingest.split_words import UNLABELLED, WORDS, split_word, split_wor
 
 TABLES = (".csv", ".tsv", ".jsonl", ".xlsx")
 SIDECAR = ".cls"
-FILE_COLUMNS = ("file", "file_name", "filename", "filepath", "file_path", "path", "image", "image_path", "image_name")
+FILE_COLUMNS: tuple[str, ...] = (
+    "file",
+    "file_name",
+    "filename",
+    "filepath",
+    "file_path",
+    "path",
+    "image",
+    "image_path",
+    "image_name",
+)
 FILE_COLUMNS += ("img", "image_id", "id", "name")
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "label_name", "category", "target", "species")
 SPLIT_COLUMNS = ("split", "set", "subset", "partition")
@@ -236,7 +246,7 @@ def _json_lines(name: str, text: str) -> Iterator[list[str]]:
 
 def _spreadsheet(name: str, content: bytes, needed: bool) -> Iterator[list[str]]:
     try:
-        from openpyxl import load_workbook
+        from openpyxl import load_workbook  # type: ignore[import-untyped]
     except ImportError as error:
         if needed:
             raise InputError("is a spreadsheet, whose reader is not installed", where=name, remedy=EXTRA) from error

@@ -91,7 +91,7 @@ def make_manifest(
         remarks=unique.passed_over.remarks,
         beyond_limit=len(duplicates.kept) - sum(map(len, rows.values())),
         duplicates=_describe(duplicates, names),
-        relabel={} if config.relabel is None else asdict(unique.relabel),
+        relabel=unique.relabel.by_action if config.relabel is not None else {},
     )
 
 

@@ -10,9 +10,10 @@ import hashlib
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,19 +37,28 @@ class Correction:
 
 @dataclass(frozen=True)
 class Applied:
-    """Images by what was done with them, as the source spells them. missing: those that are not there."""
+    """Images by what was done with them, as the source spells them. missing: those that are not there.
 
+    table: which says so; empty if there is none.
+    """
+
+    table: str = ""
     relabelled: dict[str, str] = field(default_factory=dict)
     dropped: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
-    def lines(self, table: str) -> Iterable[str]:
+    @property
+    def by_action(self) -> dict[str, Any]:
+        """For the manifest."""
+        return {name: value for name, value in vars(self).items() if name != "table"}
+
+    def lines(self) -> Iterator[str]:
         """What prepare says of it."""
         if self.relabelled or self.dropped:
-            yield f"relabelled {len(self.relabelled):,} images and left out {len(self.dropped):,}, as {table} says"
+            yield f"relabelled {len(self.relabelled):,} images and left out {len(self.dropped):,}, as {self.table} says"
         if self.missing:
-            yield f"{table} names {len(self.missing):,} files that are not there: {some(self.missing)}"
+            yield f"{self.table} names {len(self.missing):,} files that are not there: {some(self.missing)}"
 
 
 def read_corrections(path: str) -> dict[str, Correction]:
@@ -114,7 +124,7 @@ def apply_corrections(
     refuse_unknown(corrections, layout.classes, table)
     labels = layout.labels.copy()
     kept = np.ones(len(layout.names), dtype=bool)
-    applied = Applied()
+    applied = Applied(table)
     left = set(corrections)
     for row, name in enumerate(layout.names):
         file = spelled.get(layout.prefix + name, layout.prefix + name)

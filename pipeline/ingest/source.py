@@ -7,7 +7,7 @@ place in one file on disk. Memory holds names, ids and labels, and a bounded num
 
 import csv
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -34,6 +34,11 @@ from pipeline.ingest.split import Duplicates, SplitRule, explain_losses, imbalan
 
 Progress = Callable[[int, str, str], AbstractContextManager[Callable[[int], object]]]
 
+FITS = {
+    "crop": "their centres are kept, crop",
+    "pad": "they are kept whole between grey borders",
+    "squash": "they are kept whole, their proportions changed",
+}
 FILES_COLUMNS = ("id", "split", "row", "class", "path")
 MOST_KNOWN = 0.9  # share of images that a table must name to be worth a word
 FIRST = 3  # unreadable images that the error names; the list on disk names all
@@ -70,6 +75,13 @@ class Source:
         names = [self.names[row] for row in rows]
         paths = [self.paths[row] for row in rows]
         return replace(self, images=self.images.take(rows), names=names, paths=paths, **columns)
+
+    def lines(self) -> Iterator[str]:
+        """For the terminal: what was passed over, what corrections changed, how images became square."""
+        yield from self.passed_over.lines()
+        yield from self.relabel.lines()
+        if self.elongated:
+            yield f"{self.elongated:,} images are not square; {FITS[self.fit]} (prepare.fit is {self.fit})"
 
     @property
     def columns(self) -> tuple[Array, Array, Array, tuple[str, ...]]:

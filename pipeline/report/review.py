@@ -71,8 +71,8 @@ def _review_rows(results: RunResults) -> Iterator[ReviewRow]:
     for row in results.table("evaluate/suspects.csv"):
         yield _by_heads("suspected label", row)
     for row in _mistakes(results)[:LISTED]:
-        label, guess = row["actual"], row["predicted"]
-        yield ReviewRow("mistake", row["path"], "test", label, guess, row["probability"], "", "")
+        classes = (row["actual"], row["predicted"])
+        yield ReviewRow("mistake", row["path"], "test", *classes, row["probability"], "", "")
     for row in results.table("evaluate/doubtful.csv"):
         yield _by_heads("low confidence", row)
     for row in results.table("evaluate/near_duplicates.csv"):

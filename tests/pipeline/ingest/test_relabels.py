@@ -41,7 +41,7 @@ def test_relabel_drop_and_keep() -> None:
     assert changed.classes == layout().classes and len(changed.held) == len(changed.names) == 5
     assert (applied.relabelled, applied.dropped) == ({"set/ant/0.png": "bee"}, ["set/bee/1.png"])
     assert (applied.kept, applied.missing) == (["set/bee/2.png"], ["set/bee/9.png"])
-    assert list(applied.lines("table.csv")) == [
+    assert list(applied.lines()) == [
         "relabelled 1 images and left out 1, as table.csv says",
         "table.csv names 1 files that are not there: set/bee/9.png",
     ]
