@@ -102,7 +102,8 @@ class Look:
         yield f"formats ({opened}): {', '.join(f'{name} {count:,}' for name, count in formats)}"
         shorter = self.sides[:, 0]
         longest = int(self.sides[:, 1].max())
-        yield f"shorter side {shorter.min()} to {shorter.max()} px, half of them below {int(np.median(shorter)) + 1}"
+        span = f"{shorter.min()} to {shorter.max()} px, half of them below {int(np.median(shorter)) + 1}"
+        yield f"shorter side {span if np.ptp(shorter) else f'{shorter[0]} px'}"
         yield from () if longest < 10_000 else [f"the largest is {longest:,} px wide or high"]
         if self.copies:
             copies = sum(len(group) - 1 for group in self.copies)

@@ -167,7 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _is_foreign(self) -> bool:
         """Refuse a request under another name than this machine's own, or from another page."""
-        port = int(self.server.server_address[1])  # type: ignore[index, arg-type]
+        port = int(self.server.server_address[1])  # type: ignore[index]
         hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost")}
         origin = self.headers.get("Origin")
         if self.headers.get("Host") in hosts and origin in (None, *(f"http://{host}" for host in hosts)):
