@@ -1,5 +1,6 @@
 # make demo   everything from a clean clone to a report on real images
 # make demo-gan   the same with samples of a GAN in the schedule, beside it in data/demo-gan
+# make run SOURCE=photos   the same on images of your own: chooses values, says why, runs; FLAGS="--size 160" for more
 # make test   the test suite            make lint   style and types
 # make test-long   larger networks, more damaged files, more kills: what make test checks in small
 # make bench  the short benchmarks: ratios against peers, side by side, in under ten minutes
@@ -11,7 +12,7 @@ UV := .venv/bin/uv pip
 export VIRTUAL_ENV := .venv
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo demo-gan test test-packages test-commands test-long lint bench lock clean
+.PHONY: demo demo-gan run test test-packages test-commands test-long lint bench lock clean
 
 GAN := --data data/demo-gan --set gan.kind=conv --set augment.variants=[] \
   --set "train_head.schedule=[unaugmented x 4, gan_1 x 2, unaugmented x 4]"
@@ -22,6 +23,12 @@ demo: .venv/ready
 
 demo-gan: .venv/ready
 	@for stage in prepare augment gan featurize train_head evaluate report; do python -m stages.$$stage $(GAN) || exit; done
+
+run: .venv/ready
+	@test -n "$(SOURCE)" || { echo "error: name a folder of photos: make run SOURCE=photos"; exit 2; }
+	@python -m stages.start "$(SOURCE)" $(FLAGS)
+	@dvc repro
+	@python -m stages._table
 
 test: .venv/ready # two processes side by side, each with one thread
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync test-packages test-commands

@@ -116,8 +116,8 @@ def compare(folder: Path, source: Source, count: int) -> dict[str, float | str]:
         kinds.append(f"{'trained' if choice.fit.best_epoch else 'linear'}, {choice.evidence}")
     gain = paired_interval(ours, theirs, 0.95)
     figures = {
-        "ours": np.mean([predictions.correct for predictions in ours]),
-        "theirs": np.mean([predictions.correct for predictions in theirs]),
+        "ours": float(np.mean([predictions.correct for predictions in ours])),
+        "theirs": float(np.mean([predictions.correct for predictions in theirs])),
     }
     figures |= {"gain": gain.value, "low": gain.low, "high": gain.high}
     chosen = "; ".join(dict.fromkeys(kinds))

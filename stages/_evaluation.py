@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from cache.files import remove_others, write_bytes
 from cache.records import UNAUGMENTED, FeatureSet
 from pipeline.config.shared.featurize import FeaturizeConfig
 from pipeline.config.shared.stages import TRAIN_HEAD, TRAIN_MODEL
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.evaluation.evaluate import Evaluation, EvaluationInputs
+from pipeline.evaluation.review import occlusion_file, review_files
 from pipeline.evaluation.robustness import make_robustness_sample, pixels_of
 from pipeline.evaluation.side_by_side import SideBySide, side_by_side
+from pipeline.evaluation.source_files import SourceFiles
 from pipeline.heads.ablation import VariantGain, ablate_schedule
 from pipeline.inference import load
 from pipeline.inference.classifier import ModelClassifier
@@ -82,6 +86,14 @@ def both_side_by_side(evaluations: Mapping[str, Evaluation], confidence: float) 
     if len(evaluations) < 2:
         return []
     return side_by_side(evaluations[TRAIN_HEAD], evaluations[TRAIN_MODEL], confidence)
+
+
+def review_of(job: Job, features: Features, inputs: EvaluationInputs, sources: SourceFiles) -> dict[str, bytes]:
+    """What a person should look at, by file name. inputs: of the classifier that is used."""
+    test = inputs.plain.get("test")
+    ids = np.empty(0, dtype="S64") if test is None else test.ids
+    files = review_files(features, sources, job.params.evaluate.confidence)
+    return files | occlusion_file(inputs.sample, sources, ids)
 
 
 def write_files(job: Job, files: dict[str, bytes]) -> None:

@@ -16,7 +16,8 @@ def main() -> None:
     metrics = _read(DATA / "evaluate" / "metrics.json")
     columns = ("images", "top-1 on test", "interval")
     print_table(("variant", *columns), [_scores_row(*item) for item in metrics["test"].items()])
-    print_table(("attack", *columns), [_scores_row(*item) for item in metrics["attacked"].items()])
+    if metrics["attacked"]:
+        print_table(("attack", *columns), [_scores_row(*item) for item in metrics["attacked"].items()])
     if len(metrics["classifiers"]) > 1:
         rows = [_classifier_row(*item) for item in metrics["classifiers"].items()]
         print_table(("classifier", "top-1 on val", "top-1 on test", "interval"), rows)

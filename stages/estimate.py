@@ -12,7 +12,6 @@ from pathlib import Path
 
 import typer
 
-from cache.files import free_space
 from pipeline.config.params import read_params
 from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Quiet, Values, description, make_app
 from stages._due import stages_to_run
@@ -27,33 +26,17 @@ def main(
 ) -> None:
     """Survey, calibrate, print a line per stage."""
     with running("estimate", debug):
-        from pipeline.estimate.plan import PreviousRun, estimate_all, span
-        from pipeline.ingest.manifest import describes
+        from stages._estimates import print_estimates
 
         values = read_params(params, override or [])
         unchanged = read_params(params).sections
         job = Job("estimate", values, data.absolute(), data.absolute(), quiet)
         changed = [name for name, section in values.sections.items() if section != unchanged[name]]
         due = stages_to_run(Path(), changed) if data == DATA else set(values.sections)
-        if not due:
+        if due:
+            print_estimates(values, job, due)
+        else:
             typer.echo("estimate: nothing to do, DVC would skip every stage")
-            return
-        manifest = job.data / "prepare" / "manifest.json"
-        config = job.params.prepare
-        alike = manifest.exists() and describes(manifest.read_text(encoding="utf-8"), config)
-        prepared = job.sets("prepare") if alike else {}
-        past = PreviousRun(prepared, job.sets("augment") if prepared else {}, free_space(job.data))
-        typer.echo(f"{'stage':<13}{'rows':>12}{'in the cache':>14}{'time':>12}{'disk':>12}{'memory':>12}")
-        seconds = 0.0
-        disk = 0.0
-        for estimated in estimate_all(values, past, due):
-            seconds = seconds + estimated.seconds
-            disk = disk + estimated.disk
-            cells = f"{span(estimated.seconds):>12}{estimated.disk / 1e6:>9,.0f} MB{estimated.memory / 1e6:>9,.0f} MB"
-            typer.echo(f"{estimated.stage:<13}{estimated.rows:>12,}{estimated.cached:>14,}{cells}")
-            if estimated.note:
-                typer.echo(f"  {estimated.note}")
-        typer.echo(f"{'all':<13}{'':>26}{span(seconds):>12}{disk / 1e6:>9,.0f} MB")
 
 
 if __name__ == "__main__":

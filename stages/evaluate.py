@@ -9,6 +9,8 @@ Writes  data/evaluate/metrics.json         top-1, top-5, macro F1 with their int
         .../variants.csv                   what each cached variant gains the head, on val
         .../per_class.csv                  precision, recall and F1 of each class, and what it is mistaken for
         .../confusion.csv, confused.csv    actual and predicted class of each test image; the worst pairs
+        .../suspects.csv, doubtful.csv     labels that are probably wrong, by heads that have not seen the image
+        .../learning_curve.csv, learning_classes.csv, occlusion.json
         .../predictions.csv, mistakes.csv, calibration.csv, near_duplicates.csv
         .../predictions-<variant>.npz      for `python -m stages.compare`
         .../other/                         the same for the classifier that is not used, if both are trained
@@ -42,6 +44,7 @@ def run(job: Job) -> str:
     comparison = steps.both_side_by_side(evaluations, config.confidence)
     overview = Overview(evaluations, trained_classifiers(job.data), comparison, leaks, gains, features)
     files = overview_files(overview, config, sources)
+    files |= steps.review_of(job, features, inputs[stages[0]], sources)
     for stage in stages[1:]:
         other = evaluation_files(evaluations[stage], config.worst, sources, {})
         files |= {f"other/{name}": content for name, content in other.items()}

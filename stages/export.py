@@ -17,7 +17,7 @@ import typer
 
 from cache.reader import read_images
 from pipeline.config.params import read_params
-from pipeline.runtime.provenance import git_revision, package_versions, plain_values
+from stages._bundle_extras import bundle_extras, provenance_of
 from stages._classifier import VIEWS_HELP, choose_views, read_bundle, views_of_flag
 from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Values, description, make_app
 from stages._process import running
@@ -48,9 +48,9 @@ def main(
         path = next(iter(sorted((data / "prepare").glob("*.h5"))), None)
         images = read_images(path).images[:CHECKED] if path else np.empty((0, bundle.size, bundle.size, 3), np.uint8)
         onnx, checked = checked_onnx(bundle, images)
-        provenance = {"revision": git_revision(), "versions": dict(package_versions())}
         used = params_used(data.absolute(), job.params)
-        save_bundle(out, bundle, onnx, {**provenance, "params": plain_values(used.sections)})
+        extras = bundle_extras(job, used, bundle, onnx is not None)
+        save_bundle(out, bundle, onnx, provenance_of(used), extras)
         megabytes = sum(file.stat().st_size for file in out.iterdir()) / 1e6
         averaged = f", averaged over {', '.join(bundle.views)}" if bundle.views else ""
         typer.echo(f"export: {len(bundle.classes)} classes, {megabytes:.1f} MB in {out}{averaged}; {checked}")

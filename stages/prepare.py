@@ -35,7 +35,7 @@ def run(job: Job) -> str:
 
 def _prepare(job: Job, config: PrepareConfig, scratch: Path) -> str:
     source = ingest(config, scratch, job.progress)
-    for line in [*source.passed_over.lines(), *source.enlarged.lines()]:
+    for line in source.lines():
         job.say(line)
     write_unreadable(source.unreadable, job.data / "runs" / "prepare-unreadable.txt", config.unreadable == "refuse")
     looks = config.duplicates != "keep"

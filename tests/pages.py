@@ -12,6 +12,7 @@ from pipeline.report.results import RunResults
 from pipeline.runtime.provenance import Provenance
 
 EVIL = "<script>alert('x')</script>"
+REVIEWED = "split,row,id,path,label,predicted,probability,label_probability"
 CLASSES = ("cat", EVIL, 'a "quoted" & long name')
 
 
@@ -71,6 +72,28 @@ def results(**change: Any) -> RunResults:
         "evaluate/mistakes.csv": (
             f"row,id,path,actual,predicted,probability\n1,{1:064x},{EVIL}/1.jpg,{EVIL},cat,0.875\n"
         ),
+        "evaluate/predictions.csv": (
+            f"row,id,path,actual,predicted,probability\n0,{0:064x},cat/0.jpg,cat,cat,0.9\n"
+            f"1,{1:064x},{EVIL}/1.jpg,{EVIL},cat,0.875\n"
+        ),
+        "evaluate/suspects.csv": (
+            f"{REVIEWED}\ntrain,4,{4:064x},{EVIL}/4.jpg,{EVIL},cat,0.95,0.01\n"
+            f"test,3,{3:064x},cat/3.jpg,cat,{EVIL},0.75,0.2\n"
+        ),
+        "evaluate/doubtful.csv": f"{REVIEWED}\ntrain,5,{5:064x},cat/5.jpg,cat,cat,0.36,0.36\n",
+        "evaluate/learning_curve.csv": (
+            "images_per_class,accuracy,low,high\n5.0,0.5,0.4,0.6\n10.0,0.6,0.5,0.7\n20.0,0.75,0.6,0.8\n"
+        ),
+        "evaluate/learning_classes.csv": f"name,images,half,all,gain\n{EVIL},20,0.5,0.8,0.3\ncat,20,0.7,0.6,-0.1\n",
+        "evaluate/occlusion.json": json.dumps(
+            [
+                {
+                    **{"id": f"{2:064x}", "path": f"{EVIL}/2.jpg", "actual": EVIL, "predicted": "cat"},
+                    **{"probability": 0.9, "drops": [[0.1 * row] * 7 for row in range(7)]},
+                }
+            ]
+        ),
+        "prepare/files.csv": f"id,split,row,class,path\n{0:064x},val,0,cat,cat/{EVIL}.jpg\n",
         "evaluate/confusion.csv": f"actual,predicted\n{EVIL},cat\n{EVIL},cat\ncat,cat\n",
         "evaluate/calibration.csv": "low,high,count,confidence,accuracy\n0.8,0.866667,3,0.85,0.333333\n",
         "evaluate/near_duplicates.csv": (

@@ -50,14 +50,24 @@ class PrepareConfig(Section):
     layout: Literal["auto", "classes", "splits"] = Field(
         description="what folders named like splits are: `splits`, `classes`, or `auto` (decided by what lies in them)"
     )
-    size: int = Field(
-        ge=8, le=1024, description="stored side in pixels: shorter side resized, centre crop; `auto`: featurize.size"
+    labels: str = Field(
+        min_length=1,
+        description="`folders`, or a table inside the source with columns file, label and perhaps split, such as "
+        "`labels.csv`; `auto`: folders if they hold classes, else a table that names the images",
+    )
+    size: int = Field(ge=8, le=1024, description="stored side in pixels; `auto`: featurize.size")
+    fit: Literal["crop", "pad", "squash"] = Field(
+        description="how an image becomes square: `crop` (its centre), `pad` (all of it, with grey borders), "
+        "`squash` (all of it, its proportions changed)"
     )
     val: HoldOut = Field(description="validation images: a fraction, a count per class, `official` or `none`")
     test: HoldOut = Field(description="test images: a fraction, a count per class, `official` or `none`")
     limit_per_class: CountPerClass | None = Field(description="keep at most this many training images per class")
     imbalance: ImbalanceConfig | None = Field(
         description="images per class by a law, before splits: `{classes: 91, largest: 500, smallest: 146, shape: 2}`"
+    )
+    relabel: str | None = Field(
+        description="a table of corrections, `file,action,label`, as `python -m stages.relabel` writes it; null: none"
     )
     duplicates: Literal["remove", "refuse", "keep"] = Field(
         description="what to do with images of the same pixels; `keep` does not look for them: choices then go by the "

@@ -13,7 +13,7 @@ from pipeline.ingest.archive import Unreadable, walk
 from pipeline.ingest.decode import DecodeOptions, decode
 from pipeline.ingest.layouts import Layout
 from pipeline.ingest.listing import list_source
-from pipeline.ingest.source import place
+from pipeline.ingest.source import corrected, place
 from pipeline.ingest.split import SplitRule, imbalanced_rows, split_rows
 
 SAMPLE = 32  # images that are looked at
@@ -55,7 +55,7 @@ def survey(config: PrepareConfig) -> Survey:
     started = time.perf_counter()
     listing = list_source(config.source)
     listed = time.perf_counter() - started
-    layout = place(listing, config)
+    layout, _ = corrected(place(listing, config), listing, config)
     rows, classes = _rows(layout, config)
     images, seconds, unreadable = _sample(config, layout)
     return Survey(rows, classes, len(layout.names), images, listed, seconds, unreadable)

@@ -23,6 +23,7 @@ from pipeline.config.augment import AugmentConfig
 from pipeline.config.gan import GanConfig
 from pipeline.config.params import Params
 from pipeline.config.recipe import Recipe
+from pipeline.config.shared.featurize import FeaturizeConfig
 from pipeline.config.shared.networks import BACKBONE
 from pipeline.config.shared.schedule import Phase
 from pipeline.config.shared.stages import AUGMENT, FEATURIZE, GAN, PREPARE, TRAIN_MODEL
@@ -33,7 +34,7 @@ from pipeline.gan.fit import train_gan
 from pipeline.runtime.threads import usable_threads
 from pipeline.runtime.workers import STARTUP_SECONDS, Pool
 from pipeline.training.fit import fit_model, images_trained
-from pipeline.training.start import linear_head, start_from_head
+from pipeline.training.start import Start, linear_head, start_from_head
 
 PROCESS_BYTES = 280e6  # of one of augment's own
 COUNTING = """
@@ -162,10 +163,7 @@ def width_of(featurizer: Featurizer, images: Array) -> int:
 def estimate_train_model(recipe: Recipe, params: Params, known: Survey) -> Estimate:
     """Two batches against six. A fine-tuned network starts from its backbone and a head that knows nothing."""
     config = params.train_model
-    start = None
-    if recipe.network.name == BACKBONE:
-        backbone = make_backbone(*params.featurize.backbone_arguments)
-        start = start_from_head(linear_head(backbone.network, known.classes, params.featurize.size), params.featurize)
+    start = _start(params.featurize, known.classes) if recipe.network.name == BACKBONE else None
 
     def train(batches: int) -> float:
         count = batches * recipe.batch
@@ -186,6 +184,12 @@ def estimate_train_model(recipe: Recipe, params: Params, known: Survey) -> Estim
     return Estimate(
         TRAIN_MODEL, rows, 0, (rows + looked / 3) * step, 0, sum(known.rows.values()) * known.images[0].nbytes
     )
+
+
+def _start(config: FeaturizeConfig, classes: int) -> Start:
+    """The backbone under a head that knows nothing yet: it is as fast as a trained one."""
+    backbone = make_backbone(*config.backbone_arguments)
+    return start_from_head(linear_head(backbone.network, classes, config.size), config)
 
 
 def timed(work: Callable[[], Any], warm: bool = True) -> float:

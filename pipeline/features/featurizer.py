@@ -132,8 +132,8 @@ def feature_store(featurizer: Featurizer) -> PartStore:
 def describe_origin(config: FeaturizeConfig, prepared: ImageSet) -> dict[str, Any]:
     """What features say besides the keys of their rows, for a classifier to carry: no bytes of a row depend on it.
 
-    image_size, bit_depth: see `stored_as`. layers: whose outputs are pooled. weights_name: how the weights are named,
-    if by a word and not by a path, which other machines lack.
+    image_size, bit_depth, image_fit: see `stored_as`. layers: whose outputs are pooled. weights_name: how the weights
+    are named, if by a word and not by a path, which other machines lack.
     """
     name = {"weights_name": config.weights} if config.weights.isalpha() else {}
     layers = config.model_dump(mode="json", include={"layers"})
@@ -144,9 +144,11 @@ def stored_as(prepared: ImageSet) -> dict[str, Any]:
     """How prepare stored its images, for a classifier to carry.
 
     image_size: the side in pixels that it brought them to. bit_depth: what it took them to have, if it was told.
+    image_fit: how they became square, if not by a crop.
     """
     depth = {key: value for key, value in prepared.recipe.items() if key == "bit_depth"}
-    return {"image_size": int(prepared.images.shape[1]), **depth}
+    fit = {"image_fit": prepared.recipe["fit"]} if "fit" in prepared.recipe else {}
+    return {"image_size": int(prepared.images.shape[1]), **depth, **fit}
 
 
 def remarks(featurizer: Featurizer, sides: Collection[int]) -> list[str]:

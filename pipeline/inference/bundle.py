@@ -5,6 +5,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ from pipeline.inference.restore import (
 )
 
 FORMAT = "augcache bundle"
-VERSION = 2  # written for bundles with views or without an ONNX file, which version 1 did not know; else 1
+VERSION = 3  # for images that were not cropped; 2: for views or without an ONNX file; else 1, the oldest that suffices
 CARD = "bundle.json"
 BACKBONE = "backbone.safetensors"
 ONNX = "model.onnx"
@@ -82,6 +83,11 @@ class Bundle:
         """Which engine stands in for the one that the classifier was trained with; empty if none does."""
         return self.classifier.note if isinstance(self.classifier, FeaturizedHead) else ""
 
+    @property
+    def fit(self) -> str:
+        """How images become square, as prepare.fit had it when the classifier was trained."""
+        return str(_recipe_of(self.classifier).get("image_fit", "crop"))
+
     def predict(self, images: AnyImages, views: Collection[str] | None = None) -> Array:
         """Probabilities float32 [n, c] of images of any size, averaged over views (those of the bundle if None).
 
@@ -91,7 +97,7 @@ class Bundle:
         rows = as_list(images)
         if not len(rows):
             return np.empty((0, len(self.classes)), dtype=np.float32)
-        square = np.stack([to_square(image, self.size) for image in rows])
+        square = np.stack([to_square(image, self.size, self.fit) for image in rows])
         names = self.views if views is None else views
         if not names:
             return self.classifier.probabilities(square)
@@ -110,6 +116,10 @@ def _own(classifier: FeaturizedHead | ModelClassifier) -> HeadClassifier | Model
     return classifier.head if isinstance(classifier, FeaturizedHead) else classifier
 
 
+def _recipe_of(classifier: FeaturizedHead | ModelClassifier) -> Mapping[str, Any]:
+    return classifier.head.recipe if isinstance(classifier, FeaturizedHead) else classifier.recipe
+
+
 def check_asked(bundle: Bundle, asked: Mapping[str, Any]) -> None:
     """Raise ParamsError if the bundle was made with other values than the user asks for, by `section.key`."""
     refuse_contradictions(_own(bundle.classifier), bundle.size, asked)
@@ -121,14 +131,29 @@ def overruled(bundle: Bundle, sections: Mapping[str, Any]) -> str:
     return f"as the classifier was trained: {'; '.join(values)} as in params.yaml" if values else ""
 
 
-def save_bundle(folder: Path, bundle: Bundle, onnx: bytes | None, provenance: Mapping[str, Any]) -> None:
-    """Write the bundle; its card comes last, so a folder with a card is whole. onnx: None if there is no such form."""
+def save_bundle(
+    folder: Path,
+    bundle: Bundle,
+    onnx: bytes | None,
+    provenance: Mapping[str, Any],
+    extras: Mapping[str, bytes] = MappingProxyType({}),
+) -> None:
+    """Write the bundle; its card comes last, so a folder with a card is whole.
+
+    onnx: None if there is no such form. extras: more files by name, which predicting does not need.
+    """
     (folder / CARD).unlink(missing_ok=True)
-    (folder / ONNX).unlink(missing_ok=True)
+    for name in (ONNX, *extras):
+        (folder / name).unlink(missing_ok=True)
+    for name, content in extras.items():
+        write_bytes(folder / name, content)
     if onnx is not None:
         write_bytes(folder / ONNX, onnx)
-    version = 1 if onnx is not None and not bundle.views else VERSION
+    version = 1 if onnx is not None and not bundle.views else 2
+    version = version if bundle.fit == "crop" else VERSION
     card: dict[str, Any] = {"format": FORMAT, "version": version, "size": bundle.size, "provenance": provenance}
+    if extras:
+        card["extras"] = {name: _digest(folder / name) for name in extras}
     if bundle.views:
         card["views"] = list(bundle.views)
     if isinstance(bundle.classifier, FeaturizedHead):

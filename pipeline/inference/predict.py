@@ -7,7 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePath, PurePosixPath
 
@@ -15,7 +15,8 @@ import numpy as np
 
 from cache.errors import InputError
 from cache.layout import Array
-from pipeline.inference.bundle import Bundle
+from pipeline.inference.answers import Answerer
+from pipeline.inference.known import KnownClasses
 from pipeline.ingest.archive import Unreadable, read_file, walk
 from pipeline.ingest.decode import EXTENSIONS, DecodeOptions, decode
 from pipeline.ingest.image_magic import HEAD, image_format
@@ -55,6 +56,7 @@ class FilePrediction:
     """A file's prediction. classes, probabilities: the likeliest first; empty with a reason in `error`.
 
     label: the class that one of its folders inside the source is named after, the innermost one; empty if none is.
+    unknown: how unlike all classes it is, 0 to 1; None if that is not known. inside: its path within the source.
     """
 
     path: str
@@ -62,6 +64,22 @@ class FilePrediction:
     classes: tuple[str, ...]
     probabilities: tuple[float, ...]
     error: str = ""
+    unknown: float | None = None
+    inside: str = ""
+
+
+@dataclass
+class Predictor:
+    """How files are predicted. known: to tell images of no class; None if it cannot be told.
+
+    computed: images that were new to the store, so far.
+    """
+
+    answer: Answerer
+    top: int
+    known: KnownClasses | None = None
+    options: DecodeOptions | None = None
+    computed: int = 0
 
 
 def list_images(source: str) -> Listing:
@@ -80,23 +98,20 @@ def list_images(source: str) -> Listing:
 
 
 def predict_files(
-    source: str,
-    bundle: Bundle,
-    top: int,
-    views: Collection[str] | None = None,
-    advance: Callable[[int], object] = lambda count: None,
-    options: DecodeOptions | None = None,
+    source: str, predictor: Predictor, advance: Callable[[int], object] = lambda count: None
 ) -> list[FilePrediction]:
-    """Predictions of every image of a source, sorted by path; views: None for those of the bundle.
+    """Predictions of every image of a source, sorted by path. Images that the store knows are not computed again.
 
     A file that cannot be read has its reason in `error`. Raises InputError if the source is missing or damaged.
     """
     predictions: list[FilePrediction] = []
+    bundle = predictor.answer.bundle
+    options = replace(predictor.options or DecodeOptions(), fit=bundle.fit)
     decoded = partial(_decoded, size=bundle.size, options=options)
     with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(usable_threads()) as threads:  # Pillow's
         for chunk in _chunks(images_of(source)):
             pixels = list(threads.map(decoded, chunk))
-            predictions += _predicted([file for file, _ in chunk], pixels, bundle, top, views)
+            predictions += _predicted([file for file, _ in chunk], pixels, predictor)
             advance(len(chunk))
     if not predictions:
         list_images(source)  # which says what is there instead
@@ -196,22 +211,33 @@ def _decoded(item: tuple[SourceFile, bytes | str], size: int, options: DecodeOpt
 
 
 def _predicted(
-    files: Sequence[SourceFile],
-    pixels: Sequence[Array | str],
-    bundle: Bundle,
-    top: int,
-    views: Collection[str] | None,
+    files: Sequence[SourceFile], pixels: Sequence[Array | str], predictor: Predictor
 ) -> Iterator[FilePrediction]:
-    rows = iter(bundle.predict([image for image in pixels if not isinstance(image, str)], views))
+    classes = predictor.answer.bundle.classes
+    rows = _rows(pixels, predictor)
     for file, image in zip(files, pixels, strict=True):
-        label = label_of(file.inside, bundle.classes)
+        label = label_of(file.inside, classes)
         if isinstance(image, str):
-            yield FilePrediction(file.name, label, (), (), printable(image))
+            yield FilePrediction(file.name, label, (), (), printable(image), None, file.inside)
             continue
-        row = next(rows)
-        order = np.argsort(-row, kind="stable")[:top]
-        likeliest = tuple(bundle.classes[index] for index in order)
-        yield FilePrediction(file.name, label, likeliest, tuple(float(row[index]) for index in order))
+        row, unknown = next(rows)
+        order = np.argsort(-row, kind="stable")[: predictor.top]
+        likeliest = tuple(classes[index] for index in order)
+        probabilities = tuple(float(row[index]) for index in order)
+        yield FilePrediction(file.name, label, likeliest, probabilities, "", unknown, file.inside)
+
+
+def _rows(pixels: Sequence[Array | str], predictor: Predictor) -> Iterator[tuple[Array, float | None]]:
+    """Probabilities [c] of each readable image, and how unknown it is."""
+    readable = [image for image in pixels if not isinstance(image, str)]
+    if not readable:
+        return
+    answers = predictor.answer(np.stack(readable))
+    predictor.computed += answers.computed
+    scores: Sequence[float | None] = [None] * len(readable)
+    if predictor.known is not None:
+        scores = predictor.known.scores(answers.features).tolist()
+    yield from zip(answers.probabilities, scores, strict=True)
 
 
 def label_of(inside: str, classes: Collection[str]) -> str:
@@ -225,12 +251,14 @@ def predictions_csv(predictions: Sequence[FilePrediction], top: int) -> str:
     labelled = any(prediction.label for prediction in predictions)
     width = max((len(prediction.classes) for prediction in predictions), default=top)
     ranks = [f"_{rank}" if rank > 1 else "" for rank in range(1, width + 1)]
+    scored = any(prediction.unknown is not None for prediction in predictions)
     header = ["path", *["label"] * labelled, *(name + rank for rank in ranks for name in ("class", "probability"))]
     rows = []
     for file in predictions:
         pairs = [cell for pair in zip(file.classes, file.probabilities, strict=True) for cell in pair]
-        rows.append([file.path, *[file.label] * labelled, *(pairs or [""] * 2 * width), file.error])
-    return to_csv([*header, "error"], rows)
+        unknown = ["" if file.unknown is None else file.unknown] * scored
+        rows.append([file.path, *[file.label] * labelled, *(pairs or [""] * 2 * width), *unknown, file.error])
+    return to_csv([*header, *["unknown"] * scored, "error"], rows)
 
 
 def submission_id(path: str) -> str:

@@ -3,7 +3,8 @@
 Archives are untrusted. An archive is refused if it has names that are absolute or climb (`..`), encrypted members, two
 members of one name, more than `MEMBERS` members, more than `RATIO` times its own size once unpacked, or no end.
 Links, devices and members above `MEMBER_BYTES` are single files that cannot be read. In folders, links to files inside
-the folder are followed, links that lead out of it are files that cannot be read, links to folders are refused.
+the folder and to files of DVC's cache are followed, other links are files that cannot be read, links to folders are
+refused. A folder that holds nothing but .tar files is read as the shards of one data set.
 """
 
 import io
@@ -15,14 +16,19 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from cache.errors import InputError
+from pipeline.ingest.dvc_links import lies_in_dvc_cache
+from pipeline.ingest.entries import Entry, Unreadable, first_bytes
 from pipeline.ingest.names import escaped, is_hidden, printable, safe_name, zip_name
+from pipeline.ingest.packed_sets import unpacked
 from pipeline.ingest.tar_stream import MEMBER_BYTES, TarStream, check_members, check_unpacked
+
+__all__ = ["Entry", "Unreadable", "read_file", "walk"]
 
 ACCEPTED = "a folder, .zip, .tar, .tar.gz, .tar.bz2, .tar.xz, or pipeline/digits.txt"
 DAMAGE = (
@@ -31,23 +37,8 @@ DAMAGE = (
 )
 
 
-class Unreadable(InputError):
-    """One file cannot be read as an image; the others can go on."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One file. `read()` gives its bytes, `read(most)` the first of them, or raises Unreadable; call it before the next
-    entry is asked for.
-
-    name is in Unicode's NFC, spelling as the source has it. If `anytime` is true, `read` may be called at any time and
-    in any thread.
-    """
-
-    name: str
-    read: Callable[..., bytes]
-    anytime: bool = False
-    spelling: str = ""
+BESIDE_SHARDS = (".json", ".txt", ".md", ".csv", ".tsv", ".idx", "")
+TABLES = (".csv", ".tsv", ".jsonl", ".xlsx")
 
 
 def _ignore(name: str) -> None:
@@ -60,23 +51,54 @@ def walk(source: str, on_folder: Callable[[str], object] = _ignore, spool: Path 
     spool: a file to which a packed tar archive is unpacked on the way. It can be walked instead of the archive, which
     then need not be unpacked twice; other sources leave no such file.
 
-    Raises InputError if there is no such source or it cannot be trusted.
+    Files of packed data sets (`packed_sets`) are entries for each image in them. Raises InputError if there is no such
+    source or it cannot be trusted.
     """
-    if source == "digits":
-        return _walk_digits()
+    return _walk_digits() if source == "digits" else unpacked(_walk_files(source, on_folder, spool))
+
+
+def _walk_files(source: str, on_folder: Callable[[str], object], spool: Path | None) -> Iterator[Entry]:
     path = Path(source).expanduser()
     if path.is_dir():
-        return _walk_folder(path, on_folder)
+        shards = _shards(path)
+        return _walk_shards(shards, on_folder) if shards else _walk_folder(path, on_folder)
     if not path.is_file():
         raise InputError("no such folder or archive", where=source, expected=ACCEPTED, remedy="Check prepare.source.")
-    try:
-        with path.open("rb") as file:
-            magic = file.read(8)
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=source) from error
+    if path.suffix.lower() in TABLES:
+        remedy = "Name the folder in prepare.source, and the table in prepare.labels."
+        raise InputError("is a table of labels, not a folder of images", where=source, remedy=remedy)
+    magic = _magic(path)
     if magic[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
         return _walk_zip(path, on_folder)
     return _walk_tar(path, magic, on_folder, spool)
+
+
+def _magic(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(8)
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=path) from error
+
+
+def _shards(folder: Path) -> list[Path]:
+    """The .tar files of a folder that holds nothing else but their descriptions; empty for any other folder."""
+    try:
+        inside = [path for path in sorted(folder.iterdir()) if not is_hidden(path.name)]
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=printable(str(folder))) from error
+    shards = [path for path in inside if path.suffix.lower() == ".tar" and path.is_file()]
+    others = [path for path in inside if path not in shards] if shards else []
+    are_described = all(path.suffix.lower() in BESIDE_SHARDS and path.is_file() for path in others)
+    return shards if are_described else []
+
+
+def _walk_shards(shards: list[Path], on_folder: Callable[[str], object]) -> Iterator[Entry]:
+    """The members of each, as if they lay in a folder with the shard's name."""
+    for path in shards:
+        stem = printable(escaped(path.stem))
+        for entry in _walk_tar(path, _magic(path), lambda name, stem=stem: on_folder(f"{stem}/{name}"), None):  # type: ignore[misc]
+            yield replace(entry, name=f"{stem}/{entry.name}", spelling=f"{stem}/{entry.spelling}")
 
 
 def _walk_digits() -> Iterator[Entry]:
@@ -89,11 +111,7 @@ def _walk_digits() -> Iterator[Entry]:
     for number, (image, label) in enumerate(zip(digits.images, digits.target, strict=True)):
         png = io.BytesIO()
         Image.fromarray(np.rint(image * (255 / 16)).astype(np.uint8)).save(png, "PNG")
-        yield Entry(f"{label}/{number:04d}.png", partial(_first_bytes, png.getvalue()))
-
-
-def _first_bytes(content: bytes, most: int | None = None) -> bytes:
-    return content[:most]
+        yield Entry(f"{label}/{number:04d}.png", partial(first_bytes, png.getvalue()))
 
 
 def _walk_folder(folder: Path, on_folder: Callable[[str], object]) -> Iterator[Entry]:
@@ -116,13 +134,15 @@ def _walk_folder(folder: Path, on_folder: Callable[[str], object]) -> Iterator[E
                 remedy = "Put the images themselves there, or name the folder that it leads to."
                 raise InputError("is a link to a folder, which is not followed", where=name, remedy=remedy)
             else:
-                yield Entry(name, partial(read_file, item.path, root), anytime=True, spelling=spelling)
+                yield Entry(name, partial(read_file, item.path, root), anytime=True, spelling=spelling, path=item.path)
 
 
 def read_file(path: str, root: str, most: int = MEMBER_BYTES) -> bytes:
     """The bytes of a regular file that lies below `root`, `most` of them at most. Raises Unreadable."""
-    if os.path.islink(path) and not os.path.realpath(path).startswith(os.path.join(root, "")):
-        raise Unreadable("is a link that leads out of the folder")
+    if os.path.islink(path):
+        target = os.path.realpath(path)
+        if not target.startswith(os.path.join(root, "")) and not lies_in_dvc_cache(target, root):
+            raise Unreadable("is a link that leads out of the folder")
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # a pipe must not hold us up
             status = os.fstat(file.fileno())

@@ -53,7 +53,7 @@ class DecodeTask:
         """Nothing: photos are read one after the other, because many at once may not fit into memory."""
 
     def compute(self, _: None) -> tuple[Array, Array, dict[str, str]]:
-        """Pixels uint8 [k, size, size, 3], black if unreadable, sides int [k], and the reasons."""
+        """Pixels uint8 [k, size, size, 3], black if unreadable, sides int [k, 2], and the reasons."""
         if self.decoder != PIL.__version__:
             remedy = "Give the cluster workers with the same libraries as this machine."
             where = f"{socket.gethostname()} pillow"
@@ -62,7 +62,7 @@ class DecodeTask:
             )
         size = self.pixel_file.size
         rows = np.zeros(self.pixel_file.shape, dtype=np.uint8)
-        sides = np.zeros(len(rows), dtype=np.int64)
+        sides = np.zeros((len(rows), 2), dtype=np.int64)
         unreadable: dict[str, str] = {}
         with warnings.catch_warnings(action="ignore"):  # Pillow warns about what is refused or mended here
             for number, (name, path) in enumerate(zip(self.names, self.paths, strict=True)):
@@ -70,7 +70,7 @@ class DecodeTask:
                     content = read_file(os.path.join(self.root, path), self.root)
                     decoded = decode_image(content, size, self.options, name)
                     rows[number] = decoded.pixels
-                    sides[number] = decoded.side
+                    sides[number] = decoded.sides
                 except Unreadable as error:
                     unreadable[name] = str(error)
         return rows, sides, unreadable
@@ -113,7 +113,7 @@ class FolderFiles:
 def decode_on_cluster(
     files: FolderFiles, pixel_file: PixelFile, options: DecodeOptions, pool: Pool, advance: Callable[[int], object]
 ) -> tuple[PixelFile, Array, Array, dict[str, str]]:
-    """The pixels in files of several, digests uint8 [n, 32] and sides int [n] by slot, and what cannot be read."""
+    """The pixels in files of several, digests uint8 [n, 32] and sides int [n, 2] by slot, and what cannot be read."""
     step = min(MOST, max(1, TASK_BYTES // (pixel_file.size**2 * 3)))
     parted = replace(pixel_file, per_file=step)
     tasks = [
@@ -128,7 +128,7 @@ def decode_on_cluster(
         for start in range(0, len(files.names), step)
     ]
     digests = np.zeros((len(files.names), 32), dtype=np.uint8)
-    sides = np.zeros(len(files.names), dtype=np.int64)
+    sides = np.zeros((len(files.names), 2), dtype=np.int64)
     unreadable: dict[str, str] = {}
     for decoded in pool.run(tasks):
         slots = slice(decoded.start, decoded.start + len(decoded.digests))

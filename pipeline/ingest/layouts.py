@@ -7,6 +7,8 @@ Folders that all images share are left off first. Then four layouts are understo
     <class>/train/**, <class>/test/**                    the same, the other way round
     Tiny ImageNet                                        train/<class>/**; val/images/* with val_annotations.txt is
                                                          the official test; test/images/* has no labels
+
+A table of labels (`label_tables`) says more than any layout if it is asked for, or if no layout fits.
 """
 
 from collections import Counter, defaultdict
@@ -17,6 +19,7 @@ import numpy as np
 
 from cache.errors import InputError
 from cache.layout import Array
+from pipeline.ingest.label_tables import LabelTable
 from pipeline.ingest.names import look_alike_key
 from pipeline.ingest.split_folders import Reading, Structure, find_structure, shared_folders, some
 from pipeline.ingest.split_words import UNLABELLED, split_word
@@ -29,14 +32,20 @@ NO_CLASS = "lies in no class folder"
 
 @dataclass(frozen=True)
 class Placement:
-    """The split and the class of any file of a source. annotations: classes of the files in the folder val."""
+    """The split and the class of any file of a source. annotations: classes of the files in the folder val.
+
+    table: split and class of every file, by its whole name, in place of all else.
+    """
 
     prefix: str
     structure: Structure
     annotations: Mapping[str, str] | None = None
+    table: Mapping[str, tuple[str, str]] | None = None
 
     def locate(self, name: str) -> tuple[str, str]:
         """The split and the class of a name below the prefix; an empty class if it has none."""
+        if self.table is not None:
+            return self.table.get(self.prefix + name, ("train", ""))
         split, label = self.structure.locate(name)
         if self.annotations is None or split == "train":
             return split, label
@@ -52,7 +61,8 @@ class Layout:
     placement: how names are read. names: sorted, below the prefix that all names shared. labels int [n]: indices into
     classes. held int [n]: indices into SPLITS, what the source says. unplaced: images of no class, and why. left_out:
     how many images belong to official splits that were not asked for, or have no labels. remarks: what a reader may
-    have meant otherwise, one line each.
+    have meant otherwise, one line each. tables: what the labels are from, if not from folders.
+    other_table: names nearly all images too, and has other labels than the folders; empty if there is none.
     """
 
     placement: Placement
@@ -63,6 +73,8 @@ class Layout:
     unplaced: dict[str, str]
     left_out: dict[str, int]
     remarks: list[str] = field(default_factory=list)
+    tables: tuple[str, ...] = ()
+    other_table: str = ""
 
     @property
     def prefix(self) -> str:
@@ -75,16 +87,22 @@ class Layout:
 
 
 def match_layout(
-    names: Collection[str], annotations: Mapping[str, str], wanted: Collection[str], reading: Reading = "auto"
+    names: Collection[str],
+    annotations: Mapping[str, str],
+    wanted: Collection[str],
+    reading: Reading = "auto",
+    table: LabelTable | None = None,
 ) -> Layout:
     """Place the images of the wanted splits.
 
     annotations: the text of each `val_annotations.txt` by its name. reading: whether folders named like splits are
-    splits. Raises InputError if no layout fits or several do, a wanted split is missing, or classes do not match.
+    splits. table: labels that count in place of folders. Raises InputError if no layout fits or several do, a wanted
+    split is missing, or classes do not match.
     """
     if not names:
         raise InputError("holds no images", expected=LAYOUTS, remedy="Check prepare.source.")
-    placement = _place(names, annotations, reading)
+    placement = _place(names, annotations, reading) if table is None else _place_by(names, table)
+    no_class = NO_CLASS if table is None else f"has no row in {table.description}"
     located: list[tuple[str, str, str]] = []
     unplaced: dict[str, str] = {}
     left_out: Counter[str] = Counter()
@@ -95,7 +113,7 @@ def match_layout(
         elif label:
             located.append((name, split, label))
         else:
-            unplaced[name] = NO_CLASS
+            unplaced[name] = no_class
     classes = _check_classes(located, wanted, len(unplaced))
     numbers = {label: number for number, label in enumerate(classes)}
     return Layout(
@@ -106,7 +124,8 @@ def match_layout(
         classes=classes,
         unplaced=unplaced,
         left_out=dict(left_out),
-        remarks=[*_remarks_on_names(classes, placement.structure), *_remarks_on_folders(located, classes)],
+        remarks=_remarks(located, classes, placement) if table is None else [*_look_alikes(classes), *table.remarks],
+        tables=() if table is None else table.names,
     )
 
 
@@ -130,6 +149,15 @@ def _place(names: Collection[str], annotations: Mapping[str, str], reading: Read
     return Placement(prefix, structure, read_annotations(text))
 
 
+def _place_by(names: Collection[str], table: LabelTable) -> Placement:
+    return Placement(shared_folders(names), Structure(), table=table.labels)
+
+
+def _remarks(located: list[tuple[str, str, str]], classes: Collection[str], placement: Placement) -> list[str]:
+    on_names = [*_look_alikes(classes), *_classes_like_splits(classes, placement.structure)]
+    return [*on_names, *_remarks_on_folders(located, classes)]
+
+
 def _check_classes(located: list[tuple[str, str, str]], wanted: Collection[str], unplaced: int) -> tuple[str, ...]:
     classes_in = {split: {label for _, where, label in located if where == split} for split in wanted}
     classes = classes_in["train"]
@@ -150,24 +178,28 @@ def _check_classes(located: list[tuple[str, str, str]], wanted: Collection[str],
     return tuple(sorted(classes))
 
 
-def _remarks_on_names(classes: Collection[str], structure: Structure) -> list[str]:
-    """Classes named like splits, and classes whose names look alike."""
+def _look_alikes(classes: Collection[str]) -> list[str]:
+    """Classes whose names look alike."""
     alike: dict[str, list[str]] = defaultdict(list)
     for label in classes:
         alike[look_alike_key(label)].append(label)
-    remarks = [
+    return [
         f"classes {' and '.join(map(ascii, labels))} look alike and are read as {len(labels)} classes; "
         "if they are one, put their images in one folder"
         for labels in alike.values()
         if len(labels) > 1
     ]
-    if not structure.splits:
-        remarks += [
-            f"folder {label} is read as a class, not as a split; prepare.layout=splits reads it as a split"
-            for label in classes
-            if split_word(label)[0] and not split_word(label)[1]
-        ]
-    return remarks
+
+
+def _classes_like_splits(classes: Collection[str], structure: Structure) -> list[str]:
+    """Classes named like splits."""
+    if structure.splits:
+        return []
+    return [
+        f"folder {label} is read as a class, not as a split; prepare.layout=splits reads it as a split"
+        for label in classes
+        if split_word(label)[0] and not split_word(label)[1]
+    ]
 
 
 def _remarks_on_folders(located: list[tuple[str, str, str]], classes: Collection[str]) -> list[str]:

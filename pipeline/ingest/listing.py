@@ -8,10 +8,13 @@ from cache.errors import InputError
 from pipeline.ingest.archive import Entry, Unreadable, walk
 from pipeline.ingest.decode import EXTENSIONS
 from pipeline.ingest.image_magic import ENDINGS, HEAD, image_format
+from pipeline.ingest.label_tables import SIDECAR, TABLES
 from pipeline.ingest.layouts import ANNOTATIONS
 from pipeline.ingest.names import ending_of, folder_of, system_part
 
 ANNOTATION_BYTES = 64 << 20
+LABEL_BYTES = 1024
+MOST_TABLES = 100
 SNIFFED = 3  # files of each folder and kind whose content is looked at
 NO_ENDING = "no ending"
 SYSTEM_FOLDER = "folder "  # the start of a kind that is a folder of the system
@@ -26,7 +29,7 @@ class Listing:
     kind; a kind is an ending, `no ending`, or the system's own, such as `folder @eaDir`, `Thumbs.db` or `hidden`.
     image_content: of a folder and kind, a passed-over file that is an image by its content, and its format.
     misnamed: of a folder and ending, an image that is of another format than its ending says, and its format.
-    annotations: the text of Tiny ImageNet's, by their names.
+    annotations: the text of Tiny ImageNet's, by their names. tables, sidecars: what may give labels, by name.
     """
 
     names: set[str] = field(default_factory=set)
@@ -37,6 +40,8 @@ class Listing:
     image_content: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     misnamed: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, bytes] = field(default_factory=dict)
+    sidecars: dict[str, str] = field(default_factory=dict)
 
     def spelled(self, name: str) -> str:
         """A name as the source has it."""
@@ -72,21 +77,40 @@ def list_source(source: str, spool: Path | None = None) -> Listing:
             if entry.name.endswith(f"val/{ANNOTATIONS}"):
                 listing.annotations[entry.name] = _read_text(entry)
             else:
-                _pass_over(listing, entry, ending or NO_ENDING)
+                _keep_labels_or_pass_over(listing, entry, ending)
     listing.folders.difference_update([folder for folder in listing.folders if system_part(f"{folder}/x")])
     return listing
 
 
-def _pass_over(listing: Listing, entry: Entry, kind: str) -> None:
+def _keep_labels_or_pass_over(listing: Listing, entry: Entry, ending: str) -> None:
+    """Keep what may be a table of labels, or the label of one image; look at the start of anything else."""
+    key = (folder_of(entry.name), ending or NO_ENDING)
+    if ending == SIDECAR:
+        listing.passed_over[key] += 1
+        listing.sidecars[entry.name] = _content(entry, LABEL_BYTES).decode("utf-8", "backslashreplace")
+    elif ending in TABLES and len(listing.tables) < MOST_TABLES:
+        listing.passed_over[key] += 1
+        content = _content(entry, ANNOTATION_BYTES + 1)
+        if len(content) <= ANNOTATION_BYTES:
+            listing.tables[entry.name] = content
+    else:
+        _pass_over(listing, entry, key)
+
+
+def _content(entry: Entry, most: int) -> bytes:
+    """The first bytes of a file; none if it cannot be read."""
+    try:
+        return entry.read(most)
+    except Unreadable:
+        return b""
+
+
+def _pass_over(listing: Listing, entry: Entry, key: tuple[str, str]) -> None:
     """Count a file that is no image by its name, and look whether it is one by its content."""
-    key = (folder_of(entry.name), kind)
     listing.passed_over[key] += 1
     if listing.passed_over[key] > SNIFFED or key in listing.image_content:
         return
-    try:
-        format_name = image_format(entry.read(HEAD))
-    except Unreadable:
-        return
+    format_name = image_format(_content(entry, HEAD))
     if format_name:
         listing.image_content[key] = (entry.name, format_name)
 
@@ -94,10 +118,7 @@ def _pass_over(listing: Listing, entry: Entry, kind: str) -> None:
 def _compare_ending(listing: Listing, entry: Entry, ending: str) -> None:
     """Note an image whose content is of another format than its ending says; it is read all the same."""
     expected = ENDINGS.get(ending)
-    try:
-        format_name = image_format(entry.read(HEAD)) if expected else ""
-    except Unreadable:
-        return
+    format_name = image_format(_content(entry, HEAD)) if expected else ""
     if format_name and format_name != expected:
         listing.misnamed.setdefault((folder_of(entry.name), ending), (entry.name, format_name))
 

@@ -10,7 +10,7 @@ import PIL
 
 from cache.layout import Array
 from pipeline.config.prepare import PrepareConfig
-from pipeline.ingest.decode import RULE
+from pipeline.ingest.decode import RULES
 from pipeline.ingest.source import Source
 from pipeline.ingest.split import Duplicates
 
@@ -26,7 +26,7 @@ class Manifest:
     files that are no images, by ending; passed_over and without_images have them by class. images_by_content: some of
     them that are images all the same. left_out: images of official splits that were not asked for, or unlabelled.
     remarks: what may have been meant otherwise. beyond_limit: training images above `limit_per_class`, and those that
-    `imbalance` leaves out.
+    `imbalance` leaves out. relabel: what corrections changed, by file; left out if there are none.
     """
 
     source: str
@@ -46,10 +46,12 @@ class Manifest:
     remarks: list[str]
     beyond_limit: int
     duplicates: dict[str, Any]
+    relabel: dict[str, Any]
 
     def text(self) -> str:
         """JSON, one value per line."""
-        return json.dumps({"version": 1, **asdict(self)}, indent=1, ensure_ascii=False) + "\n"
+        values = {key: value for key, value in asdict(self).items() if key != "relabel" or value}
+        return json.dumps({"version": 1, **values}, indent=1, ensure_ascii=False) + "\n"
 
     def summary(self) -> str:
         """How many images of what there are, and how many were refused or removed, on one line."""
@@ -71,7 +73,7 @@ def make_manifest(
     return Manifest(
         source=source_name(config.source),
         size=config.size,
-        size_rule=RULE,
+        size_rule=RULES[config.fit],
         decoder=f"pillow {PIL.__version__}",
         bit_depth=config.bit_depth,
         split=_split_of(config),
@@ -89,6 +91,7 @@ def make_manifest(
         remarks=unique.passed_over.remarks,
         beyond_limit=unique.not_chosen + len(duplicates.kept) - sum(map(len, rows.values())),
         duplicates=_describe(duplicates, names),
+        relabel=unique.relabel.by_action if config.relabel is not None else {},
     )
 
 
@@ -104,7 +107,8 @@ def _split_of(config: PrepareConfig) -> dict[str, Any]:
     chosen = config.model_dump(include={"val", "test", "limit_per_class", "imbalance", "seed"})
     if config.duplicates == "keep":  # choices then go by other bytes
         chosen["duplicates"] = "keep"
-    return chosen if config.layout == "auto" else {**chosen, "layout": config.layout}
+    usual = {"layout": "auto", "labels": "auto", "fit": "crop", "relabel": None}
+    return chosen | {key: value for key, value in config.model_dump(include=set(usual)).items() if value != usual[key]}
 
 
 def source_name(source: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from cache.errors import InputError
 from pipeline.ingest.layouts import Layout
 from pipeline.ingest.listing import NO_ENDING, SYSTEM_FOLDER, Listing
-from pipeline.ingest.names import folder_of
+from pipeline.ingest.names import ending_of, folder_of
 from pipeline.ingest.split_words import UNLABELLED
 
 SHOWN = 5  # folders and kinds that a line on the terminal names; the manifest names all
@@ -61,7 +61,10 @@ def find_passed_over(listing: Listing, layout: Layout) -> PassedOver:
     Raises InputError if a class would be lost though its files are images by their content.
     """
     files: dict[str, Counter[str]] = defaultdict(Counter)
-    for (folder, kind), count in sorted(listing.passed_over.items()):
+    used = Counter((folder_of(name), ending_of(name)) for name in layout.tables)
+    for (folder, kind), count in sorted((listing.passed_over - used).items()):
+        if f"*{kind}" in layout.tables:
+            continue
         files[_place_of(folder, layout)[1] or layout.relative(folder) or OUTSIDE][kind] += count
     for (folder, _), (name, format_name) in sorted(listing.image_content.items()):
         label = _lost_class(folder, layout)

@@ -22,6 +22,7 @@ from pipeline.ingest.layouts import Layout
 from pipeline.runtime.threads import usable_threads
 
 IN_FLIGHT = 64
+SQUARE = 1.02  # longer to shorter side, up to which an image counts as square
 IN_FLIGHT_BYTES = 256 << 20
 
 
@@ -74,7 +75,7 @@ class PixelFile:
 class Decoding:
     """One pass over a source that fills a pixel file, with a bounded number of images in flight.
 
-    sides: int [n], of each image before it was sized; 0 if it cannot be read.
+    sides: int [n, 2], width and height of each image before it was made square; 0 if it cannot be read.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class Decoding:
         self._options = options
         self._digests = np.zeros((len(pixel_file), 32), dtype=np.uint8)
         self._done = np.zeros(len(pixel_file), dtype=bool)
-        self.sides = np.zeros(len(pixel_file), dtype=np.int64)
+        self.sides = np.zeros((len(pixel_file), 2), dtype=np.int64)
         self._unreadable: dict[str, str] = {}
         self._waiting: deque[tuple[int, str, int, Future[bytes]]] = deque()
         self._waiting_bytes = 0
@@ -129,7 +130,7 @@ class Decoding:
         """In a thread: decode one image into its slot; return its digest."""
         decoded = decode_image(read(), self._pixel_file.size, self._options, name)
         row = decoded.pixels
-        self.sides[slot] = decoded.side
+        self.sides[slot] = decoded.sides
         try:
             if os.pwrite(raw, row.data, slot * row.nbytes) != row.nbytes:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -8,8 +8,9 @@ Memory holds names, ids and labels, and a bounded number of images in flight.
 
 import csv
 import os
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +21,28 @@ from cache.files import check_space
 from cache.layout import Array, hex_keys
 from cache.records import ImageSet
 from pipeline.config.prepare import PrepareConfig
+from pipeline.ingest import columns
 from pipeline.ingest.choose_files import choose_files, hash_files, rule_of_chosen
-from pipeline.ingest.decode import RULE, DecodeOptions
+from pipeline.ingest.decode import RULES, DecodeOptions
 from pipeline.ingest.decode_tasks import FolderFiles, decode_on_cluster
+from pipeline.ingest.label_tables import EXTRA as SPREADSHEET_EXTRA
+from pipeline.ingest.label_tables import LabelTable, read_label_table
 from pipeline.ingest.layouts import Layout, match_layout
 from pipeline.ingest.listing import Listing, list_source
 from pipeline.ingest.passed_over import PassedOver, describe_listing, find_passed_over
-from pipeline.ingest.pixel_file import Decoding, PixelFile
+from pipeline.ingest.pixel_file import SQUARE, Decoding, PixelFile
+from pipeline.ingest.relabels import Applied, apply_corrections, read_corrections
 from pipeline.ingest.split import Duplicates, SplitRule, explain_losses, imbalanced_rows, split_rows
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.workers import Pool
 
+FITS = {
+    "crop": "their centres are kept, crop",
+    "pad": "they are kept whole between grey borders",
+    "squash": "they are kept whole, their proportions changed",
+}
 FILES_COLUMNS = ("id", "split", "row", "class", "path")
+MOST_KNOWN = 0.9  # share of images that a table must name to be worth a word
 FIRST = 3  # unreadable images that the error names; the list on disk names all
 
 
@@ -44,9 +55,11 @@ class Enlarged:
     size: int
 
     @classmethod
-    def of(cls, sides: Array, size: int) -> "Enlarged":
-        """sides int [n]: of the images as they were."""
-        small = sides[sides < size]
+    def of(cls, sides: Array, config: PrepareConfig) -> "Enlarged":
+        """sides int [n, 2]: of the images as they were. By a crop the shorter one is brought to the stored size."""
+        size = config.size
+        resized = sides.min(axis=1) if config.fit == "crop" else sides.max(axis=1)
+        small = resized[resized < size]
         return cls(len(small), int(small.min(initial=size)), size)
 
     def lines(self) -> list[str]:
@@ -66,7 +79,8 @@ class Source:
     names are without the folders that all images share, paths as the source has them. lost: how many images of each
     class cannot be read. unreadable: images that are not among the rows, and why. ignored: files that are no images, by
     ending; passed_over has them by class. not_chosen: images that were left out before any was decoded.
-    enlarged: images that were smaller than they are stored. depth: `bit_depth`, if prepare was told it.
+    enlarged: images that were smaller than they are stored. depth: `bit_depth`, if prepare was told it. relabel: what
+    corrections changed. fit: how images became square, elongated: how many had to.
     """
 
     images: PixelFile
@@ -83,6 +97,9 @@ class Source:
     enlarged: Enlarged
     depth: Mapping[str, int]
     not_chosen: int = 0
+    relabel: Applied = field(default_factory=Applied)
+    fit: str = "crop"
+    elongated: int = 0
 
     def take(self, rows: Array) -> "Source":
         """The chosen rows, pixels still on disk."""
@@ -90,6 +107,14 @@ class Source:
         names = [self.names[row] for row in rows]
         paths = [self.paths[row] for row in rows]
         return replace(self, images=self.images.take(rows), names=names, paths=paths, **columns)
+
+    def lines(self) -> Iterator[str]:
+        """For the terminal: what was passed over, what corrections changed, how images became square."""
+        yield from self.passed_over.lines()
+        yield from self.relabel.lines()
+        yield from self.enlarged.lines()
+        if self.elongated:
+            yield f"{self.elongated:,} images are not square; {FITS[self.fit]} (prepare.fit is {self.fit})"
 
     @property
     def columns(self) -> tuple[Array, Array, Array, tuple[str, ...]]:
@@ -105,7 +130,13 @@ class Source:
 
     def image_set(self, rows: Array) -> ImageSet:
         """The chosen rows as a set, pixels still on disk."""
-        recipe = {"size": self.images.size, "size_rule": RULE, "decoder": f"pillow {PIL.__version__}", **self.depth}
+        recipe = {
+            "size": self.images.size,
+            "size_rule": RULES[self.fit],
+            "decoder": f"pillow {PIL.__version__}",
+            **self.depth,
+        }
+        recipe |= {} if self.fit == "crop" else {"fit": self.fit}
         return ImageSet(self.images.take(rows), self.labels[rows], self.ids[rows], self.classes, recipe=recipe)
 
 
@@ -118,7 +149,7 @@ def ingest(config: PrepareConfig, scratch: Path, progress: Progress) -> Source:
     with progress(0, "file", "list"):
         listing = list_source(config.source, spool)
     walked = str(spool) if spool.exists() else config.source
-    layout = place(listing, config)
+    layout, relabel = corrected(place(listing, config), listing, config)
     passed_over = find_passed_over(listing, layout)
     placed = len(layout.names)
     if config.duplicates == "keep":
@@ -153,20 +184,74 @@ def ingest(config: PrepareConfig, scratch: Path, progress: Progress) -> Source:
         ignored=dict(sorted(listing.ignored.items())),
         passed_over=passed_over,
         not_chosen=placed - len(layout.names),
-        enlarged=Enlarged.of(sides[kept], size),
+        enlarged=Enlarged.of(sides[kept], config),
         depth={} if config.bit_depth == "auto" else {"bit_depth": config.bit_depth},
+        relabel=relabel,
+        fit=config.fit,
+        elongated=int((sides.max(axis=1) > SQUARE * sides.min(axis=1)).sum()),
     )
+
+
+def corrected(layout: Layout, listing: Listing, config: PrepareConfig) -> tuple[Layout, Applied]:
+    """The layout with the corrections that prepare.relabel names. Raises InputError if they cannot be used."""
+    if config.relabel is None:
+        return layout, Applied()
+    return apply_corrections(layout, read_corrections(config.relabel), listing.spellings, config.relabel)
 
 
 def place(listing: Listing, config: PrepareConfig) -> Layout:
     """Find the classes and splits of what a source holds. Raises InputError if no layout fits, naming the source."""
     official = {split for split in ("val", "test") if getattr(config, split) == "official"}
+    wanted = {"train", *official}
     try:
-        return match_layout(listing.names, listing.annotations, {"train", *official}, config.layout)
+        return _placed(listing, config, wanted)
     except InputError as error:
-        beside = describe_listing(listing)
+        beside = f"{describe_listing(listing)} {_missing_reader(listing)}".strip()
         line = str(error).removesuffix(".") if beside else str(error)
         raise InputError(line, where=config.source, remedy=beside) from error
+
+
+def _placed(listing: Listing, config: PrepareConfig, wanted: set[str]) -> Layout:
+    """By the table that is named; else by folders; else, if these do not fit, by a table that names the images."""
+    if config.labels not in ("auto", "folders"):
+        table = read_label_table(listing.tables, listing.sidecars, listing.names, config.labels)
+        return match_layout(listing.names, listing.annotations, wanted, table=table)
+    if config.labels == "folders" or not (listing.tables or listing.sidecars):
+        return match_layout(listing.names, listing.annotations, wanted, config.layout)
+    table = read_label_table(listing.tables, listing.sidecars, listing.names)
+    try:
+        layout = match_layout(listing.names, listing.annotations, wanted, config.layout)
+    except InputError:
+        if table is None:
+            raise
+        return match_layout(listing.names, listing.annotations, wanted, table=table)
+    if table is not None and _contradicts(table, layout):
+        use = f"prepare.labels={table.names[0]} uses them"
+        layout.remarks.append(f"labels are those of the folders; {table.description} has others, {use}")
+        return replace(layout, other_table=table.names[0])
+    return layout
+
+
+def _contradicts(table: LabelTable, layout: Layout) -> bool:
+    """Whether a table of nearly all images divides them otherwise than the folders do."""
+    pairs = set()
+    known = 0
+    for name, label in zip(layout.names, layout.labels.tolist(), strict=True):
+        own = table.labels.get(layout.prefix + name, ("", ""))[1]
+        known += bool(own)
+        pairs.add((label, own))
+    labels = {own for _, own in pairs}
+    return known >= MOST_KNOWN * len(layout.names) and not len(pairs) == len(labels) == len(layout.classes)
+
+
+def _missing_reader(listing: Listing) -> str:
+    """What to install for files that were passed over because a library is missing; empty if nothing."""
+    kinds = {kind for _, kind in listing.passed_over}
+    if kinds & {".parquet", ".arrow"} and not columns.can_read():
+        return f"To read .parquet and .arrow files install the extra: {columns.EXTRA}"
+    if ".xlsx" in kinds and find_spec("openpyxl") is None:
+        return f"To read .xlsx files: {SPREADSHEET_EXTRA}"
+    return ""
 
 
 def choose_rows(source: Source, duplicates: Duplicates, config: PrepareConfig) -> tuple[Source, dict[str, Array]]:

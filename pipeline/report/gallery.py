@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -26,15 +27,21 @@ class GalleryRow:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Source images of one split, one per column, and what each variant made of them."""
+    """Source images of one split, one per column, and what each variant made of them. files: empty if unknown."""
 
     split: str
     classes: tuple[str, ...]
+    files: tuple[str, ...]
     rows: tuple[GalleryRow, ...]
 
 
-def make_gallery(sets: Mapping[str, ImageSet], count: int, side: int) -> Gallery | None:
-    """Samples of val, else train, else test, out of sets named <split> and <split>-<variant>; None without images."""
+def make_gallery(
+    sets: Mapping[str, ImageSet], count: int, side: int, files: Mapping[str, str] = MappingProxyType({})
+) -> Gallery | None:
+    """Samples of val, else train, else test, out of sets named <split> and <split>-<variant>; None without images.
+
+    files: of images by their ids.
+    """
     split = next((name for name in SPLITS if name in sets and len(sets[name])), None)
     if split is None:
         return None
@@ -47,7 +54,8 @@ def make_gallery(sets: Mapping[str, ImageSet], count: int, side: int) -> Gallery
         GalleryRow(variant, thumbnails_of(shown[variant], source.ids[chosen], side))
         for variant in sorted(shown, key=variant_order)
     ]
-    return Gallery(split, tuple(source.classes[label] for label in source.labels[chosen]), tuple(rows))
+    classes = tuple(source.classes[label] for label in source.labels[chosen])
+    return Gallery(split, classes, tuple(files.get(own.decode(), "") for own in source.ids[chosen]), tuple(rows))
 
 
 def choose_rows(images: ImageSet, count: int) -> Array:

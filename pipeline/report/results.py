@@ -19,6 +19,7 @@ from pipeline.runtime.provenance import Provenance
 TRAINERS = {TRAIN_HEAD: "head", TRAIN_MODEL: "full model"}
 TEXTS = (
     f"{PREPARE}/manifest.json",
+    f"{PREPARE}/files.csv",
     f"{GAN}/gan.json",
     *(f"{stage}/{name}" for stage in TRAINERS for name in ("metrics.json", "curves.csv", "classifier.json")),
     f"{EVALUATE}/metrics.json",
@@ -30,6 +31,12 @@ TEXTS = (
     f"{EVALUATE}/variants.csv",
     f"{EVALUATE}/confused.csv",
     f"{EVALUATE}/mistakes.csv",
+    f"{EVALUATE}/predictions.csv",
+    f"{EVALUATE}/suspects.csv",
+    f"{EVALUATE}/doubtful.csv",
+    f"{EVALUATE}/learning_curve.csv",
+    f"{EVALUATE}/learning_classes.csv",
+    f"{EVALUATE}/occlusion.json",
     "runs/*.json",
 )
 REMEDY = "Delete it and run the stage that writes it again."
@@ -86,6 +93,11 @@ class RunResults:
         """The epoch whose weights were kept; 0 if unknown."""
         epoch = self.json(f"{stage}/metrics.json").get("best_epoch")
         return epoch if isinstance(epoch, int) and 0 < epoch <= len(self.curves(stage)) else 0
+
+    @cached_property
+    def files(self) -> Mapping[str, str]:
+        """The file of each image by its id."""
+        return {row["id"]: row["path"] for row in self.table("prepare/files.csv")}
 
     @cached_property
     def manifest(self) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ from pipeline.report.details import SPLITS, class_counts, manifest_rows, recipes
 from pipeline.report.gallery import choose_side, count_thumbnails, make_gallery, make_samples, thumbnails_of
 from pipeline.report.html import percent, render_page
 from pipeline.report.results import TRAINERS, Row, RunResults
+from pipeline.report.review import SHOWN, advice, doubtful, learning_chart, suspects, where_it_looks
 
 STAGES = (PREPARE, AUGMENT, GAN, FEATURIZE, *TRAINERS, EVALUATE)
 EXTREMES = 3  # classes that a variant helps or harms most
@@ -40,7 +41,8 @@ def render_report(results: RunResults) -> str:
     mistakes = results.table(f"{EVALUATE}/mistakes.csv")
     leaks = _nearest_first(results.table(f"{EVALUATE}/near_duplicates.csv"))
     samples = results.report.samples**2 if any(GAN_PREFIX in name for name in results.images) else 0
-    others = len(mistakes) + 2 * min(PAIRS, len(leaks)) + samples
+    reviewed = SHOWN + SHOWN // 2 if results.table("evaluate/suspects.csv") else SHOWN // 2
+    others = len(mistakes) + 2 * min(PAIRS, len(leaks)) + samples + reviewed
     side = choose_side(count_thumbnails(list(results.images), results.report.samples, others))
     pairs = [(row["actual"], row["predicted"]) for row in results.table(f"{EVALUATE}/confusion.csv")]
     values = {
@@ -55,7 +57,7 @@ def render_report(results: RunResults) -> str:
         "corrupted": corruption_table(results.group("corrupted")),
         "bins": results.table(f"{EVALUATE}/calibration.csv") if "ece" in results.calibration else [],
         "trainings": [_training(results, stage) for stage in results.trained],
-        "gallery": make_gallery(results.images, results.report.samples, side),
+        "gallery": make_gallery(results.images, results.report.samples, side, results.files),
         "samples": make_samples(results.images, results.report.samples, side),
         "counts": class_counts(results.images),
         "manifest": manifest_rows(results.manifest),
@@ -64,6 +66,13 @@ def render_report(results: RunResults) -> str:
         "mistakes": _mistakes(results.images.get("test"), mistakes, side),
         "leaks": _leaks(results.images, leaks[:PAIRS], side),
         "leak_count": len(leaks),
+        "suspects": suspects(results, side),
+        "suspect_count": len(results.table("evaluate/suspects.csv")),
+        "doubtful": doubtful(results, side),
+        "looks": where_it_looks(results, side),
+        "learning": learning_chart(results),
+        "learning_classes": results.table("evaluate/learning_classes.csv"),
+        "advice": advice(results),
         "stages": stage_rows(results.runs, STAGES),
         "recipes": recipes(results.images, results.features),
     }

@@ -113,3 +113,50 @@ def test_the_projects_classifier_needs_none_of_the_params_that_it_was_trained_wi
             result.stderr
         )
     assert not (tmp_path / "no.csv").exists()
+
+
+def test_of_a_folder_that_grows_only_new_images_are_computed(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    late = photos / "cow" / "cow_9.png"
+    content = late.read_bytes()
+    late.unlink()
+    first = predict(photos, bundle, tmp_path / "a.csv")
+    assert "known from before" not in first.output
+    late.write_bytes(content)
+    second = predict(photos, bundle, tmp_path / "b.csv")
+    assert ", 29 of them known from before, in " in second.output
+    before = {row["path"]: row for row in rows(tmp_path / "a.csv")}
+    assert all(row == before.get(row["path"], row) for row in rows(tmp_path / "b.csv"))
+
+
+def test_copies_are_sorted_by_class_and_nothing_is_overwritten(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    (photos / "ant" / "broken.png").write_bytes(b"x")
+    sure = ["--threshold", "0.5", "--sort-into", str(tmp_path / "sorted")]
+    result = predict(photos, bundle, tmp_path / "a.csv", *sure)
+    assert result.exit_code == 0, result.output
+    copies = sorted(path for path in (tmp_path / "sorted").rglob("*") if path.is_file())
+    assert len(copies) == 31 and (tmp_path / "sorted" / "_unreadable" / "broken.png").exists()
+    table = rows(tmp_path / "a.csv")
+    for row in (row for row in table if not row["error"]):
+        folder = row["class"] if float(row["probability"]) >= 0.5 else "_unsure"
+        copy = tmp_path / "sorted" / folder / Path(row["path"]).name
+        assert copy.read_bytes() == (photos / row["path"]).read_bytes()
+    assert "predict: copied 31 files into " in result.output
+    assert "how often such are wrong was not measured" in result.output
+    other = copies[0]
+    other.write_bytes(b"mine")
+    predict(photos, bundle, tmp_path / "a.csv", *sure)
+    assert other.read_bytes() == b"mine"
+    assert len([path for path in (tmp_path / "sorted").rglob("*") if path.is_file()]) == 32
+
+
+def test_copies_into_the_source_are_refused(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    result = predict(photos, bundle, tmp_path / "a.csv", "--sort-into", str(photos / "sorted"))
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "lies in the folder that is predicted" in result.stderr
+
+
+def test_the_project_tells_strangers_from_its_own_photos(project: list[str], photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.csv"
+    result = CliRunner().invoke(app, ["--images", str(photos), "--out", str(out), *project])
+    assert result.exit_code == 0, result.output
+    assert all(0 <= float(row["unknown"]) <= 1 for row in rows(out))

@@ -98,7 +98,7 @@ def test_what_is_no_bundle_is_refused_in_one_line(saved: Path, tmp_path: Path) -
     for text, kind in (
         ("{", DamagedFile),
         ("[]", ForeignFile),
-        (json.dumps({**whole, "version": 3}), NewerFile),
+        (json.dumps({**whole, "version": 4}), NewerFile),
         (json.dumps({**whole, "files": {"../../etc/passwd": "0"}}), DamagedFile),
         (json.dumps({**whole, "size": "big"}), DamagedFile),
         (json.dumps({**whole, "featurize": {**whole["featurize"], "backbone": "resnet"}}), DamagedFile),

@@ -17,18 +17,31 @@ from PIL import Image
 
 from cache.errors import InputError
 from pipeline.inference import predict
+from pipeline.inference.answers import Answerer
 from pipeline.inference.bundle import Bundle
 from pipeline.inference.predict import (
+    FilePrediction,
+    Predictor,
     check_submission_ids,
     images_of,
     label_of,
     list_images,
-    predict_files,
     predictions_csv,
     submission_csv,
     summary_of,
 )
 from pipeline.ingest.decode import DecodeOptions
+
+
+def predict_files(
+    source: str,
+    bundle: Bundle,
+    top: int,
+    advance: Callable[[int], object] = lambda count: None,
+    options: DecodeOptions | None = None,
+) -> list[FilePrediction]:
+    """Without anything that tells images of no class."""
+    return predict.predict_files(source, Predictor(Answerer(bundle, bundle.views), top, None, options), advance)
 
 
 @pytest.fixture(scope="module")

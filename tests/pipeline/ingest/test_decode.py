@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 
 from pipeline.ingest.archive import Unreadable
 from pipeline.ingest.bit_depth import WIDE_MODES
-from pipeline.ingest.decode import decode
+from pipeline.ingest.decode import RULES, DecodeOptions, decode, decode_image
 
 
 def plain(mode: str, colour: object, side: int = 8) -> Image.Image:
@@ -274,3 +274,30 @@ def test_endings_that_are_never_decoded_are_refused_by_name() -> None:
     with pytest.raises(Unreadable, match=r"is of a format that is not read \(.jxr\)"):
         decode(thumbnail, 16, name="photo.jxr")
     assert decode(thumbnail, 16, name="a/photo.tif").shape == (16, 16, 3)
+
+
+WIDE = np.zeros((20, 40, 3), dtype=np.uint8) + np.array([200, 0, 0], dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("fit", "reds"),
+    [("crop", 16 * 16), ("pad", 8 * 16), ("squash", 16 * 16)],
+)
+def test_an_image_is_cropped_padded_or_squashed(fit: str, reds: int) -> None:
+    image = decode(packed(Image.fromarray(WIDE)), 16, DecodeOptions(fit=fit))
+    assert image.shape == (16, 16, 3)
+    red = (image == [200, 0, 0]).all(axis=2)
+    assert red.sum() == reds
+    if fit == "pad":
+        assert red[4:12].all() and (image[0] == [124, 116, 104]).all()
+
+
+def test_pad_and_squash_keep_what_a_crop_loses() -> None:
+    halves = WIDE.copy()
+    halves[:, 30:] = [0, 0, 200]
+    blue = [(decode(packed(Image.fromarray(halves)), 16, DecodeOptions(fit=fit))[..., 2] > 150).sum() for fit in RULES]
+    assert blue[0] == 0 and blue[1] > 0 and blue[2] > blue[1]
+
+
+def test_the_sides_of_an_image_are_known_before_it_is_square() -> None:
+    assert decode_image(packed(Image.fromarray(WIDE)), 16).sides == (40, 20)

@@ -1,0 +1,186 @@
+"""What a person should look at: suspected labels, doubtful images, what more photos would bring, where it looks."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from cache.layout import Array
+from cache.records import UNAUGMENTED, FeatureSet
+from pipeline.evaluation.evaluate import FeaturesOf
+from pipeline.evaluation.occlusion import OcclusionMap, choose_images, occlusion_drops
+from pipeline.evaluation.robustness import RobustnessSample
+from pipeline.evaluation.source_files import SourceFiles
+from pipeline.heads.cross_validation import CrossValidated, CurvePoint, cross_validate, learning_curve
+from pipeline.heads.suspects import find_suspects
+from pipeline.metrics.csv_text import rows_csv
+from pipeline.metrics.intervals import accuracy_interval
+from pipeline.metrics.predictions import Predictions
+
+MOST = 1000  # images of each kind that are listed
+DOUBTFUL = 50  # images with the lowest confidence that are listed
+SPLITS = ("train", "val", "test")
+SEED = 0
+
+
+@dataclass(frozen=True)
+class ReviewedImage:
+    """An image by heads that have not seen it: its label, what they say instead, and the probabilities of both."""
+
+    split: str
+    row: int
+    id: str
+    path: str
+    label: str
+    predicted: str
+    probability: float
+    label_probability: float
+
+
+@dataclass(frozen=True)
+class LearningPoint:
+    """Accuracy of heads that are trained on so many images per class, with its interval."""
+
+    images_per_class: float
+    accuracy: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ClassGain:
+    """What a class gained when its images, and those of all others, doubled: recall with half of them and with all."""
+
+    name: str
+    images: int
+    half: float
+    all: float
+    gain: float
+
+
+def review_files(features: FeaturesOf, sources: SourceFiles, confidence: float) -> dict[str, bytes]:
+    """Texts by file name, over the unaugmented features of all splits; headers alone without features.
+
+    Nothing is chosen by them: they tell a person where to look.
+    """
+    sets = {split: features[split][UNAUGMENTED] for split in SPLITS if features.get(split, {}).get(UNAUGMENTED)}
+    suspects: list[ReviewedImage] = []
+    doubtful: list[ReviewedImage] = []
+    points: list[LearningPoint] = []
+    gains: list[ClassGain] = []
+    if sets:
+        rows = _Together.of(sets)
+        checked = cross_validate(rows.features, rows.labels, len(rows.classes), SEED)
+        if checked is not None:
+            suspects = _suspects(rows, checked, sources)
+            doubtful = _doubtful(rows, checked, sources)
+            curve = learning_curve(rows.features, rows.labels, len(rows.classes), checked.strength, SEED)
+            points = [_learning_point(point, confidence) for point in curve]
+            gains = _class_gains(rows, curve)
+    texts = {
+        "suspects.csv": rows_csv(ReviewedImage, suspects),
+        "doubtful.csv": rows_csv(ReviewedImage, doubtful),
+        "learning_curve.csv": rows_csv(LearningPoint, points),
+        "learning_classes.csv": rows_csv(ClassGain, gains),
+    }
+    return {name: text.encode() for name, text in texts.items()}
+
+
+def occlusion_file(sample: RobustnessSample | None, sources: SourceFiles, test_ids: Array) -> dict[str, bytes]:
+    """`occlusion.json`: a map for each of some images; none without images. test_ids: S64 [n], of all of test."""
+    maps: list[OcclusionMap] = []
+    if sample is not None:
+        predictions = next(sample.attacked([]))
+        rows_of = {image_id: row for row, image_id in enumerate(test_ids.tolist())}
+        for row in choose_images(predictions):
+            drops = occlusion_drops(sample.predict, sample.images.images[int(row) : int(row) + 1][0])
+            maps.append(_map_of(predictions, int(row), drops, sources, rows_of))
+    return {"occlusion.json": (json.dumps([asdict(own) for own in maps]) + "\n").encode()}
+
+
+def _map_of(
+    predictions: Predictions, row: int, drops: Array, sources: SourceFiles, rows_of: Mapping[bytes, int]
+) -> OcclusionMap:
+    image_id = predictions.ids[row]
+    predicted = int(predictions.predicted[row])
+    return OcclusionMap(
+        id=image_id.decode(),
+        path=sources.path("test", rows_of.get(image_id, -1), image_id.decode()),
+        actual=predictions.classes[predictions.labels[row]],
+        predicted=predictions.classes[predicted],
+        probability=round(float(predictions.probabilities[row, predicted]), 6),
+        drops=np.round(drops, 4).tolist(),
+    )
+
+
+@dataclass(frozen=True)
+class _Together:
+    """The rows of all splits below each other. splits, rows: where each one lies."""
+
+    features: Array  # float32 [n, d]
+    labels: Array  # int64 [n]
+    ids: Array
+    splits: Sequence[str]
+    rows: Array
+    classes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, sets: Mapping[str, FeatureSet]) -> "_Together":
+        first = next(iter(sets.values()))
+        return cls(
+            features=np.concatenate([rows.features[:] for rows in sets.values()]).astype(np.float32),
+            labels=np.concatenate([rows.labels for rows in sets.values()]).astype(np.int64),
+            ids=np.concatenate([rows.ids for rows in sets.values()]),
+            splits=[split for split, rows in sets.items() for _ in range(len(rows))],
+            rows=np.concatenate([np.arange(len(rows)) for rows in sets.values()]),
+            classes=first.classes,
+        )
+
+    def reviewed(self, row: int, predicted: int, probabilities: Array, sources: SourceFiles) -> ReviewedImage:
+        """One row, with a class that may fit better."""
+        split = self.splits[row]
+        image_id = self.ids[row].decode()
+        return ReviewedImage(
+            split=split,
+            row=int(self.rows[row]),
+            id=image_id,
+            path=sources.path(split, int(self.rows[row]), image_id),
+            label=self.classes[self.labels[row]],
+            predicted=self.classes[predicted],
+            probability=float(probabilities[row, predicted]),
+            label_probability=float(probabilities[row, self.labels[row]]),
+        )
+
+
+def _suspects(rows: _Together, checked: CrossValidated, sources: SourceFiles) -> list[ReviewedImage]:
+    suspects = find_suspects(checked.probabilities, rows.labels)
+    pairs = zip(suspects.rows[:MOST].tolist(), suspects.classes[:MOST].tolist(), strict=True)
+    return [rows.reviewed(row, other, checked.probabilities, sources) for row, other in pairs]
+
+
+def _doubtful(rows: _Together, checked: CrossValidated, sources: SourceFiles) -> list[ReviewedImage]:
+    """Those whose likeliest class is least likely."""
+    confidence = checked.probabilities.max(axis=1)
+    order = np.argsort(confidence, kind="stable")[:DOUBTFUL].tolist()
+    best = checked.probabilities.argmax(axis=1)
+    return [rows.reviewed(row, int(best[row]), checked.probabilities, sources) for row in order]
+
+
+def _learning_point(point: CurvePoint, confidence: float) -> LearningPoint:
+    interval = accuracy_interval(int(point.right.sum()), len(point.right), confidence)
+    return LearningPoint(round(point.rows_per_class, 1), interval.value, interval.low, interval.high)
+
+
+def _class_gains(rows: _Together, curve: Sequence[CurvePoint]) -> list[ClassGain]:
+    """The class that gained most first; nothing if there are fewer than two points."""
+    if len(curve) < 2:
+        return []
+    half, whole = curve[-2:]
+    gains = []
+    for number, name in enumerate(rows.classes):
+        members = rows.labels == number
+        if members.any():
+            before, after = (float(point.right[members].mean()) for point in (half, whole))
+            gains.append(ClassGain(name, int(members.sum()), before, after, after - before))
+    return sorted(gains, key=lambda own: -own.gain)

@@ -1,0 +1,60 @@
+"""Labels that are probably wrong, by confident learning (Northcutt, Jiang, Chuang, J. Artif. Intell. Res. 70, 2021).
+
+From predictions of heads that have not seen an image, the confident joint counts how many images labelled i are of
+class j: those whose probability of j is at least what it is on average for images labelled j. Scaled to all images of a
+label, it says how many labels are wrong; that many are suspected, those first that are much more probable of class j
+than of their label (the paper's "prune by noise rate").
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cache.layout import Array
+
+LEAST_ROWS = 3  # of a class whose labels are suspected at all
+
+
+@dataclass(frozen=True)
+class Suspects:
+    """Rows int [k] whose labels are suspected, the surest first, and the class int [k] that fits each better."""
+
+    rows: Array
+    classes: Array
+
+
+def find_suspects(probabilities: Array, labels: Array) -> Suspects:
+    """probabilities: float [n, c] of each row by a model that has not seen it. labels: int [n]."""
+    count = probabilities.shape[1]
+    sizes = np.bincount(labels, minlength=count)
+    joint = confident_joint(probabilities, labels)
+    own = probabilities[np.arange(len(labels)), labels]
+    best: dict[int, tuple[float, int]] = {}
+    for label, other in zip(*np.nonzero(joint), strict=True):
+        if label == other or min(sizes[label], sizes[other]) < LEAST_ROWS:
+            continue
+        wrong = round(float(sizes[label] * joint[label, other] / joint[label].sum()))
+        members = np.flatnonzero(labels == label)
+        margins = probabilities[members, other] - own[members]
+        for place in np.argsort(-margins, kind="stable")[:wrong]:
+            row = int(members[place])
+            margin = float(margins[place])
+            if margin > max(0.0, best.get(row, (0.0, 0))[0]):
+                best[row] = (margin, int(other))
+    rows = sorted(best, key=lambda row: (-best[row][0], row))
+    return Suspects(np.array(rows, dtype=np.int64), np.array([best[row][1] for row in rows], dtype=np.int64))
+
+
+def confident_joint(probabilities: Array, labels: Array) -> Array:
+    """int [c, c]: images by their label and by the class that they are confidently of; each counts once at most."""
+    count = probabilities.shape[1]
+    sizes = np.bincount(labels, minlength=count)
+    own = probabilities[np.arange(len(labels)), labels]
+    sums = np.bincount(labels, weights=own, minlength=count)
+    thresholds = np.where(sizes > 0, sums / np.maximum(sizes, 1), np.inf)  # [c], the mean self-confidence
+    confident = np.where(probabilities >= thresholds - 1e-9, probabilities, -1.0)  # [n, c]
+    guessed = confident.argmax(axis=1)
+    counted = confident[np.arange(len(labels)), guessed] > 0
+    joint = np.zeros((count, count), dtype=np.int64)
+    np.add.at(joint, (labels[counted], guessed[counted]), 1)
+    return joint

@@ -1,0 +1,32 @@
+"""What estimate and start print: a line per stage, and what all of it takes."""
+
+from collections.abc import Collection
+
+import typer
+
+from cache.files import free_space
+from pipeline.config.params import Params
+from stages._cli import Job
+
+
+def print_estimates(params: Params, job: Job, due: Collection[str]) -> tuple[float, float]:
+    """Print a line per stage and a total; return seconds and bytes of all stages. due: the stages that would run."""
+    from pipeline.estimate.plan import PreviousRun, estimate_all, span
+    from pipeline.ingest.manifest import describes
+
+    manifest = job.data / "prepare" / "manifest.json"
+    alike = manifest.exists() and describes(manifest.read_text(encoding="utf-8"), params.prepare)
+    prepared = job.sets("prepare") if alike else {}
+    past = PreviousRun(prepared, job.sets("augment") if prepared else {}, free_space(job.data))
+    typer.echo(f"{'stage':<13}{'rows':>12}{'in the cache':>14}{'time':>12}{'disk':>12}{'memory':>12}")
+    seconds = 0.0
+    disk = 0.0
+    for estimated in estimate_all(params, past, due):
+        seconds = seconds + estimated.seconds
+        disk = disk + estimated.disk
+        cells = f"{span(estimated.seconds):>12}{estimated.disk / 1e6:>9,.0f} MB{estimated.memory / 1e6:>9,.0f} MB"
+        typer.echo(f"{estimated.stage:<13}{estimated.rows:>12,}{estimated.cached:>14,}{cells}")
+        if estimated.note:
+            typer.echo(f"  {estimated.note}")
+    typer.echo(f"{'all':<13}{'':>26}{span(seconds):>12}{disk / 1e6:>9,.0f} MB")
+    return seconds, disk

@@ -1,0 +1,93 @@
+"""What relabel does: corrections out of a reviewed table, and the table beside the source."""
+
+import csv
+import io
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cache.errors import InputError
+from cache.files import write_text
+from pipeline.config.prepare import PrepareConfig
+from pipeline.ingest.manifest import source_name
+from pipeline.ingest.relabels import (
+    Correction,
+    corrections_text,
+    digest_of,
+    parse_corrections,
+    read_corrections,
+    refuse_unknown,
+)
+
+SUSPECT = "suspected label"
+
+
+def read_review(path: Path, accept: float) -> dict[str, Correction]:
+    """The corrections of a table, by file. accept: suggestions that are at least so probable count as given.
+
+    Raises InputError if there is no such table, or a row cannot be used.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise InputError("no such table", where=path, remedy="Run report, or name a table.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot be read: {error}", where=path, remedy="Save it as CSV in UTF-8.") from error
+    first = text.partition("\n")[0]
+    if ";" in first and "," not in first:  # as spreadsheets save it where the comma is a decimal point
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=";")
+        text = _as_csv([dict(enumerate(row)) for row in rows], with_header=False)
+    return parse_corrections(_accepted(text, accept), str(path))
+
+
+def _accepted(text: str, accept: float) -> str:
+    """The text with the suggestions that are taken, where the person wrote nothing."""
+    reader = csv.DictReader(io.StringIO(text, newline=""), restval="")
+    rows = list(reader)
+    for row in rows:
+        is_sure = row.get("kind") == SUSPECT and float(row.get("probability") or 0) >= accept
+        if is_sure and not row.get("action", "").strip():
+            row["action"] = "relabel"
+    return _as_csv(rows, with_header=True) if rows else text
+
+
+def _as_csv(rows: Sequence[Mapping[Any, str]], with_header: bool) -> str:
+    target = io.StringIO()
+    writer = csv.DictWriter(target, list(rows[0]), lineterminator="\n", extrasaction="ignore")
+    if with_header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return target.getvalue()
+
+
+def refuse_unknown_classes(corrections: Mapping[str, Correction], manifest: Path) -> None:
+    """Raise InputError for a class that prepare has not made; nothing is known before it has run."""
+    try:
+        classes = list(json.loads(manifest.read_text(encoding="utf-8"))["classes"])
+    except (FileNotFoundError, ValueError, KeyError):
+        return
+    refuse_unknown(corrections, classes, "column label")
+
+
+def write_corrections(config: PrepareConfig, corrections: Mapping[str, Correction]) -> Path | None:
+    """Write earlier and new corrections together into a table beside the source; None if there is nothing new."""
+    if not corrections:
+        return None
+    earlier = read_corrections(config.relabel) if config.relabel else {}
+    text = corrections_text({**earlier, **corrections})
+    source = Path("data.csv") if config.source == "digits" else Path(config.source).expanduser()
+    folder = source.parent if os.access(source.parent, os.W_OK) else Path()
+    stem = re.sub(r"[^\w.-]+", "-", source_name(config.source)) or "source"
+    path = folder / f"{stem}.relabel-{digest_of(text.encode())}.csv"
+    write_text(path, text)
+    return path
+
+
+def summary_of(corrections: Mapping[str, Correction]) -> str:
+    """Such as `3 to relabel, 1 to drop, 2 to keep`."""
+    counts = Counter(own.action for own in corrections.values())
+    return ", ".join(f"{counts[action]:,} to {action}" for action in ("relabel", "drop", "keep") if counts[action])

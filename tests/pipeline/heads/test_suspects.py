@@ -1,0 +1,88 @@
+"""Suspects are what the published definition says, and wrong labels are among them."""
+
+import numpy as np
+import pytest
+
+from pipeline.heads.cross_validation import cross_validate, folds_of, is_affordable, learning_curve
+from pipeline.heads.suspects import confident_joint, find_suspects
+
+
+def clouds(per_class: int = 60, classes: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Well separated normal clouds: features float32 [n, 8], labels int64 [n]."""
+    random = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(classes), per_class)
+    centres = 12 * random.standard_normal((classes, 8))
+    return (centres[labels] + random.standard_normal((len(labels), 8))).astype(np.float32), labels
+
+
+def test_the_confident_joint_by_hand() -> None:
+    """Thresholds are (0.9 + 0.8 + 0.2) / 3 = 0.633 for class 0 and (0.6 + 0.7 + 0.3) / 3 = 0.533 for class 1.
+
+    So the joint is [[2, 1], [1, 2]], and of three images of each label one is wrong.
+    """
+    first = np.array([0.9, 0.8, 0.2, 0.4, 0.3, 0.7], dtype=np.float32)
+    probabilities = np.stack([first, 1 - first], axis=1)
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    assert confident_joint(probabilities, labels).tolist() == [[2, 1], [1, 2]]
+    suspects = find_suspects(probabilities, labels)
+    assert suspects.rows.tolist() == [2, 5]  # the surest first: margins 0.6 and 0.4
+    assert suspects.classes.tolist() == [1, 0]
+
+
+def test_a_class_of_two_images_is_not_suspected() -> None:
+    probabilities = np.array([[0.1, 0.9], [0.1, 0.9], [0.1, 0.9], [0.1, 0.9], [0.2, 0.8]], dtype=np.float32)
+    assert find_suspects(probabilities, np.array([0, 0, 1, 1, 1])).rows.tolist() == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_wrong_labels_are_suspected_and_right_ones_are_not(seed: int) -> None:
+    features, labels = clouds(seed=seed)
+    random = np.random.default_rng(seed)
+    wrong = random.choice(len(labels), 18, replace=False)
+    noisy = labels.copy()
+    noisy[wrong] = (noisy[wrong] + random.integers(1, 3, 18)) % 3
+    checked = cross_validate(features, noisy, 3, 0)
+    assert checked is not None
+    suspects = find_suspects(checked.probabilities, noisy)
+    found = set(suspects.rows.tolist()) & set(wrong.tolist())
+    assert found == set(suspects.rows.tolist())  # the clouds are twelve deviations apart
+    assert len(found) >= 3 / 4 * len(wrong)  # how many are wrong is only estimated
+    right = [labels[row] == other for row, other in zip(suspects.rows, suspects.classes, strict=True) if row in found]
+    assert all(right)
+
+
+def test_no_row_is_predicted_by_a_head_that_has_seen_it() -> None:
+    """Labels at random cannot be guessed, unless the row itself was learned."""
+    random = np.random.default_rng(0)
+    features = random.standard_normal((120, 200)).astype(np.float32)
+    labels = np.arange(120) % 4
+    checked = cross_validate(features, labels, 4, 0)
+    assert checked is not None
+    right = (checked.probabilities.argmax(axis=1) == labels).sum()
+    assert right < 30 + 5 * np.sqrt(120 / 4 * 3 / 4)  # five standard deviations of guessing
+
+
+def test_folds_deal_out_every_class_evenly() -> None:
+    labels = np.repeat([0, 1, 2], [23, 7, 1])
+    folds = folds_of(labels, 0)
+    for label in range(3):
+        counts = np.bincount(folds[labels == label], minlength=5)
+        assert counts.max() - counts.min() <= 1
+    assert (folds == folds_of(labels, 0)).all()
+
+
+def test_a_learning_curve_rises_with_rows_and_its_last_point_has_them_all() -> None:
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), 80)
+    features = (random.standard_normal((4, 60))[labels] * 0.35 + random.standard_normal((320, 60))).astype(np.float32)
+    curve = learning_curve(features, labels, 4, 0.01, 0)
+    counts = [point.rows_per_class for point in curve]
+    assert len(curve) == 4 and counts == sorted(counts)
+    assert counts[-1] == pytest.approx(80 * 2 / 3, abs=0.5)  # all but the rows of a fold
+    assert curve[-1].right.mean() > curve[0].right.mean()
+
+
+def test_what_would_take_too_long_is_left_out() -> None:
+    assert is_affordable(10_000, 1280, 10, 15)
+    assert not is_affordable(10_000_000, 1280, 1000, 1)
+    assert cross_validate(np.zeros((1, 4), np.float32), np.zeros(1, np.int64), 2, 0) is None

@@ -1,0 +1,140 @@
+"""`python -m stages.relabel`: a reviewed table becomes an overlay, and the next run recomputes only what changed."""
+
+import csv
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from pipeline.config.edit import edit_params
+from pipeline.config.params import read_params
+from stages import augment, featurize, prepare
+from stages._cli import Job
+from stages.relabel import app
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def params(photos: Path, tmp_path: Path) -> Path:
+    values = {
+        "prepare.source": str(photos), "prepare.size": 32, "prepare.val": "none", "prepare.test": 2,
+        "augment.variants": ["color_1"], "augment.size": 32, "featurize.size": 32, "featurize.batch": 16,
+        "featurize.backbone": "efficientnet:0.25x0.2/2", "featurize.weights": "random",
+        "train_head.schedule": ["unaugmented x 2"],
+    }  # fmt: skip
+    path = tmp_path / "params.yaml"
+    path.write_text(edit_params((ROOT / "params.yaml").read_text(encoding="utf-8"), values), encoding="utf-8")
+    return path
+
+
+def review(tmp_path: Path, *rows: Mapping[str, str]) -> Path:
+    path = tmp_path / "data" / "report" / "review.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["kind", "file", "now", "label", "probability", "action"], restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def relabel(params: Path, *flags: str) -> Result:
+    return CliRunner().invoke(app, ["--params", str(params), "--data", str(params.parent / "data"), *flags])
+
+
+def run_stages(params: Path) -> dict[str, Job]:
+    jobs = {}
+    for name, stage in (("prepare", prepare), ("augment", augment), ("featurize", featurize)):
+        data = params.parent / "data"
+        (data / name).mkdir(parents=True, exist_ok=True)
+        jobs[name] = Job(name, read_params(params), data, data / name, quiet=True)
+        stage.run(jobs[name])
+    return jobs
+
+
+def test_the_next_run_recomputes_only_what_changed(photos: Path, params: Path, tmp_path: Path) -> None:
+    first = run_stages(params)
+    assert first["featurize"].facts["cached"] == 0
+    before = {path: path.read_bytes() for path in photos.rglob("*.png")}
+    train = list(csv.DictReader((tmp_path / "data" / "prepare" / "files.csv").open(encoding="utf-8")))
+    changed, dropped = [row["path"] for row in train if row["split"] == "train" and row["class"] == "ant"][:2]
+    review(tmp_path, {"file": changed, "action": "relabel", "label": "bee"}, {"file": dropped, "action": "drop"})
+    result = relabel(params)
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("relabel: 1 to relabel, 1 to drop, in ")
+    second = run_stages(params)
+    again = {row["path"]: row["class"] for row in csv.DictReader((tmp_path / "data/prepare/files.csv").open())}
+    assert again[changed] == "bee" and dropped not in again and len(again) == 29
+    rows = second["featurize"].facts["rows"]
+    moved = rows - second["featurize"].facts["cached"]
+    assert rows == 2 * 29 and moved == 0  # features are keyed by pixels, whatever their label and split
+    assert {path: path.read_bytes() for path in photos.rglob("*.png")} == before
+
+
+def test_corrections_are_added_to_earlier_ones_in_a_table_beside_the_source(params: Path, tmp_path: Path) -> None:
+    review(tmp_path, {"file": "ant/ant_0.png", "action": "drop"}, {"file": "ant/ant_1.png", "now": "ant"})
+    relabel(params)
+    first = Path(str(read_params(params).prepare.relabel))
+    assert first.parent == tmp_path and first.name.startswith("photos.relabel-")
+    assert (tmp_path / "params.yaml.bak").exists()
+    review(tmp_path, {"file": "bee/bee_0.png", "action": "relabel", "label": "cow"})
+    relabel(params)
+    second = Path(str(read_params(params).prepare.relabel))
+    assert second.read_text() == "file,action,label\nant/ant_0.png,drop,\nbee/bee_0.png,relabel,cow\n"
+    assert first.exists() and first != second
+    assert relabel(params, "--reset").exit_code == 0
+    assert read_params(params).prepare.relabel is None
+
+
+def test_sure_suggestions_are_taken_if_asked_for(params: Path, tmp_path: Path) -> None:
+    kinds = {"kind": "suspected label", "now": "ant", "label": "bee"}
+    review(
+        tmp_path,
+        {**kinds, "file": "ant/ant_0.png", "probability": "0.97"},
+        {**kinds, "file": "ant/ant_1.png", "probability": "0.7"},
+        {**kinds, "file": "ant/ant_2.png", "probability": "0.99", "action": "keep"},
+        {**kinds, "file": "ant/ant_3.png", "probability": "0.99", "kind": "mistake"},
+    )
+    result = relabel(params, "--accept", "0.95")
+    assert result.output.startswith("relabel: 1 to relabel, 1 to keep, in ")
+
+
+def test_a_table_with_semicolons_is_read(params: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("file;action;label\nant/ant_0.png;relabel;cow\n")
+    assert relabel(params, str(path)).output.startswith("relabel: 1 to relabel, in ")
+
+
+def test_nothing_to_do_changes_nothing(params: Path, tmp_path: Path) -> None:
+    review(tmp_path, {"file": "ant/ant_0.png"})
+    assert "no row has an action" in relabel(params).output
+    assert read_params(params).prepare.relabel is None
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (None, "no such table. Run report"),
+        ("a,b\n1,2\n", "columns are missing"),
+        ("file,action,label\nx,no,\n", "unknown action"),
+        ("file,action,label\nx,relabel,dog\n", "unknown class; expected one of ant, bee, found dog"),
+    ],
+)
+def test_bad_tables_are_one_line(params: Path, tmp_path: Path, text: str | None, line: str) -> None:
+    path = tmp_path / "table.csv"
+    (tmp_path / "data" / "prepare").mkdir(parents=True)
+    (tmp_path / "data" / "prepare" / "manifest.json").write_text('{"classes": {"ant": {}, "bee": {}}}')
+    if text is not None:
+        path.write_text(text)
+    result = relabel(params, str(path))
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert line in result.stderr
+    assert read_params(params).prepare.relabel is None
+
+
+def test_an_unknown_class_is_refused_by_prepare(params: Path, tmp_path: Path, make_job: Callable[..., Job]) -> None:
+    review(tmp_path, {"file": "ant/ant_0.png", "action": "relabel", "label": "dog"})
+    relabel(params)
+    with pytest.raises(Exception, match="unknown class; expected one of ant, bee, cow, found dog"):
+        run_stages(params)
