@@ -1,6 +1,6 @@
-"""What evaluate, predict and export share: their classifier, the views that it averages over, and where they write."""
+"""What predict, export and serve share: their classifier, and where they write."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,17 +8,10 @@ import typer
 
 from cache.errors import StorageError
 from cache.files import storage_error
-from cache.records import UNAUGMENTED
 from stages._cli import Job
 
 if TYPE_CHECKING:
     from pipeline.inference.bundle import Bundle
-
-VIEWS_HELP = (
-    "views to average over: flip,crops,jitter,affine; `auto` chooses on val; `none`; default: evaluate.views, or those "
-    "of the bundle"
-)
-OF_BUNDLE = "bundle"
 
 
 def read_bundle(job: Job, folder: Path | None, asked: Mapping[str, Any]) -> "Bundle":
@@ -41,37 +34,6 @@ def read_bundle(job: Job, folder: Path | None, asked: Mapping[str, Any]) -> "Bun
     for note in filter(None, notes):
         typer.echo(f"{job.stage}: {note}", err=True)
     return bundle
-
-
-def views_of_flag(job: Job, text: str | None, folder: Path | None) -> Sequence[str]:
-    """The names that a flag gives; without it those of `evaluate.views`, or `bundle` for an exported one's own."""
-    if text is not None:
-        return tuple(name.strip() for name in text.split(",") if name.strip())
-    if folder is not None:
-        return (OF_BUNDLE,)
-    views = job.params.evaluate.views
-    return (views,) if isinstance(views, str) else views
-
-
-def choose_views(job: Job, bundle: "Bundle", names: Sequence[str]) -> tuple[str, ...]:
-    """The views of these names. `auto` is chosen on val, never on test."""
-    names = tuple(names)
-    if names == (OF_BUNDLE,):
-        return bundle.views
-    if names in ((), ("none",)):
-        return ()
-    from pipeline.inference import tta
-
-    if names != ("auto",):
-        return tta.check_views(names)
-    val = job.images("val").get(UNAUGMENTED)
-    if val is None:
-        remedy = "Name the views, such as --views flip."
-        raise StorageError("there is no val split to choose views on", where=job.data / "prepare", remedy=remedy)
-    with job.progress(len(val), "image", "views") as advance:
-        names = tta.choose_views(bundle.classifier, val, advance)
-    typer.echo(f"{job.stage}: views chosen on val: {', '.join(names) or 'none'}", err=True)
-    return names
 
 
 def check_target(out: Path) -> None:

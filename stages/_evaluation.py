@@ -1,11 +1,12 @@
 """What evaluate reads: the classifiers, the sets that they take, and the images that are attacked and corrupted."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from cache.files import remove_others, write_bytes
-from cache.records import UNAUGMENTED, FeatureSet
+from cache.records import UNAUGMENTED, FeatureSet, ImageSet
 from pipeline.config.shared.featurize import FeaturizeConfig
 from pipeline.config.shared.stages import TRAIN_HEAD, TRAIN_MODEL
 from pipeline.config.train_head import TrainHeadConfig
@@ -17,10 +18,10 @@ from pipeline.evaluation.source_files import SourceFiles
 from pipeline.heads.ablation import VariantGain, ablate_schedule
 from pipeline.inference import load
 from pipeline.inference.classifier import ModelClassifier
-from pipeline.metrics.predictions import Predictions
-from stages._classifier import choose_views, views_of_flag
+from pipeline.inference.tta import predict_over_views
 from stages._cli import Job
 from stages._runs import choose_classifier, trained_classifiers
+from stages._views import NO_VIEWS, choose_views, views_of_flag
 
 SPLITS = ("train", "val", "test")
 Features = Mapping[str, Mapping[str, FeatureSet]]
@@ -46,32 +47,27 @@ def make_inputs(job: Job, stage: str, features: Features, featurize: FeaturizeCo
     trained = load.load_classifier(job.data / stage)
     is_model = isinstance(trained, ModelClassifier)
     sets = {split: job.images(split) for split in SPLITS} if is_model else features
-    sample = None
-    if sets["test"] and (config.attacks or config.corruptions):
-        images = job.images("test")[UNAUGMENTED]
-        cached = features.get("test", {}).get(UNAUGMENTED)
-        pixels = pixels_of(trained, featurize, images, cached)
-        sample = make_robustness_sample(pixels, images, config.probe_images)
-    views, viewed = _over_views(job, stage, featurize)
-    return EvaluationInputs(trained, sets, features, sample, views, viewed)
+    inputs = EvaluationInputs(trained, sets, features)
+    views = views_of_flag(job, None)
+    probed = bool(config.attacks or config.corruptions)
+    if not sets["test"] or not (probed or views != NO_VIEWS):
+        return inputs
+    images = job.images("test")[UNAUGMENTED]
+    pixels = pixels_of(trained, featurize, images, features.get("test", {}).get(UNAUGMENTED))
+    if probed:
+        inputs = replace(inputs, sample=make_robustness_sample(pixels, images, config.probe_images))
+    return _with_views(job, inputs, ModelClassifier(pixels, trained.classes, {}), images, views)
 
 
-def _over_views(job: Job, stage: str, featurize: FeaturizeConfig) -> tuple[tuple[str, ...], Predictions | None]:
-    """The views that `evaluate.views` names or val supports, and the predictions for test averaged over them."""
-    asked = views_of_flag(job, None, None)
-    test = job.images("test").get(UNAUGMENTED) if tuple(asked) != ("none",) else None
-    if test is None:
-        return (), None
-    from pipeline.inference.bundle import open_bundle
-    from pipeline.inference.restore import Project
-    from pipeline.inference.tta import predict_over_views
-
-    bundle = open_bundle(job.data / stage, Project(job.data, featurize, {}))
-    views = choose_views(job, bundle, asked)
+def _with_views(
+    job: Job, inputs: EvaluationInputs, classifier: ModelClassifier, images: ImageSet, names: Sequence[str]
+) -> EvaluationInputs:
+    """Predictions for the unaugmented test images over the views of these names, or those that val supports."""
+    views = choose_views(job, classifier, names)
     if not views:
-        return (), None
-    with job.progress(len(test), "image", "views") as advance:
-        return views, predict_over_views(bundle.classifier, test, views, advance)
+        return inputs
+    with job.progress(len(images), "image", "views") as advance:
+        return replace(inputs, views=views, viewed=predict_over_views(classifier, images, views, advance))
 
 
 def gains_of(job: Job, stages: list[str], features: Features, head: TrainHeadConfig) -> list[VariantGain]:

@@ -9,9 +9,10 @@ import typer
 
 from cache.errors import StorageError
 from cache.files import storage_error, write_bytes, write_text
-from stages._classifier import check_target, choose_views, read_bundle, views_of_flag
+from stages._classifier import check_target, read_bundle
 from stages._cli import Job
 from stages._measure import measured_for
+from stages._views import choose_views, views_of_flag
 
 if TYPE_CHECKING:
     from pipeline.inference.measured import Measured
@@ -47,7 +48,8 @@ def predict(job: Job, wanted: Predicting, overrides: list[str]) -> None:
     listing = prediction.list_images(wanted.images)
     prediction.check_submission_ids(listing.images if wanted.submission else [])
     classifier = read_bundle(job, wanted.bundle, asked_values(job.params.sections, overrides))
-    answer = Answerer(classifier, choose_views(job, classifier, views_of_flag(job, wanted.views, wanted.bundle)))
+    names = views_of_flag(job, wanted.views, classifier if wanted.bundle is not None else None)
+    answer = Answerer(classifier, choose_views(job, classifier.classifier, names))
     measured = measured_for(job, answer, wanted.bundle)
     options = replace(DecodeOptions.of(job.params.prepare, classifier.bit_depth), fit=classifier.fit)
     known = None if measured is None else measured.known

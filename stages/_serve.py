@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cache.records import UNAUGMENTED
-from stages._classifier import choose_views, read_bundle, views_of_flag
+from stages._classifier import read_bundle
 from stages._cli import Job
 from stages._measure import MOST_TRAIN, measured_for
+from stages._views import choose_views, views_of_flag
 
 if TYPE_CHECKING:
     from pipeline.inference.answers import Answerer
@@ -28,7 +29,8 @@ def make_service(job: Job, bundle: Path | None, views: str | None, overrides: li
     from pipeline.ingest.decode import DecodeOptions
 
     classifier = read_bundle(job, bundle, asked_values(job.params.sections, overrides))
-    answer = Answerer(classifier, choose_views(job, classifier, views_of_flag(job, views, bundle)))
+    names = views_of_flag(job, views, classifier if bundle is not None else None)
+    answer = Answerer(classifier, choose_views(job, classifier.classifier, names))
     options = replace(DecodeOptions.of(job.params.prepare, classifier.bit_depth), fit=classifier.fit)
     measured = measured_for(job, answer, bundle)
     training = None if bundle is not None or measured is None else training_images(job, answer)

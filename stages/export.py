@@ -18,10 +18,11 @@ import typer
 from cache.reader import read_images
 from pipeline.config.params import read_params
 from stages._bundle_extras import bundle_extras, provenance_of
-from stages._classifier import VIEWS_HELP, choose_views, read_bundle, views_of_flag
+from stages._classifier import read_bundle
 from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Values, description, make_app
 from stages._process import running
 from stages._runs import params_used
+from stages._views import VIEWS_HELP, choose_views, views_of_flag
 
 app = make_app()
 CHECKED = 64  # images on which ONNX and PyTorch are compared
@@ -44,7 +45,7 @@ def main(
 
         job = Job("export", read_params(params, override or []), data, out, quiet=True)
         bundle = read_bundle(job, None, asked_values(job.params.sections, override or []))
-        bundle = replace(bundle, views=choose_views(job, bundle, views_of_flag(job, views, None)))
+        bundle = replace(bundle, views=choose_views(job, bundle.classifier, views_of_flag(job, views)))
         path = next(iter(sorted((data / "prepare").glob("*.h5"))), None)
         images = read_images(path).images[:CHECKED] if path else np.empty((0, bundle.size, bundle.size, 3), np.uint8)
         onnx, checked = checked_onnx(bundle, images)

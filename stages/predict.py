@@ -19,9 +19,9 @@ import typer
 
 from pipeline.config.params import read_params
 from stages import _predict as steps
-from stages._classifier import VIEWS_HELP
 from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Quiet, Values, description, make_app
 from stages._process import running
+from stages._views import VIEWS_HELP
 
 app = make_app()
 

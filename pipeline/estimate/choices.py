@@ -9,6 +9,7 @@ import numpy as np
 
 from cache.errors import InputError
 from pipeline.config.shared.featurize import EFFICIENTNETS, LITE, MINI, PRETRAINED, TIMM
+from pipeline.config.shared.stages import FEATURIZE, TRAIN_HEAD, TRAIN_MODEL
 from pipeline.estimate.at_hand import BackboneAtHand, Machine
 from pipeline.estimate.look import Look
 
@@ -266,5 +267,5 @@ def _attacks(wishes: Wishes) -> list[Choice]:
 def _device(wishes: Wishes, machine: Machine) -> Choice:
     here = machine.gpu or f"{machine.threads} processor threads; no GPU is usable"
     device = wishes.device or "auto"
-    sections = ("featurize", "train_head", "train_model")
+    sections = (FEATURIZE, TRAIN_HEAD, TRAIN_MODEL)
     return Choice("device", device, here, {f"{section}.device": device for section in sections})

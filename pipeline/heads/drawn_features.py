@@ -8,6 +8,7 @@ import numpy as np
 from cache.records import FeatureSet, ImageSet
 from pipeline.augmentation.policy import make_augmentation
 from pipeline.config.augment import AugmentConfig, Step
+from pipeline.config.shared.stages import SEARCH
 from pipeline.features.featurizer import Featurizer, featurize
 from pipeline.runtime.seeds import make_generator
 from pipeline.runtime.workers import Pool
@@ -47,7 +48,7 @@ class DrawnFeatures:
 
 def few_images(images: ImageSet, per_class: int, seed: int) -> ImageSet:
     """At most so many images of each class, in memory, chosen by their content."""
-    order = np.array([make_generator(seed, "search", key).random() for key in images.ids])
+    order = np.array([make_generator(seed, SEARCH, key).random() for key in images.ids])
     places = [np.flatnonzero(images.labels == label) for label in range(len(images.classes))]
     chosen = [own[np.argsort(order[own], kind="stable")[:per_class]] for own in places]
     few = images.take(np.sort(np.concatenate(chosen)))

@@ -97,7 +97,7 @@ class RunResults:
     @cached_property
     def files(self) -> Mapping[str, str]:
         """The file of each image by its id."""
-        return {row["id"]: row["path"] for row in self.table("prepare/files.csv")}
+        return {row["id"]: row["path"] for row in self.table(f"{PREPARE}/files.csv")}
 
     @cached_property
     def manifest(self) -> Mapping[str, Any]:

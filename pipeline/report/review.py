@@ -12,6 +12,7 @@ import numpy as np
 from cache.errors import DamagedFile
 from cache.layout import Array
 from cache.records import ImageSet
+from pipeline.config.shared.stages import EVALUATE
 from pipeline.report.charts import Chart, Line, Tick, number, ticks
 from pipeline.report.gallery import thumbnails_of
 from pipeline.report.results import REMEDY, Row, RunResults
@@ -68,14 +69,14 @@ def _kept(results: RunResults) -> set[str]:
 
 
 def _review_rows(results: RunResults) -> Iterator[ReviewRow]:
-    for row in results.table("evaluate/suspects.csv"):
+    for row in results.table(f"{EVALUATE}/suspects.csv"):
         yield _by_heads("suspected label", row)
     for row in _mistakes(results)[:LISTED]:
         classes = (row["actual"], row["predicted"])
         yield ReviewRow("mistake", row["path"], "test", *classes, row["probability"], "", "")
-    for row in results.table("evaluate/doubtful.csv"):
+    for row in results.table(f"{EVALUATE}/doubtful.csv"):
         yield _by_heads("low confidence", row)
-    for row in results.table("evaluate/near_duplicates.csv"):
+    for row in results.table(f"{EVALUATE}/near_duplicates.csv"):
         note = f"nearly the same as {row['train_path']} in train, class {row['train_class']}"
         yield ReviewRow("near duplicate", row["path"], row["split"], row["actual"], "", row["cosine"], "", note)
 
@@ -87,21 +88,21 @@ def _by_heads(kind: str, row: Row) -> ReviewRow:
 
 def _mistakes(results: RunResults) -> list[Row]:
     """Wrong predictions on test, the surest first."""
-    rows = [row for row in results.table("evaluate/predictions.csv") if row["actual"] != row["predicted"]]
+    rows = [row for row in results.table(f"{EVALUATE}/predictions.csv") if row["actual"] != row["predicted"]]
     return sorted(rows, key=lambda row: -(number(row["probability"]) or 0.0))
 
 
 def suspects(results: RunResults, side: int) -> list[Picture]:
     """The images whose labels are suspected most, without those that a person keeps."""
     kept = _kept(results)
-    rows = [row for row in results.table("evaluate/suspects.csv") if row["path"] not in kept]
+    rows = [row for row in results.table(f"{EVALUATE}/suspects.csv") if row["path"] not in kept]
     return pictures(results.images, rows[:SHOWN], side)
 
 
 def doubtful(results: RunResults, side: int) -> list[Picture]:
     """The images that the heads are least sure of."""
     kept = _kept(results)
-    rows = [row for row in results.table("evaluate/doubtful.csv") if row["path"] not in kept]
+    rows = [row for row in results.table(f"{EVALUATE}/doubtful.csv") if row["path"] not in kept]
     return pictures(results.images, rows[: SHOWN // 2], side)
 
 
@@ -119,7 +120,7 @@ def _thumbnail(sets: Mapping[str, ImageSet], split: str, image_id: str, side: in
 
 def learning_chart(results: RunResults) -> Chart | None:
     """Accuracy against images per class, on a logarithmic axis; None with fewer than two points."""
-    rows = results.table("evaluate/learning_curve.csv")
+    rows = results.table(f"{EVALUATE}/learning_curve.csv")
     points = [(number(row["images_per_class"]), number(row["accuracy"])) for row in rows]
     known = [(count, accuracy) for count, accuracy in points if count and accuracy is not None]
     if len(known) < 2:
@@ -137,7 +138,7 @@ def learning_chart(results: RunResults) -> Chart | None:
 
 def advice(results: RunResults) -> str:
     """Whether more photos would help, in words; empty if it is not known."""
-    rows = results.table("evaluate/learning_curve.csv")
+    rows = results.table(f"{EVALUATE}/learning_curve.csv")
     if len(rows) < 2:
         return ""
     half, whole = (number(row["accuracy"]) or 0.0 for row in rows[-2:])
@@ -145,7 +146,7 @@ def advice(results: RunResults) -> str:
     brought = f"The last doubling of images per class brought {gain:+.1f} points"
     if gain < 1:
         return f"{brought}: more photos of this kind help little."
-    first = results.table("evaluate/learning_classes.csv")[:3]
+    first = results.table(f"{EVALUATE}/learning_classes.csv")[:3]
     named = ", ".join(row["name"] for row in first if (number(row["gain"]) or 0) > 0)
     return f"{brought}, so more photos should help." + (f" Most was gained by {named}." if named else "")
 
@@ -153,9 +154,9 @@ def advice(results: RunResults) -> str:
 def where_it_looks(results: RunResults, side: int) -> list[Picture]:
     """Images of test, plain and with a red veil over what the answer depends on."""
     try:
-        maps = json.loads(results.texts.get("evaluate/occlusion.json", "[]"))
+        maps = json.loads(results.texts.get(f"{EVALUATE}/occlusion.json", "[]"))
     except ValueError as error:
-        raise DamagedFile("not JSON", where="evaluate/occlusion.json", remedy=REMEDY) from error
+        raise DamagedFile("not JSON", where=f"{EVALUATE}/occlusion.json", remedy=REMEDY) from error
     test = results.images.get("test")
     return [Picture(own, _veiled(test, own, side)) for own in maps] if test is not None else []
 

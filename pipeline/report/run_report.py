@@ -41,7 +41,7 @@ def render_report(results: RunResults) -> str:
     mistakes = results.table(f"{EVALUATE}/mistakes.csv")
     leaks = _nearest_first(results.table(f"{EVALUATE}/near_duplicates.csv"))
     samples = results.report.samples**2 if any(GAN_PREFIX in name for name in results.images) else 0
-    reviewed = SHOWN + SHOWN // 2 if results.table("evaluate/suspects.csv") else SHOWN // 2
+    reviewed = SHOWN + SHOWN // 2 if results.table(f"{EVALUATE}/suspects.csv") else SHOWN // 2
     others = len(mistakes) + 2 * min(PAIRS, len(leaks)) + samples + reviewed
     side = choose_side(count_thumbnails(list(results.images), results.report.samples, others))
     pairs = [(row["actual"], row["predicted"]) for row in results.table(f"{EVALUATE}/confusion.csv")]
@@ -67,11 +67,11 @@ def render_report(results: RunResults) -> str:
         "leaks": _leaks(results.images, leaks[:PAIRS], side),
         "leak_count": len(leaks),
         "suspects": suspects(results, side),
-        "suspect_count": len(results.table("evaluate/suspects.csv")),
+        "suspect_count": len(results.table(f"{EVALUATE}/suspects.csv")),
         "doubtful": doubtful(results, side),
         "looks": where_it_looks(results, side),
         "learning": learning_chart(results),
-        "learning_classes": results.table("evaluate/learning_classes.csv"),
+        "learning_classes": results.table(f"{EVALUATE}/learning_classes.csv"),
         "advice": advice(results),
         "stages": stage_rows(results.runs, STAGES),
         "recipes": recipes(results.images, results.features),
