@@ -20,7 +20,7 @@ FOLDER_VARIABLE = "AUGCACHE_WEIGHTS"
 FOLDER = Path(__file__).parent / "shipped"
 SHIPPED = {  # by backbone and kind; each beside its card
     (MINI, ADVPROP): FOLDER / "efficientnet-mini-advprop-6ba4c721.safetensors",
-    (LITE0, ADVPROP): FOLDER / "efficientnet-lite0-advprop-00000000.safetensors",
+    (LITE0, ADVPROP): FOLDER / "efficientnet-lite0-advprop-f5c58cb8.safetensors",
 }
 LITE_FILES = {  # in the packages of these names; their names end in the first digits of their hashes
     "efficientnet-lite0": "efficientnet-lite0-57934424.pth",
