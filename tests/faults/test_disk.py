@@ -49,6 +49,7 @@ def test_a_full_disk_is_one_line_and_the_repeat_goes_on(place: Any, reference: A
 def test_a_read_only_disk_is_one_line(place: Any, reference: Any, start: Start, disk: Path) -> None:
     place.adopt(reference, "prepare")
     (place.data / "augment").symlink_to(disk)
+    remount(disk, "size=8m")  # else it is found to be too small first
     remount(disk, "ro")
     child = start(place, "augment")
     assert child.wait() == 2, child.text
