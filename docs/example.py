@@ -21,9 +21,7 @@ print(f"head: {cross_val_score(HeadEstimator(), train.features[:], train.labels,
 images, test = (read_images(data / "prepare" / f"{split}.h5") for split in ("train", "test"))
 drawn = make_augmentation(read_params(Path("params.yaml")).augment, "mild_1")(test.images[:], test.ids)
 model = make_pipeline(ImageFeaturizer(), HeadEstimator()).fit(images.images[:], images.labels)
-print(
-    f"pipeline: {model.score(test.images[:], test.labels):.1%}, drawn by mild_1 {model.score(drawn, test.labels):.1%}"
-)
+print(f"pipeline: {model.score(test.images[:], test.labels):.1%}, mild_1 {model.score(drawn, test.labels):.1%}")
 tuned = FineTuner(schedule=["all x 1"], variants=["mild_1"]).fit(images.images[:], images.labels)
 scores = evaluate(Predictions(tuned.predict_proba(test.images[:]), test.labels, test.ids, test.classes, "tuned"), 0.95)
 print(f"fine-tuned: top-1 {scores.top1.percent()} of {scores.n} test images")

@@ -25,7 +25,7 @@ def test_the_example_is_short_and_runs(project: list[str], tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     head, pipeline, tuned, classes = done.stdout.splitlines()
     assert head.startswith("head: ") and head.endswith("% in cross-validation")
-    assert pipeline.startswith("pipeline: ") and ", of mild_1 " in pipeline
+    assert pipeline.startswith("pipeline: ") and ", mild_1 " in pipeline
     assert tuned.startswith("fine-tuned: top-1 ") and tuned.endswith("] of 6 test images")
     assert classes.startswith("[")
 
