@@ -23,10 +23,10 @@ def test_the_example_is_short_and_runs(project: list[str], tmp_path: Path) -> No
     own = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    head, pipeline, batch, classes = done.stdout.splitlines()
+    head, pipeline, tuned, classes = done.stdout.splitlines()
     assert head.startswith("head: ") and head.endswith("% in cross-validation")
-    assert pipeline.startswith("pipeline: ") and pipeline.endswith(" of 6 test images")
-    assert batch.startswith("one batch: (24, ") and batch.endswith("torch.float16, labels of 3 classes")
+    assert pipeline.startswith("pipeline: ") and ", mild_1 " in pipeline
+    assert tuned.startswith("fine-tuned: top-1 ") and tuned.endswith("] of 6 test images")
     assert classes.startswith("[")
 
 

@@ -21,7 +21,7 @@ from cache.records import UNAUGMENTED, FeatureSet, ImageSet
 from pipeline.config.params import Params, read_params
 from pipeline.config.shared.stages import FEATURIZE, TRAIN_HEAD
 from pipeline.features.featurizer import Featurizer, featurize
-from pipeline.heads.fit import fit_head
+from pipeline.heads.choose import choose_head
 from pipeline.inference.classifier import HeadClassifier
 from pipeline.inference.pixels import AnyImages, as_list, to_square
 from pipeline.runtime.workers import Pool
@@ -30,10 +30,12 @@ PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 
 
 class HeadEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A head over features, as train_head trains it, on one phase of `epochs` epochs.
+    """A head over features, as train_head makes it: what is named is trained exactly so, the rest is chosen.
 
-    hidden, lr, weight_decay, dropout, label_smoothing, batch, device: of section train_head. val: the fraction of the
-    rows, stratified by class, by which the best epoch and the temperature are chosen; 0: the last epoch is kept.
+    With nothing named it is the best linear head or blend of them, unless a trained one is clearly better. epochs: of a
+    trained one. hidden, lr, weight_decay, dropout, label_smoothing, batch, device: of section train_head. val: the
+    fraction of the rows, stratified by class, by which the best epoch and the temperature are chosen; 0: none is held
+    out, and the last epoch is kept.
     random_state: seed of the split, initialisation, order and dropout.
 
     Fitted: classes_ [c], n_features_in_, classifier_ (a HeadClassifier).
@@ -75,7 +77,7 @@ class HeadEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         values |= {"schedule": [f"{UNAUGMENTED} x {self.epochs}"], "seed": self.random_state}
         config = read_defaults(TRAIN_HEAD, values).train_head
         train, val = self._split(features, labels)
-        fit = fit_head({UNAUGMENTED: train}, {UNAUGMENTED: val} if len(val) else {}, config)
+        fit = choose_head({UNAUGMENTED: train}, {UNAUGMENTED: val} if len(val) else {}, config).fit
         self.classifier_ = HeadClassifier(fit.head, train.classes, {}, fit.temperature)
         return self
 
@@ -91,19 +93,11 @@ class HeadEstimator(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(self.classes_[probabilities.argmax(axis=1)])
 
     def _split(self, features: Array, labels: Array) -> tuple[FeatureSet, FeatureSet]:
-        """Train and val; no val if some class would miss there or in train."""
-        rows = np.arange(len(labels))
-        counts = np.bincount(labels)
-        held_out = round(self.val * len(rows))
-        if counts.min() >= 2 and len(counts) <= held_out <= len(rows) - len(counts):
-            split = train_test_split(rows, test_size=held_out, stratify=labels, random_state=self.random_state)
-        else:
-            split = [rows, rows[:0]]
-        ids = np.array([f"{row:064x}" for row in rows], dtype="S64")
+        ids = np.array([f"{row:064x}" for row in range(len(labels))], dtype="S64")
         names = tuple(str(number) for number in range(len(self.classes_)))
         train, val = (
             FeatureSet(features[index], labels[index], ids[index], names, UNAUGMENTED, backbone="given")
-            for index in split
+            for index in split_rows(labels, self.val, self.random_state)
         )
         return train, val
 
@@ -145,7 +139,7 @@ class ImageFeaturizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         prepare does it. Raises RecordError for anything else.
         """
         config = self._config()
-        images = _stacked(X, config.size)
+        images = stacked(X, config.size)
         ids = np.array([f"{row:064x}" for row in range(len(images))], dtype="S64")
         rows = ImageSet(images, np.zeros(len(images), dtype=np.int64), ids, ("images",))
         with Pool(1, None) as pool:
@@ -166,10 +160,26 @@ class ImageFeaturizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
 
+def split_rows(labels: Array, val: float, seed: int) -> tuple[Array, Array]:
+    """Rows of train and val, stratified by class; no val if some class would be missing there or in train."""
+    rows = np.arange(len(labels))
+    counts = np.bincount(labels)
+    held_out = round(val * len(rows))
+    if counts.min() < 2 or not len(counts) <= held_out <= len(rows) - len(counts):
+        return rows, rows[:0]
+    train, held = train_test_split(rows, test_size=held_out, stratify=labels, random_state=seed)
+    return train, held
+
+
 def read_defaults(section: str, values: Mapping[str, Any]) -> Params:
     """params.yaml with values of one section put in, except those that are None. Raises ParamsError."""
+    return read_params(PARAMS, overrides_of(section, values))
+
+
+def overrides_of(section: str, values: Mapping[str, Any]) -> list[str]:
+    """Values of a section, except those that are None, as `section.key=value`."""
     given = {key: value for key, value in values.items() if value is not None}
-    return read_params(PARAMS, [f"{section}.{key}={json.dumps(_plain(value))}" for key, value in given.items()])
+    return [f"{section}.{key}={json.dumps(_plain(value))}" for key, value in given.items()]
 
 
 def _plain(value: Any) -> Any:
@@ -179,7 +189,8 @@ def _plain(value: Any) -> Any:
     return [_plain(part) for part in value] if isinstance(value, list | tuple | np.ndarray) else value
 
 
-def _stacked(images: AnyImages, size: int) -> Array:
+def stacked(images: AnyImages, size: int) -> Array:
+    """uint8 [n, h, w, 3]: arrays of one shape as they are, images of several shapes as squares of `size` pixels."""
     if isinstance(images, np.ndarray) and images.ndim == 4 and images.dtype == np.uint8:
         return images
     return np.stack([to_square(image, size) for image in as_list(images)])

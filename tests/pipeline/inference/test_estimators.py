@@ -91,3 +91,11 @@ def test_what_is_no_image_and_a_single_class_are_refused() -> None:
     features, labels = blobs()
     with pytest.raises(ValueError, match="at least two classes; found 1 class"):
         HeadEstimator().fit(features[labels == "ant"], labels[labels == "ant"])
+
+
+def test_the_default_head_is_chosen_as_train_head_chooses() -> None:
+    """With few rows in many dimensions a linear head does best, and its solution has no epochs."""
+    features, labels = make_blobs(60, 100, centers=3, cluster_std=8.0, random_state=0)
+    fitted = HeadEstimator().fit(features, labels)
+    assert fitted.classifier_.head.widths == [100, 3]
+    assert HeadEstimator(hidden=[16], lr=0.01, epochs=1).fit(features, labels).classifier_.head.widths == [100, 16, 3]
