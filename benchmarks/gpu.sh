@@ -71,7 +71,8 @@ JPEGS=""
 
 prepare() { # beside the smoke test, which measures no time
   run prepare 150 "$PYTHON" -m stages.prepare --quiet --data "$SCRATCH/data" --set "prepare.source=$CIFAR" \
-    --set prepare.size=32 --set prepare.val=none --set prepare.test=official && tar -xf "$CIFAR" -C "$SCRATCH"
+    --set prepare.size=32 --set prepare.val=none --set prepare.test=official &&
+    "$PYTHON" -m tarfile -e "$CIFAR" "$SCRATCH"
 }
 
 python_step machine 40 machine
