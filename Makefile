@@ -50,6 +50,8 @@ bench: .venv/ready
 	@python benchmarks/train_head.py --rows 20000 --peer-rows 4000
 	@python benchmarks/heads.py --rows 10000 --heads 8
 	@python benchmarks/online.py
+	@python benchmarks/first_run.py
+	@python benchmarks/loaded.py --stages augment featurize train_head train_model
 
 lint: .venv/ready
 	@ruff check .

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from cache.errors import StorageError
 from cache.records import UNAUGMENTED, FeatureSet, ImageSet
 from pipeline.config.params import Params
+from pipeline.runtime.threads import usable_threads
 from stages._runs import choose_classifier, make_record
 
 LOCK_SECONDS = 1.0
@@ -154,5 +155,6 @@ def _record(job: Job, summary: str, seconds: float) -> None:
     if job.out != job.data / job.stage:
         return  # an experiment beside the run
     made_by = make_record(job.params.sections[job.stage], job.out)
-    record = {"stage": job.stage, "summary": summary, "seconds": round(seconds, 2), **made_by, **job.facts}
+    took = {"seconds": round(seconds, 2), "threads": usable_threads()}  # the bits of heads and models hold for these
+    record = {"stage": job.stage, "summary": summary, **took, **made_by, **job.facts}
     write_text(job.data / "runs" / f"{job.stage}.json", json.dumps(record, indent=2) + "\n")

@@ -55,6 +55,12 @@ def one_line_errors(command: str, debug: bool) -> Iterator[None]:
             raise
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
+    except RuntimeError as error:
+        if debug or type(error).__name__ != "OutOfMemoryError":  # torch's own; importing it here would cost seconds
+            raise
+        remedy = f"Set a smaller batch in section {command}, or device to cpu."
+        typer.echo(f"error: the memory of the GPU is too small: {str(error).splitlines()[0]} {remedy}", err=True)
+        raise typer.Exit(2) from error
     except KeyboardInterrupt as error:
         typer.echo(f"{command}: interrupted; finished work is kept, run the same command to go on", err=True)
         raise typer.Exit(130) from error

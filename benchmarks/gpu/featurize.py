@@ -17,8 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from pipeline.features.featurizer import Featurizer
 
 SIZE = 32 if DRY else 224
-BATCH = 4 if DRY else 256
-IMAGES = 8 if DRY else 4096
+BATCH = 16 if DRY else 256
+IMAGES = 16 if DRY else 4096
 B0, V2 = ("efficientnet:0.25x0.2/2", "timm:test_resnet") if DRY else ("efficientnet-b0", "timm:tf_efficientnetv2_b0")
 TIMM = {B0: "test_efficientnet" if DRY else "efficientnet_b0", V2: V2.removeprefix("timm:")}
 WAYS = (("eager", "bfloat16"), ("compile", "bfloat16"), ("eager", "float32"), ("compile", "float32"))

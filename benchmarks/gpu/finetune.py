@@ -53,7 +53,7 @@ def featurize_config() -> FeaturizeConfig:
     weights = option("weights")
     values = {"backbone": "timm:tf_efficientnetv2_b0", "weights": weights or "random", "size": 128, "batch": 256}
     if DRY:
-        values |= {"backbone": "efficientnet:0.25x0.2/2", "weights": "random", "size": 32, "batch": 8}
+        values |= {"backbone": "efficientnet:0.25x0.2/2", "weights": "random", "size": 32, "batch": 16}
     values |= {"device": DEVICE, "preprocessing": "imagenet", "engine": "eager"}
     return params(*(f"featurize.{key}={value}" for key, value in values.items())).featurize
 

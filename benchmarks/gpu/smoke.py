@@ -2,10 +2,10 @@
 
     python benchmarks/gpu/smoke.py features|heads|train|finetune|gan|attacks [--weights V2-B0.safetensors] [--dry-run]
 
-Tolerances: products in TF32 have 10 bits of mantissa and in bfloat16 7, and errors of a hundred layers add up as their
-square root does. So a row of features may differ by 2 % of its length in float32 and by 15 % in bfloat16, a loss of a
-training of some steps by 2 %, an accuracy by 5 points of a few hundred rows. A check that fails is a figure too: the
-others go on, and the exit code says so.
+Tolerances: a row of features may differ from the CPU's float32 by twice what the CPU's own bfloat16 does, and in float32,
+which is TF32 with three more bits of mantissa, by an eighth of that; so random weights, which magnify rounding, are
+allowed for. A loss of a training of some steps may differ by 2 %, an accuracy of a few hundred rows by 5 points. A check
+that fails is a figure too: the others go on, and the exit code says so.
 """
 
 import hashlib
@@ -41,7 +41,8 @@ from pipeline.networks.head import Head
 from pipeline.training.fit import ModelFit, Watch, fit_model
 from pipeline.training.start import Start, start_from_head
 
-FEATURES = {"float32": 0.02, "bfloat16": 0.15}  # of a row's length
+PRECISIONS = ("float32", "bfloat16")
+TF32_BITS = 3  # of a mantissa, more than bfloat16 has
 LOSS = 0.02  # of itself
 ACCURACY = 0.05
 SIZE = 32 if DRY else 96
@@ -74,22 +75,27 @@ def features() -> None:
     images = coloured_images(40, SIZE, 4).images
     for backbone in BACKBONES:
         expected = features_of(featurize_config(backbone, "cpu"), images)
+        half = relative(features_of(featurize_config(backbone, "cpu", precision="bfloat16"), images), expected)
+        bounds = {"float32": 2 * half / 2**TF32_BITS, "bfloat16": 2 * half}
         for engine in ("eager",) if DRY else ("eager", "compile"):
-            for precision, bound in FEATURES.items():
+            for precision, bound in bounds.items():
                 config = featurize_config(backbone, DEVICE, engine, precision)
                 rows = features_of(config, images)
                 error = relative(rows, expected)
                 name = f"{backbone} {engine} {precision}"
                 check("features", f"{name}: as on the CPU", error < bound, error=error, bound=bound)
                 check("features", f"{name}: same bytes twice", np.array_equal(features_of(config, images), rows))
-                turned = Featurizer(config)(images[::-1], np.empty(len(images), "S64"))[::-1]
+                turned = Featurizer(config)(np.ascontiguousarray(images[::-1]), np.empty(len(images), "S64"))[::-1]
                 check("features", f"{name}: whatever the neighbours", np.array_equal(turned, rows))
 
 
 def heads() -> None:
-    train, val = ({"unaugmented": synthetic_features(rows, 10, seed)} for seed, rows in enumerate((2000, 500)))
+    train, val = (
+        {"unaugmented": synthetic_features(rows, 10, seed)}
+        for seed, rows in enumerate((300, 100) if DRY else (2000, 500))
+    )
     plain = ("train_head.schedule=[unaugmented x 3]", "train_head.hidden=[64]", "train_head.dropout=0")
-    for precision in FEATURES:
+    for precision in PRECISIONS:
         chosen = (*plain, "train_head.lr=0.002", "train_head.batch=128", f"train_head.precision={precision}")
         fits = [fit_head(train, val, params(*chosen, f"train_head.device={device}").train_head) for device in on_both()]
         losses = [fit.curves[-1]["val_loss"] for fit in fits]
@@ -105,7 +111,10 @@ def heads() -> None:
     choices = [choose_head(train, val, params(*solved, f"train_head.device={at}").train_head) for at in on_both()]
     accuracies = [choice.accuracy.get("linear", 0.0) for choice in choices]
     check("heads", "solved heads", abs(accuracies[0] - accuracies[1]) < ACCURACY, cpu=accuracies[0], gpu=accuracies[1])
-    waits = [waits_of(lambda rows=rows: one_epoch(specs, train, val, configs[1], rows)) for rows in (256, 1024)]
+    waits = [
+        waits_of(lambda rows=rows: one_epoch(specs, train, val, configs[1], rows))
+        for rows in ((64, 128) if DRY else (256, 1024))
+    ]
     check("heads", "no step waits for the GPU", waits[0] == waits[1], waits=waits)
 
 
@@ -243,9 +252,9 @@ def gan() -> None:
 
 def attacks() -> None:
     images = coloured_images(70, SIZE, 4)
-    predictions = {}
-    for device in (*on_both(), f"{DEVICE} again"):
-        config = featurize_config(BACKBONES[-1], device.split()[0])
+    predictions = []
+    for device in (*on_both(), DEVICE):
+        config = featurize_config(BACKBONES[-1], device)
         backbone = compose(featurizer_module._backbone(*config.backbone_arguments), config)
         torch.manual_seed(0)
         network = nn.Sequential(backbone.network, nn.LazyLinear(4).to(backbone.device))
@@ -254,8 +263,8 @@ def attacks() -> None:
         sample = RobustnessSample(replace(backbone, network=network), images)
         attack = [AttackConfig(eps=4, steps=1, restarts=1), AttackConfig(eps=4, steps=5, restarts=2)]
         rows = [*sample.attacked(attack), *sample.corrupted(["gaussian_noise", "jpeg"], [3])]
-        predictions[device] = {f"{at} {set_.variant}": set_.probabilities for at, set_ in enumerate(rows)}
-    cpu, gpu, again = predictions.values()
+        predictions.append({f"{at} {own.variant}": own.probabilities for at, own in enumerate(rows)})
+    cpu, gpu, again = predictions
     for name, rows in gpu.items():
         check("attacks", f"{name}: same bytes twice", np.array_equal(rows, again[name]))
     error = float(np.abs(cpu["0 clean"] - gpu["0 clean"]).max())

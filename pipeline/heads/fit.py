@@ -13,12 +13,13 @@ from pipeline.config.shared.stages import TRAIN_HEAD
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.halving import HeadGroup, SweepData
 from pipeline.heads.sets import Rows, check_sets, fit_standardizer, in_memory
-from pipeline.heads.spec import HeadSpec, spec_of
+from pipeline.heads.spec import HeadSpec, spec_of, weights_of
 from pipeline.heads.stack import evaluate_stack
 from pipeline.metrics.calibration import fit_temperature
 from pipeline.networks.head import Head, predict_logits
 from pipeline.runtime.devices import choose_device, tensor_cores
 from pipeline.runtime.seeds import torch_seeded
+from pipeline.runtime.threads import threads_for
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def fit_spec(
     standardizer = fit_standardizer(rows.get(UNAUGMENTED, rows[first]))
     data = SweepData(rows, held_out.get(UNAUGMENTED), None, standardizer, len(train[first].classes))
     siblings = {variant: others for variant, others in held_out.items() if variant != UNAUGMENTED}
-    with torch_seeded(TRAIN_HEAD, spec.seed), tensor_cores(device):
+    weights = weights_of(spec, len(standardizer.mean), data.classes)
+    with torch_seeded(TRAIN_HEAD, spec.seed), tensor_cores(device), threads_for(6.0 * config.batch * weights):
         group = HeadGroup([spec], data, config)
         curves = [_epoch(group, variant, siblings, advance) for variant in epochs_of(config.schedule)]
     best_epoch = int(group.epoch[0])

@@ -14,13 +14,14 @@ from pipeline.config.shared.stages import FEATURIZE, SWEEP
 from pipeline.config.shared.variants import GAN_PREFIX
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.sets import Rows, Standardizer, check_sets, fit_standardizer, in_memory
-from pipeline.heads.spec import HeadSpec
+from pipeline.heads.spec import HeadSpec, weights_of
 from pipeline.heads.stack import CELLS, HeadStack, evaluate_stack, head_of, make_head_stack
 from pipeline.heads.stack_trainer import StackTrainer, lr_steps
 from pipeline.metrics.best_epoch import val_rank
 from pipeline.networks.head import Head
 from pipeline.runtime.devices import choose_device, tensor_cores
 from pipeline.runtime.seeds import derived_seed, torch_seeded
+from pipeline.runtime.threads import threads_for
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,9 @@ def run_pass(
     After each phase but the last only the best share `keep` of them goes on (successive halving, Jamieson and
     Talwalkar, AISTATS 2016). advance is called with the rows that heads have seen. Deterministic.
     """
-    with torch_seeded(SWEEP, config.seed), tensor_cores(data.standardizer.mean.device):
+    weights = sum(weights_of(spec, len(data.standardizer.mean), data.classes) for spec in specs)
+    device = data.standardizer.mean.device
+    with torch_seeded(SWEEP, config.seed), tensor_cores(device), threads_for(6.0 * config.batch * weights):
         groups = [HeadGroup(group, data, config) for group in _head_groups(specs, config.batch)]
         done: dict[HeadSpec, Trial] = {}
         for number, phase in enumerate(config.schedule, start=1):

@@ -1,6 +1,7 @@
 """What a head has of its own, and the values that hold for any backbone if none are named."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from cache.records import UNAUGMENTED
 from pipeline.config.train_head import TrainHeadConfig
@@ -33,6 +34,12 @@ class HeadSpec:
     def trains_on(self, variant: str) -> str:
         """The variant whose rows this head sees in an epoch of `variant`."""
         return variant if self.variants is None or variant in self.variants else UNAUGMENTED
+
+
+def weights_of(spec: HeadSpec, width: int, classes: int) -> int:
+    """How many weights a head has over features [n, width]; a step takes about six operations for each and row."""
+    widths = [width, *spec.hidden, classes]
+    return sum(inputs * outputs for inputs, outputs in pairwise(widths))
 
 
 def spec_of(config: TrainHeadConfig, width: int) -> HeadSpec:

@@ -150,9 +150,7 @@ def cross_entropies(log_odds: Tensor, labels: Tensor, smoothing: Tensor) -> Tens
 def head_of(tensors: Sequence[Tensor], place: int, standardizer: Standardizer) -> Head:
     """One head on its own, on the CPU, ready to predict."""
     own = [tensor[place].cpu() for tensor in tensors]
-    with torch.device("meta"):  # nothing is drawn for weights that are given
-        head = Head([len(standardizer.mean), *(bias.shape[1] for bias in own[1::2])], 0.0, 0.0)
-    head.to_empty(device="cpu")
+    head = Head([len(standardizer.mean), *(bias.shape[1] for bias in own[1::2])], 0.0, 0.0)
     head.mean.copy_(standardizer.mean)
     head.deviation.copy_(standardizer.scale)
     linear = [module for module in head.layers if isinstance(module, torch.nn.Linear)]

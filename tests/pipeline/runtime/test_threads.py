@@ -7,8 +7,9 @@ from pathlib import Path
 
 import joblib.externals.loky.backend.context as loky
 import pytest
+import torch
 
-from pipeline.runtime.threads import usable_threads
+from pipeline.runtime.threads import LEAST_WORK, threads_for, usable_threads
 from pipeline.runtime.workers import Pool
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -64,3 +65,13 @@ def test_what_the_user_has_set_stays() -> None:
     own = os.environ | {"OMP_WAIT_POLICY": "active", "OMP_NUM_THREADS": "3"}
     done = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, check=True)
     assert done.stdout.split()[:2] == ["3", "active"]
+
+
+def test_small_steps_have_one_thread_and_large_ones_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
+    monkeypatch.setattr(torch, "set_num_threads", counts.append)
+    for work in (LEAST_WORK / 2, LEAST_WORK):
+        with pytest.raises(KeyError), threads_for(work):
+            raise KeyError
+    assert counts == [1, 6, 6, 6]
