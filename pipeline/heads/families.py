@@ -16,7 +16,7 @@ from pipeline.heads.sets import Rows
 
 LOGISTIC: Final = "logistic regression"
 DISCRIMINANT: Final = "discriminant analysis"
-STRENGTHS = (1.0, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
+STRENGTHS = (10.0, 3.0, 1.0, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
 SHRINKAGES = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 FOLD_TOLERANCE = 10 * TOLERANCE  # of what only ranks candidates: a tenth of what a fold can tell apart
 VALUES = {LOGISTIC: STRENGTHS, DISCRIMINANT: SHRINKAGES}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline.heads.blend import blended, fit_blend
+from pipeline.heads.blend import blended, fit_family_blend
 from pipeline.heads.evidence import Evidence
 from pipeline.heads.families import FamilySolver
 from pipeline.heads.groups import LAST_LAYER, FeatureSpace
@@ -80,7 +80,7 @@ def fit_linear(task: LinearTask, evidence: Evidence) -> LinearFit:
     weights = contest.solve(places, None)
     if evidence.folds is None:
         contest.predict(places, weights, torch.ones_like(task.held_out.labels, dtype=torch.bool))
-    shares = dict(zip(places, fit_blend([contest.logits[place] for place in places], contest.labels), strict=True))
+    shares = dict(zip(places, contest.blend(places), strict=True))
     heads = dict(zip(places, weights, strict=True))
     width = len(task.standardizer.mean)
     restored = [spaces[contest.entries[place][0].space].restore(heads[place], width) for place in places]
@@ -148,15 +148,21 @@ class _Contest:
         """Those of these places that use the last layer alone."""
         return [place for place in places if self.entries[place][0].space == LAST_LAYER]
 
+    def blend(self, places: Sequence[int], inside: Tensor | None = None) -> list[float]:
+        """Weights of these candidates by what they are worth on unseen rows, or on those inside."""
+        rows = torch.ones_like(self.labels, dtype=torch.bool) if inside is None else inside.cpu()
+        logits = [self.logits[place][rows] for place in places]
+        return fit_family_blend(logits, self.labels[rows], [self.entries[place][0] for place in places])
+
     def _survivors(self, inside: Tensor) -> list[int]:
-        """Those that have a share in the blend of the first fold, and in the blend of the last layer's alone."""
+        """Those with a weight in the blend of the first fold, or of the last layer's alone, and their neighbours."""
         survivors: set[int] = set()
-        rows = inside.cpu()
         for places in (list(range(len(self.entries))), self.of_last_layer(range(len(self.entries)))):
-            if places:
-                shares = fit_blend([self.logits[place][rows] for place in places], self.labels[rows])
-                survivors |= {place for place, share in zip(places, shares, strict=True) if share}
-        return sorted(survivors)
+            weights = self.blend(places, inside) if places else []
+            survivors |= {place for place, weight in zip(places, weights, strict=True) if weight}
+        beside = {place + step for place in survivors for step in (-1, 0, 1)}
+        families = {self.entries[place][0] for place in survivors}
+        return [place for place, (family, _) in enumerate(self.entries) if place in beside and family in families]
 
 
 def _last_layer(task: LinearTask, contest: _Contest, heads: Mapping[int, LinearWeights]) -> Head | None:
@@ -164,7 +170,7 @@ def _last_layer(task: LinearTask, contest: _Contest, heads: Mapping[int, LinearW
     places = contest.of_last_layer(list(heads))
     if not places:
         return None
-    shares = fit_blend([contest.logits[place] for place in places], contest.labels)
+    shares = contest.blend(places)
     columns = next(space.columns for space in task.spaces if space.name == LAST_LAYER)
     mean = task.standardizer.mean
     columns = columns.to(mean.device)

@@ -11,7 +11,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from cache.records import FeatureSet
 from pipeline.config.params import read_params
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.heads.blend import blended, fit_blend
+from pipeline.heads.blend import blended, fit_blend, fit_family_blend
 from pipeline.heads.choose import Choice, choose_head, is_open, trained_grid
 from pipeline.heads.discriminant import discriminant_path, scatter_of
 from pipeline.heads.evidence import plan_evidence
@@ -148,3 +148,18 @@ def test_discriminant_analysis_is_scikit_learn_s(shrinkage: float) -> None:
     found = torch.softmax(rows @ ours.weight + ours.bias, dim=1).numpy()
     # scikit-learn shrinks each class's covariance by its own mean variance and then averages: the same for equal counts
     np.testing.assert_allclose(found, peer.predict_proba(rows.double().numpy()), atol=1e-3)
+
+
+def test_a_family_sends_its_best_head_into_the_blend_and_the_blend_is_calibrated() -> None:
+    random = np.random.default_rng(0)
+    labels = torch.from_numpy(np.arange(300) % 3)
+    right = torch.nn.functional.one_hot(labels, 3).float()
+    noisy = [right + torch.from_numpy(random.normal(0, noise, (300, 3))).float() for noise in (2.0, 0.6, 0.8)]
+    weights = fit_family_blend([noisy[0], 10 * noisy[1], noisy[2]], labels, ["a", "a", "b"])
+    assert weights[0] == 0 and weights[1] > 0 and weights[2] > 0
+    blend = sum(weight * values for weight, values in zip(weights, [noisy[0], 10 * noisy[1], noisy[2]], strict=True))
+    loss = torch.nn.functional.cross_entropy(blend, labels)
+    for factor in (0.9, 1.1):
+        assert (
+            loss <= torch.nn.functional.cross_entropy(factor * blend, labels) + 1e-4
+        )  # what a temperature is fitted to
