@@ -10,6 +10,7 @@ import argparse
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -77,7 +78,7 @@ def augmented_sets(images: np.ndarray, size: int) -> Iterator[tuple[str, np.ndar
         yield name, np.stack([np.asarray(Image.fromarray(image).resize((size, size))) for image in drawn])
 
 
-def features_of(network: nn.Module, pixels: np.ndarray) -> np.ndarray:
+def features_of(network: Any, pixels: np.ndarray) -> np.ndarray:
     rows = []
     loader = DataLoader(TensorDataset(torch.from_numpy(pixels)), BATCH)
     with torch.no_grad():

@@ -9,7 +9,7 @@ import numpy as np
 from cache.records import UNAUGMENTED
 from stages._classifier import read_bundle
 from stages._cli import Job
-from stages._measure import MOST_TRAIN, measured_for
+from stages._measure import answers_for, chosen_rows, measured_for
 from stages._views import choose_views, views_of_flag
 
 if TYPE_CHECKING:
@@ -42,16 +42,15 @@ def training_images(job: Job, answer: "Answerer") -> "TrainingImages":
     from pipeline.inference.server import TrainingImages
 
     train = job.images("train")[UNAUGMENTED]
-    chosen = np.unique(np.linspace(0, len(train) - 1, min(len(train), MOST_TRAIN)).round().astype(int))
-    images = train.images[chosen]
+    chosen = chosen_rows(train)
     path = job.data / "prepare" / "files.csv"
     files = {}
     if path.exists():
         with path.open(encoding="utf-8", newline="") as file:
             files = {row["id"]: row["path"] for row in csv.DictReader(file)}
     return TrainingImages(
-        images=images,
-        features=answer(images).features,
+        images=train.images[chosen],
+        features=answers_for(job, answer, "train", train, chosen).features,
         labels=[train.classes[label] for label in np.asarray(train.labels)[chosen]],
         files=[files.get(own.decode(), "") for own in np.asarray(train.ids)[chosen]],
     )

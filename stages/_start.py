@@ -1,6 +1,7 @@
 """What start does, step by step: look, choose, estimate, write."""
 
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -152,10 +153,12 @@ def estimated(starting: Starting, choices: "list[Choice]", wishes: "Wishes") -> 
 
 
 def next_command(params: Path) -> str:
-    """What runs the pipeline; the virtual environment's own dvc if no other is at hand."""
-    own = Path(sys.executable).with_name("dvc")
-    dvc = "dvc" if shutil.which("dvc") or not own.exists() else os.path.relpath(own)
-    return f"{dvc} repro" if params == Path("params.yaml") else f"{dvc} repro   # with {params} as params.yaml"
+    """What runs the pipeline. DVC starts `python`, which must be this one, so its folder is named if it is not."""
+    own = Path(sys.executable).parent
+    here = shutil.which("python")
+    is_own = here is not None and Path(here).parent == own and shutil.which("dvc") is not None
+    command = "dvc repro" if is_own else f"PATH={shlex.quote(os.path.relpath(own))}:$PATH dvc repro"
+    return command if params == Path("params.yaml") else f"{command}   # with {params} as params.yaml"
 
 
 def write(starting: Starting, choices: "list[Choice]") -> None:

@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -23,14 +24,30 @@ def edit_params(text: str, changes: Mapping[str, Any]) -> str:
     value, which it was about. A key that is not there is added as the last of its mapping. Raises ParamsError if the
     text is no YAML or has no such section.
     """
-    for path, value in changes.items():
-        text = _with_value(text, path, value)
-    return text
+    values = _read(text)
+    changed = {path: value for path, value in changes.items() if not _says(values, path, value)}
+    node = YAML().compose(text) if changed else None
+    lines = text.splitlines(keepends=True)
+    edits = [_edit(lines, node, path, f"{path.rpartition('.')[2]}: {_as_yaml(own)}") for path, own in changed.items()]
+    for edit in sorted(edits, key=lambda own: own.first, reverse=True):  # from the end, so that numbers stay right
+        lines[edit.first : edit.end] = [edit.line]
+    return "".join(lines)
 
 
 def read_value(text: str, path: str) -> Any:
     """The value at `section.key`; None if there is none. Raises ParamsError if the text is no YAML."""
-    value = _read(text)
+    return _value_at(_read(text), path)
+
+
+def _says(values: Any, path: str, value: Any) -> bool:
+    """Whether the key is there and has this value; null and no key are two things."""
+    parent, _, last = path.rpartition(".")
+    section = _value_at(values, parent)
+    return isinstance(section, Mapping) and last in section and section[last] == value
+
+
+def _value_at(values: Any, path: str) -> Any:
+    value = values
     for key in path.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
@@ -51,45 +68,38 @@ def _read(text: str) -> Any:
         raise ParamsError(f"cannot be read: {' '.join(str(error).split())[:200]}") from error
 
 
-def _with_value(text: str, path: str, value: Any) -> str:
-    if read_value(text, path) == value and value is not None:
-        return text
+@dataclass(frozen=True)
+class _Edit:
+    """Lines from `first` to before `end` become one; none of them if both are the same."""
+
+    first: int
+    end: int
+    line: str
+
+
+def _edit(lines: list[str], node: Node | None, path: str, entry: str) -> _Edit:
+    """Where an entry `key: value` belongs. Raises ParamsError if the text has no such section."""
     *parents, last = path.split(".")
-    node = YAML().compose(text)
     for key in parents:
+        known = [str(name.value) for name, _ in _pairs(node)]
         node = next((inner for name, inner in _pairs(node) if name.value == key), None)
         if node is None:
-            raise unknown_name(path, key, list(_read(text)))
+            raise unknown_name(path, key, known)
     pair = next((pair for pair in _pairs(node) if pair[0].value == last), None)
-    if pair is None:
-        return _inserted(text, node, f"{last}: {_as_yaml(value)}")
-    return _replaced(text, pair, f"{last}: {_as_yaml(value)}")
+    if pair is not None:
+        key_node, value = pair
+        first = key_node.start_mark.line
+        return _Edit(first, _last_line(lines, first, value) + 1, f"{' ' * key_node.start_mark.column}{entry}\n")
+    if not _pairs(node) or getattr(node, "flow_style", True):
+        raise ParamsError("cannot be added to", where="params.yaml", expected="a mapping with one key per line")
+    key_node, value = _pairs(node)[-1]
+    place = _last_line(lines, key_node.start_mark.line, value) + 1
+    lines[place - 1] = lines[place - 1].rstrip("\n") + "\n"
+    return _Edit(place, place, f"{' ' * key_node.start_mark.column}{entry}\n")
 
 
 def _pairs(node: Node | None) -> list[tuple[Node, Node]]:
     return list(node.value) if isinstance(node, MappingNode) else []
-
-
-def _replaced(text: str, pair: tuple[Node, Node], entry: str) -> str:
-    """A key and its value, from the start of its line to the last line of the value, as one line."""
-    key, value = pair
-    lines = text.splitlines(keepends=True)
-    first = key.start_mark.line
-    last = _last_line(lines, first, value)
-    indent = " " * key.start_mark.column
-    return "".join([*lines[:first], f"{indent}{entry}\n", *lines[last + 1 :]])
-
-
-def _inserted(text: str, node: Node, entry: str) -> str:
-    """An entry below the last one of a mapping in block style."""
-    pairs = _pairs(node)
-    if not pairs or getattr(node, "flow_style", True):
-        raise ParamsError("cannot be added to", where="params.yaml", expected="a mapping with one key per line")
-    key, value = pairs[-1]
-    lines = text.splitlines(keepends=True)
-    last = _last_line(lines, key.start_mark.line, value)
-    lines[last] = lines[last].rstrip("\n") + "\n"
-    return "".join([*lines[: last + 1], f"{' ' * key.start_mark.column}{entry}\n", *lines[last + 1 :]])
 
 
 def _last_line(lines: list[str], first: int, value: Node) -> int:

@@ -132,6 +132,10 @@ def _solved(
     standardizer = fit_standardizer(known)
     rows = standardizer(known.features)
     unseen = standardizer(torch.from_numpy(features[inside]))
+    if not rows.any():  # all rows are alike, so nothing can be told from them
+        for _ in strengths:
+            yield np.zeros((len(unseen), classes), dtype=np.float32)
+        return
     for weights in logistic_path(rows, known.labels, classes, strengths):
         yield (unseen @ weights.weight + weights.bias).numpy()
 

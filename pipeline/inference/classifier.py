@@ -64,6 +64,10 @@ class HeadClassifier:
         logits = predict_logits(self.head, torch.from_numpy(features))
         return np.asarray(torch.softmax(logits.double() / self.temperature, dim=1).float().numpy())
 
+    def reads(self, recipe: Mapping[str, Any]) -> bool:
+        """Whether a recipe is of features by the backbone that it was trained on."""
+        return all(recipe.get(key) == self.recipe.get(key) for key in BACKBONE_KEYS)
+
     def check_backbone(self, recipe: Mapping[str, Any]) -> None:
         """Raise RecordError for a recipe of features by another backbone than the head was trained on."""
         for key in BACKBONE_KEYS:

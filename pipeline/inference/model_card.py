@@ -7,6 +7,18 @@ from typing import Any
 from pipeline.metrics.thresholds import ThresholdError
 
 LISTED = 50  # classes
+ONNX_EXAMPLE = """\
+import json
+import numpy as np, onnxruntime
+from PIL import Image, ImageOps
+
+classes = json.load(open("classifier.json"))["classes"]
+session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+photo = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")
+pixels = np.asarray(ImageOps.fit(photo, ({size}, {size}), Image.Resampling.LANCZOS))  # uint8 [{size}, {size}, 3]
+probabilities = session.run(None, {{"images": pixels[None]}})[0][0]
+print(classes[probabilities.argmax()], probabilities.max())
+"""
 
 
 @dataclass(frozen=True)
@@ -34,7 +46,7 @@ def model_card(facts: CardFacts) -> str:
     lines += [f"Images are brought to {facts.size} px. {facts.backbone}.", "", "## Data", ""]
     lines += [*_rows(("split", "images"), facts.images.items()), "", "## How good it is", ""]
     lines += [*_scores(facts), "", *_errors(facts.errors), "## How to use it", ""]
-    lines += [*_usage(facts.has_onnx), "", "## Limits", "", *_limits(), "", "## Made by", ""]
+    lines += [*_usage(facts.has_onnx, facts.size), "", "## Limits", "", *_limits(), "", "## Made by", ""]
     versions = {"git revision": facts.revision or "unknown", **facts.versions}
     return "\n".join([*lines, *_rows(("what", "version"), versions.items())]) + "\n"
 
@@ -67,7 +79,7 @@ def _error_of(own: ThresholdError) -> str:
     return f"{100 * own.wrong:.1f} % {interval}" if own.above else "unknown"
 
 
-def _usage(has_onnx: bool) -> list[str]:
+def _usage(has_onnx: bool, size: int) -> list[str]:
     lines = ["```python", "from pipeline.inference.bundle import load_bundle", ""]
     lines += [
         'bundle = load_bundle("this folder")',
@@ -76,7 +88,14 @@ def _usage(has_onnx: bool) -> list[str]:
     ]
     lines += ["", "`python -m stages.predict --images FOLDER --bundle THIS_FOLDER` does the same for whole folders."]
     if has_onnx:
-        lines += ["`model.onnx` needs nothing of augcache: see docs/usage.md of the project."]
+        lines += [
+            "",
+            "With onnxruntime alone, without augcache:",
+            "",
+            "```python",
+            *ONNX_EXAMPLE.format(size=size).splitlines(),
+        ]
+        lines += ["```"]
     return lines
 
 

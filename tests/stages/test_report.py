@@ -44,8 +44,10 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
 
 def test_one_page_is_written_and_the_summary_names_it(job: Job) -> None:
     write_sets(job.data)
-    assert run(job) == f"{job.out / 'index.html'}, 0.0 MB"
-    assert [path.name for path in job.out.iterdir()] == ["index.html"]
+    review = job.out / "review.csv"
+    assert run(job) == f"{job.out / 'index.html'}, 0.0 MB; what to look at is listed in {review}"
+    assert sorted(path.name for path in job.out.iterdir()) == ["index.html", "review.csv"]
+    assert review.read_text(encoding="utf-8") == "kind,file,split,now,label,probability,action,note\n"
     page = (job.out / "index.html").read_text(encoding="utf-8")
     assert page.count("<img ") == 8  # four sources and their siblings
     assert "f00d" in page

@@ -1,5 +1,6 @@
 """`python -m stages.start`: what it says, what it writes, what it never overwrites."""
 
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pipeline.config.params import read_params
 from pipeline.config.presets import read_presets
 from stages import prepare
 from stages._cli import Job
+from stages._start import next_command
 from stages.start import app
 
 ROOT = Path(__file__).parents[2]
@@ -152,3 +154,14 @@ def test_make_run_needs_a_source() -> None:
         [sys.executable, "-m", "stages.start", "--help"], capture_output=True, text=True, cwd=ROOT, check=True
     )
     assert "--preset" in done.stdout and "--dry-run" in done.stdout
+
+
+def test_the_command_at_the_end_starts_this_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    own = Path(sys.executable).parent
+    for name in ("python", "dvc"):
+        (tmp_path / name).write_text("#!/bin/sh")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert next_command(Path("params.yaml")) == f"PATH={os.path.relpath(own)}:$PATH dvc repro"
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    assert next_command(Path("params.yaml")) == "dvc repro"

@@ -61,11 +61,11 @@ def test_every_value_reads_back_as_it_was_in_yaml_1_1_too(value: object) -> None
     assert read_value(edited, "prepare.source") == value
 
 
-def test_params_yaml_itself_survives_every_change_of_one_value() -> None:
+def test_params_yaml_itself_survives_a_change_in_every_section() -> None:
     text = (Path(__file__).parents[3] / "params.yaml").read_text(encoding="utf-8")
     values = yaml.safe_load(text)
     for section, keys in values.items():
-        for key in keys:
+        for key in {next(iter(keys)), next(reversed(keys))}:
             edited = edit_params(text, {f"{section}.{key}": "changed"})
             expected = yaml.safe_load(text)
             expected[section][key] = "changed"

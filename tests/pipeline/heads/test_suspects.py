@@ -86,3 +86,11 @@ def test_what_would_take_too_long_is_left_out() -> None:
     assert is_affordable(10_000, 1280, 10, 15)
     assert not is_affordable(10_000_000, 1280, 1000, 1)
     assert cross_validate(np.zeros((1, 4), np.float32), np.zeros(1, np.int64), 2, 0) is None
+
+
+def test_rows_that_are_all_alike_tell_nothing() -> None:
+    labels = np.arange(9) % 3
+    checked = cross_validate(np.ones((9, 3), np.float32), labels, 3, 0)
+    assert checked is not None
+    assert checked.probabilities == pytest.approx(np.full((9, 3), 1 / 3))
+    assert len(learning_curve(np.ones((9, 3), np.float32), labels, 3, 0.1, 0)) > 0
