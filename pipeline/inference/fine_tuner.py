@@ -14,6 +14,7 @@ from cache.records import UNAUGMENTED, FeatureSet, ImageSet
 from pipeline.augmentation.policy import make_augmentation
 from pipeline.config.params import Params, read_params
 from pipeline.config.recipe import read_recipe
+from pipeline.config.shared.stages import AUGMENT, FEATURIZE, TRAIN_HEAD, TRAIN_MODEL
 from pipeline.features.featurizer import Featurizer, featurize, stored_as
 from pipeline.heads.choose import choose_head
 from pipeline.inference.classifier import make_model_classifier
@@ -94,10 +95,10 @@ class FineTuner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _params(self) -> Params:
         featurize_keys = ("backbone", "weights", "size", "device")
         sections: dict[str, dict[str, Any]] = {
-            "featurize": {key: getattr(self, key) for key in featurize_keys} | {"layers": "last"},
-            "train_head": {"schedule": [f"{UNAUGMENTED} x 12"], "seed": self.random_state, "device": self.device},
-            "train_model": {"seed": self.random_state, "seeds": 1, "device": self.device},
-            "augment": {"variants": list(self.variants), "seed": self.random_state},
+            FEATURIZE: {key: getattr(self, key) for key in featurize_keys} | {"layers": "last"},
+            TRAIN_HEAD: {"schedule": [f"{UNAUGMENTED} x 12"], "seed": self.random_state, "device": self.device},
+            TRAIN_MODEL: {"seed": self.random_state, "seeds": 1, "device": self.device},
+            AUGMENT: {"variants": list(self.variants), "seed": self.random_state},
         }
         return read_params(PARAMS, [line for name, values in sections.items() for line in overrides_of(name, values)])
 
