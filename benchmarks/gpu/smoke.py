@@ -4,8 +4,8 @@
 
 Tolerances: a row of features may differ from the CPU's float32 by twice what the CPU's own bfloat16 does, and in
 float32, which is TF32 with three more bits of mantissa, by an eighth of that; so random weights, which magnify
-rounding, are allowed for. A loss of a training of some steps may differ by 2 %, an accuracy of a few hundred rows by
-5 points. A check that fails is a figure too: the others go on, and the exit code says so.
+rounding, are allowed for. A loss of a training of some steps may differ by 2 %, an accuracy of a few hundred rows by 5
+points. A check that fails is a figure too: the others go on, and the exit code says so.
 """
 
 import hashlib
