@@ -69,7 +69,7 @@ def trained(train: ImageSet, recipe: Recipe, engine: str) -> tuple[ModelClassifi
         f"train_model.device={DEVICE}", f"train_model.engine={engine}", "train_model.checkpoint_seconds=100000"
     ).train_model
     fit = next(fit_model({"unaugmented": train}, {}, recipe, config, watch))
-    description = fit.describe("benchmark", recipe)
+    description = fit.describe("benchmark")
     return make_model_classifier(fit.network, train.classes, description, fit.temperature), curves
 
 

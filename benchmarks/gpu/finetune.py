@@ -16,7 +16,12 @@ from pipeline.training.fit import fit_model
 from pipeline.training.start import start_from_head
 
 PER_CLASS, TEST = (8, 40) if DRY else (50, 5000)
-CHANGES = {"schedule": ["unaugmented x 15"], "augmentation": {"crop_padding": 4, "flip": 0.5}, "precision": "bfloat16"}
+CHANGES = {
+    "lr": 0.0001,
+    "schedule": ["unaugmented x 15"],
+    "augmentation": {"crop_padding": 4, "flip": 0.5},
+    "precision": "bfloat16",
+}
 
 
 def main() -> None:
@@ -41,7 +46,7 @@ def main() -> None:
         fit = next(
             fit_model({"unaugmented": train}, {}, recipe, settings, None, start_from_head(choice.fit.head, config))
         )
-    classifier = make_model_classifier(fit.network, train.classes, fit.describe("finetune", recipe), fit.temperature)
+    classifier = make_model_classifier(fit.network, train.classes, fit.describe("finetune"), fit.temperature)
     accuracy = float(classifier.predict(test).correct.mean())
     record(
         "finetune on CIFAR-10", per_class=PER_CLASS, epochs=len(fit.curves), test_accuracy=accuracy, **gauge.figures()
