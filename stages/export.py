@@ -50,11 +50,10 @@ def main(
         images = read_images(path).images[:CHECKED] if path else np.empty((0, bundle.size, bundle.size, 3), np.uint8)
         onnx, checked = checked_onnx(bundle, images)
         used = params_used(data.absolute(), job.params)
-        extras = bundle_extras(job, used, bundle, onnx is not None)
-        save_bundle(out, bundle, onnx, provenance_of(used), extras)
-        megabytes = sum(file.stat().st_size for file in out.iterdir()) / 1e6
+        save_bundle(out, bundle, onnx, provenance_of(used), bundle_extras(job, used, bundle, onnx is not None))
+        size = sum(file.stat().st_size for file in out.iterdir()) / 1e6
         averaged = f", averaged over {', '.join(bundle.views)}" if bundle.views else ""
-        typer.echo(f"export: {len(bundle.classes)} classes, {megabytes:.1f} MB in {out}{averaged}; {checked}")
+        typer.echo(f"export: {len(bundle.classes)} classes, {size:.1f} MB in {out}{averaged}; {checked}")
 
 
 if __name__ == "__main__":

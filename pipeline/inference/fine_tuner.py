@@ -119,6 +119,7 @@ def _features(sets: Mapping[str, ImageSet], featurizer: Featurizer) -> dict[str,
 
 
 def _draw(images: ImageSet, params: Params, variant: str) -> ImageSet:
-    augmentation = make_augmentation(params.augment, variant)
+    config = params.augment.model_copy(update={"size": int(images.images.shape[1])})
+    augmentation = make_augmentation(config, variant)
     pixels = augmentation(images.images[:], images.ids)
     return ImageSet(pixels, images.labels, images.ids, images.classes, variant)

@@ -24,7 +24,10 @@ from pipeline.features.featurizer import Featurizer, device_kind
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 GOLDEN = Path(__file__).parent / "golden"
 PHOTOS = 36
-BASE = tuple(f"featurize.{each}" for each in ("size=32", "batch=16", "device=cpu", "weights=random", "engine=eager"))
+BASE = (
+    "featurize.backbone=efficientnet-mini",
+    *(f"featurize.{each}" for each in ("size=32", "batch=16", "device=cpu", "weights=random", "engine=eager")),
+)
 POLICIES = ("spatial_1", "color_1", "auto_1", "rand_1")
 ENGINES = {"fused": POLICIES[:2], "imgaug": POLICIES}
 REMAKE = "If that is meant, raise CODE_VERSION and run make_golden of this file."

@@ -132,10 +132,13 @@ def test_without_pixels_a_file_holds_identity_and_recipe(data: Path, make_job: M
     assert {path: path.stat().st_mtime_ns for path in (data / "augment").iterdir()} == before
 
 
+OPEN = ("augment.keep=auto", "train_model.recipe=none")
+
+
 def test_what_is_kept_is_said_in_one_line_if_it_is_left_open(
     data: Path, make_job: MakeJob, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    augment.run(make_job("augment", data, *SMALL, "augment.variants=[color_1]", "augment.keep=auto"))
+    augment.run(make_job("augment", data, *SMALL, "augment.variants=[color_1]", *OPEN))
     said = "augment: no pixels are kept, because only heads are trained; rows are drawn as they are read\n"
     assert capsys.readouterr().out == said
     assert {read_kind(path) for path in (data / "augment").iterdir()} == {"variant"}

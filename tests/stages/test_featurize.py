@@ -18,7 +18,8 @@ from pipeline.features import featurizer
 from stages import featurize
 
 MakeJob = Callable[..., "featurize.Job"]
-SMALL = ("featurize.size=32", "featurize.batch=16", "featurize.rows_per_task=3", "featurize.device=cpu")
+MINI = "featurize.backbone=efficientnet-mini"
+SMALL = (MINI, "featurize.size=32", "featurize.batch=16", "featurize.rows_per_task=3", "featurize.device=cpu")
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ RECIPE = {"backbone": "mini", "weights": "ab"}
 GRID = (
     *("sweep.hidden=[[], [16]]", "sweep.lr=[0.003, 0.03]", "sweep.weight_decay=[0.01]", "sweep.dropout=[0.1]"),
     *("sweep.label_smoothing=[0.0]", "sweep.mixup=[0, 0.2]", "sweep.seeds=2", "sweep.folds=3"),
+    "augment.variants=[color_1, spatial_1]",
     "train_head.schedule=[unaugmented x 2, color_1 x 2, spatial_1 x 2]",
 )
 

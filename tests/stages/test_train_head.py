@@ -17,8 +17,14 @@ from pipeline.inference.load import load_classifier
 from stages import train_head
 
 MakeJob = Callable[..., "train_head.Job"]
-SCHEDULE = "train_head.schedule=[unaugmented x 2, color_1 x 1]"
-SMALL = (SCHEDULE, "train_head.hidden=[8]", "train_head.lr=0.01", "train_head.weight_decay=0.01", "train_head.batch=16")
+SCHEDULE = ("augment.variants=[color_1]", "train_head.schedule=[unaugmented x 2, color_1 x 1]")
+SMALL = (
+    *SCHEDULE,
+    "train_head.hidden=[8]",
+    "train_head.lr=0.01",
+    "train_head.weight_decay=0.01",
+    "train_head.batch=16",
+)
 
 
 @pytest.fixture
@@ -53,7 +59,7 @@ def test_it_saves_a_classifier_its_curves_and_its_metrics(data: Path, make_job: 
 
 
 def test_what_is_auto_is_chosen_and_the_tables_say_by_what(data: Path, make_job: MakeJob) -> None:
-    summary = train_head.run(make_job("train_head", data, SCHEDULE, "train_head.batch=16"))
+    summary = train_head.run(make_job("train_head", data, *SCHEDULE, "train_head.batch=16"))
     metrics = json.loads((data / "train_head" / "metrics.json").read_text(encoding="utf-8"))
     assert "a linear head chosen by 5-fold cross-validation" in summary
     assert metrics["best_epoch"] == 0 and metrics["head"] == "linear"

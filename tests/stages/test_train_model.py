@@ -49,7 +49,7 @@ def test_off_it_writes_an_empty_index_and_imports_no_torch(data: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from stages import train_model; from stages._cli import Job;"
         "from pipeline.config.params import read_params;"
-        f"job = Job('train_model', read_params(Path('params.yaml'), []), Path({str(data)!r}), "
+        f"job = Job('train_model', read_params(Path('params.yaml'), ['train_model.recipe=none']), Path({str(data)!r}), "
         f"Path({str(data / 'train_model')!r}), True); print(train_model.run(job), 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
@@ -62,7 +62,7 @@ def test_it_saves_a_classifier_its_curves_and_metrics_over_seeds(data: Path, mak
     summary = train_model.run(make_job("train_model", data, *TINY, "train_model.seeds=2"))
     metrics = json.loads((data / "train_model" / "metrics.json").read_text(encoding="utf-8"))
     assert set(metrics) == {
-        "best_epoch", "parameters", "val_accuracy", "val_loss", "val_accuracy_mean", "val_accuracy_std"
+        "best_epoch", "lr", "parameters", "val_accuracy", "val_loss", "val_accuracy_mean", "val_accuracy_std"
     }  # fmt: skip
     assert f"plain, {metrics['parameters']:,} parameters: val accuracy" in summary and "over 2 seeds" in summary
     with (data / "train_model" / "curves.csv").open(encoding="utf-8") as file:

@@ -306,7 +306,7 @@ def test_a_step_or_argument_that_is_not_known_is_left_to_imgaug(config: AugmentC
 
 def test_auto_is_fused_if_all_is_known(config: AugmentConfig) -> None:
     engines = {policy: make_augmentation(config, f"{policy}_1").engine for policy in config.policies}
-    assert engines == {"spatial": "fused", "color": "fused", "auto": "imgaug", "rand": "imgaug"}
+    assert engines == {"mild": "fused", "spatial": "fused", "color": "fused", "auto": "imgaug", "rand": "imgaug"}
     assert unfused(config) == {}  # `auto` and `rand` are not among the variants
 
 

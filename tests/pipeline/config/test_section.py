@@ -18,10 +18,10 @@ def test_the_project_s_own_values_are_valid() -> None:
     assert list(read_params(PARAMS).sections) == list(SECTIONS)
 
 
-def test_the_default_schedule_is_the_report_s() -> None:
+def test_the_default_schedule_has_the_phases_of_the_report_s() -> None:
     config = read_params(PARAMS, []).train_head
     assert isinstance(config, TrainHeadConfig)
-    variants = ["unaugmented", "spatial_1", "spatial_2", "color_1", "spatial_3", "unaugmented"]
+    variants = ["unaugmented", "mild_1", "mild_2", "mild_3", "mild_4", "unaugmented"]
     assert config.schedule == [Phase(variant, 2) for variant in variants]
 
 
@@ -38,10 +38,10 @@ def test_overrides_replace_values_as_on_dvc_s_command_line() -> None:
         ("train_heads.lr=1", "expected one of prepare"),
         ("train_head.lr=-1", "train_head.lr: input should be greater than 0; found -1"),
         ("train_head.lr=fast", "train_head.lr"),
-        ("train_head.schedule=[spatial_9 x 2]", "expected one of unaugmented, spatial_1"),
+        ("train_head.schedule=[spatial_9 x 2]", "expected one of unaugmented, mild_1"),
         ("train_head.schedule=[spatial_1]", "a phase is `<variant> x <epochs>`"),
         ("train_head.schedule=[]", "train_head.schedule"),
-        ("augment.variants=[blur_1]", "expected one of auto, color, rand, spatial"),
+        ("augment.variants=[blur_1]", "expected one of auto, color, mild, rand, spatial"),
         ("augment.variants=[spatial_1, spatial_1]", "repeated"),
         ("augment.variants=[spatial]", "<policy>_<draw>"),
         ("prepare.val=0", "a fraction, a count per class, `official` or `none`"),

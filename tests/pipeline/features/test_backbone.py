@@ -86,7 +86,7 @@ def test_wrong_timm_name_lists_the_nearest() -> None:
         (TIMM_SMALL, "imagenet", "expected pretrained or random or the path of a file, found imagenet"),
         (MINI, "imagenet", "expected advprop or random or the path of a file, found imagenet"),
         (B0, "pretrained", "expected advprop or imagenet or random or the path of a file, found pretrained"),
-        ("efficientnet-lite0", "advprop", "expected imagenet or random or the path of a file, found advprop"),
+        ("efficientnet-lite1", "advprop", "expected imagenet or random or the path of a file, found advprop"),
     ],
 )
 def test_weights_that_do_not_exist_are_refused_with_the_reason(backbone: str, weights: str, reason: str) -> None:

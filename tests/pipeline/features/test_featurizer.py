@@ -19,7 +19,7 @@ KEYS = np.array([b""] * len(IMAGES))
 
 
 def make_config(*overrides: str) -> FeaturizeConfig:
-    chosen = ["size=48", "batch=16", "dtype=float32", "device=cpu", *overrides]
+    chosen = ["backbone=efficientnet-mini", "size=48", "batch=16", "dtype=float32", "device=cpu", *overrides]
     config = read_params(ROOT / "params.yaml", [f"featurize.{each}" for each in chosen]).featurize
     assert isinstance(config, FeaturizeConfig)
     return config

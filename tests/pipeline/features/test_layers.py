@@ -29,7 +29,15 @@ NETWORKS = [
 
 
 def make_config(*overrides: str) -> FeaturizeConfig:
-    chosen = ["weights=random", f"size={SIZE}", "batch=16", "dtype=float32", "device=cpu", *overrides]
+    chosen = [
+        "backbone=efficientnet-mini",
+        "weights=random",
+        f"size={SIZE}",
+        "batch=16",
+        "dtype=float32",
+        "device=cpu",
+        *overrides,
+    ]
     return read_params(PARAMS, [f"featurize.{override}" for override in chosen]).featurize
 
 

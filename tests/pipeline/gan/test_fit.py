@@ -181,7 +181,7 @@ def test_a_class_without_images_has_no_samples() -> None:
 
 
 def test_collapse_and_divergence_are_found_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def grey(self: Any, noise: torch.Tensor) -> torch.Tensor:
+    def grey(_: Any, noise: torch.Tensor) -> torch.Tensor:
         return torch.zeros(*noise.shape[:2], 3, 8, 8)
 
     monkeypatch.setattr(module.ParallelLearner, "sample", grey)

@@ -29,6 +29,7 @@ def clouds(n: int, variant: str, seed: int, noise: float, turn: int = 0) -> Feat
 
 def config(*phases: str) -> TrainHeadConfig:
     chosen = [
+        "augment.variants=[spatial_1, spatial_2, color_1]",
         f"train_head.schedule=[{', '.join(phases)}]",
         "train_head.hidden=[]",
         "train_head.lr=0.01",

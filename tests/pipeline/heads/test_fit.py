@@ -41,7 +41,8 @@ def make_features(n: int, variant: str = "unaugmented", noise: float = 1.0, seed
 def config() -> TrainHeadConfig:
     overrides = ["device=cpu", "hidden=[32]", "batch=32", "lr=0.01", "weight_decay=0.01"]
     overrides.append("schedule=[unaugmented x 3, spatial_1 x 2]")
-    found = read_params(ROOT / "params.yaml", [f"train_head.{each}" for each in overrides]).train_head
+    variants = "augment.variants=[spatial_1, color_1]"
+    found = read_params(ROOT / "params.yaml", [variants, *(f"train_head.{each}" for each in overrides)]).train_head
     assert isinstance(found, TrainHeadConfig)
     return found
 

@@ -21,7 +21,8 @@ def features(variant: str, n: int, seed: int, first_id: int = 0) -> FeatureSet:
 
 
 def params(*overrides: str) -> Params:
-    chosen = ("train_head.schedule=[unaugmented x 1, color_1 x 2, unaugmented x 1]", "train_head.device=cpu")
+    schedule = ("augment.variants=[color_1]", "train_head.schedule=[unaugmented x 1, color_1 x 2, unaugmented x 1]")
+    chosen = (*schedule, "train_head.device=cpu")
     return read_params(ROOT / "params.yaml", [*chosen, "sweep.seeds=2", *overrides])
 
 
