@@ -165,7 +165,7 @@ def make_peer(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
 def bare_rate(name: str, size: int, more: list[str]) -> float:
     """Images per second of the network alone, on normalised batches in memory, after a first call."""
     from pipeline.features.engines import Placement, make_engine  # here, so that a peer's process does not import them
-    from pipeline.features.featurizer import Featurizer, one_thread_each
+    from pipeline.features.featurizer import Featurizer, batches_at_once
 
     images = torch.rand(BATCH, 3, size, size)
     if name != "augcache":
@@ -177,10 +177,10 @@ def bare_rate(name: str, size: int, more: list[str]) -> float:
     assert isinstance(config, FeaturizeConfig)
     device, featurizer = torch.device("cpu"), Featurizer(config)
     engine = make_engine(featurizer.engine, featurizer.backbone.network, Placement(device, size, False))
-    with one_thread_each(device) as threads:
+    with batches_at_once(device) as compute:
         batches = [images] * (16 * torch.get_num_threads())  # as many as a part has, so that its end weighs no more
-        list(threads.map(engine, batches[:2]))
-        return len(batches) * BATCH / median_seconds(lambda: list(threads.map(engine, batches)))
+        list(compute(engine, batches[:2]))
+        return len(batches) * BATCH / median_seconds(lambda: list(compute(engine, batches)))
 
 
 def flops_of_b0(size: int) -> float:

@@ -1,7 +1,8 @@
 """Pooled features of a frozen backbone for the rows of an ImageSet, through the part store."""
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -84,8 +85,8 @@ class Featurizer:
         network = _network(_with_engine(self.config, self.engine))
         batch = self.config.batch
         batches = [images[start : start + batch] for start in range(0, len(images), batch)]
-        with one_thread_each(choose_device(self.config.device)) as threads:
-            outputs = list(threads.map(network, batches))  # a GPU still computes them
+        with batches_at_once(choose_device(self.config.device)) as compute:
+            outputs = list(compute(network, batches))  # a GPU still computes them
         features = [output.float().cpu().numpy()[: len(block)] for output, block in zip(outputs, batches, strict=True)]
         return self._stored(np.concatenate(features))
 
@@ -227,27 +228,56 @@ def _network(config: FeaturizeConfig) -> Callable[[Array], Tensor]:
     run = make_engine(config.engine, backbone.network, Placement(device, config.size, config.precision == "bfloat16"))
     layout = torch.contiguous_format if config.engine == "onnx" else torch.channels_last
 
+    place = on_gpu(device) if device.type == "cuda" else torch.from_numpy
+
     def features(images: Array) -> Tensor:
-        padded = torch.zeros((config.batch, *images.shape[1:]), dtype=torch.uint8, pin_memory=device.type == "cuda")
-        padded[: len(images)] = torch.from_numpy(images)
-        channels_first = padded.to(device, non_blocking=True).permute(0, 3, 1, 2)
+        padded = images
+        if len(images) < config.batch:
+            padded = np.zeros((config.batch, *images.shape[1:]), dtype=np.uint8)
+            padded[: len(images)] = images
+        channels_first = place(np.ascontiguousarray(padded)).permute(0, 3, 1, 2)
         pixels = channels_first.to(torch.float32, memory_format=layout)  # [k, 3, h, w]
         return run(resized(pixels, config.size, config.interpolation).sub_(mean).div_(std))
 
     return features
 
 
+def on_gpu(device: torch.device) -> Callable[[Array], Tensor]:
+    """Copies arrays to a GPU through one page-locked buffer: allocating such memory can take longer than using it."""
+    buffer = torch.empty(0, dtype=torch.uint8)
+    copied = torch.cuda.Event()
+    lock = threading.Lock()
+
+    def place(images: Array) -> Tensor:
+        nonlocal buffer
+        with lock:
+            copied.synchronize()
+            if buffer.numel() < images.size:
+                buffer = torch.empty(images.size, dtype=torch.uint8, pin_memory=True)
+            staged = buffer[: images.size].view(images.shape)
+            staged.copy_(torch.from_numpy(images))
+            moved = staged.to(device, non_blocking=True)
+            copied.record()
+        return moved
+
+    return place
+
+
 @contextmanager
-def one_thread_each(device: torch.device) -> Iterator[ThreadPoolExecutor]:
-    """Threads to compute batches side by side, each batch by one thread alone.
+def batches_at_once(device: torch.device) -> Iterator[Callable[..., Iterable[Tensor]]]:
+    """A `map` that computes batches side by side, each batch by one thread alone; on a GPU by the thread that calls it.
 
     torch's kernels share a batch among threads and treat the ends of shares with other code, so with their own threads
     the last bits of a row would depend on how many cores there are. Side by side is also the faster way on a CPU.
+    A GPU's convolutions are planned anew in every new thread, which takes far longer than to compute a batch.
     """
+    if device.type != "cpu":
+        yield map
+        return
     cores = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(min(cores, usable_threads()) if device.type == "cpu" else 1) as threads:
-            yield threads
+        with ThreadPoolExecutor(min(cores, usable_threads())) as threads:
+            yield threads.map
     finally:
         torch.set_num_threads(cores)
