@@ -43,7 +43,7 @@ def test_a_chosen_photo_gets_an_answer_and_a_broken_one_a_reason(tmp_path: Path)
             assert page.locator("#classes .row").count() == 3
             assert page.locator("#nearest li").first.inner_text().startswith("<b>ant</b>")  # text, not HTML
             page.set_input_files("#file", tmp_path / "broken.jpg")
-            page.wait_for_function("document.getElementById('said').textContent.includes('cannot be answered')")
+            page.get_by_text("cannot be answered").wait_for()
             assert page.locator("#classes .row").count() == 0
             assert complaints == []
             assert all(url.startswith((own, "blob:", "data:")) for url in requests)

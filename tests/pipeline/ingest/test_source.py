@@ -12,7 +12,7 @@ from pipeline.config.params import read_params
 from pipeline.config.prepare import PrepareConfig
 from pipeline.ingest import source as module
 from pipeline.ingest import tar_stream
-from pipeline.ingest.decode import decode
+from pipeline.ingest.decode import Decoded, DecodeOptions, decode_image
 from pipeline.ingest.listing import list_source
 from pipeline.ingest.source import Source, choose_rows, ingest, publish, write_unreadable
 from pipeline.ingest.split import without_looking
@@ -216,11 +216,11 @@ def decoded_names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of all files that are decoded from now on."""
     names: list[str] = []
 
-    def noted(content: bytes, size: int, options: object, name: str) -> np.ndarray:
+    def noted(content: bytes, size: int, options: DecodeOptions | None, name: str) -> Decoded:
         names.append(name)
-        return decode(content, size, options, name)  # type: ignore[arg-type]
+        return decode_image(content, size, options, name)
 
-    monkeypatch.setattr("pipeline.ingest.pixel_file.decode", noted)
+    monkeypatch.setattr("pipeline.ingest.pixel_file.decode_image", noted)
     return names
 
 
