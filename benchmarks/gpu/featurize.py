@@ -6,11 +6,9 @@ Ours begins with uint8 images in the host's memory and ends with features there.
 inference benchmark: channels_last, autocast, no gradients, batch 256, one synthetic batch that is there already.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
-from common import DEVICE, DRY, gauged, option, params, record
+from common import DEVICE, DRY, gauged, option, params, rate_of, record
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -77,16 +75,6 @@ def peer_rate(name: str, precision: str) -> float:
             network(batch)
 
     return BATCH * rate_of(step, 2 if DRY else 20)
-
-
-def rate_of(work: Callable[[], object], times: int) -> float:
-    """Calls per second."""
-    for _ in range(3):
-        work()
-    with gauged() as gauge:
-        for _ in range(times):
-            work()
-    return times / gauge.seconds
 
 
 def flops_of(name: str) -> float:

@@ -3,7 +3,7 @@
 import platform
 
 import torch
-from common import DEVICE, DRY, gauged, record
+from common import DEVICE, DRY, rate_of, record
 
 from pipeline.runtime.devices import device_kind
 from pipeline.runtime.provenance import package_versions
@@ -19,24 +19,14 @@ def main() -> None:
     torch.set_float32_matmul_precision("high" if DEVICE == "cuda" else "highest")
     for name, dtype in (("float32 (TF32 on a GPU)", torch.float32), ("bfloat16", torch.bfloat16)):
         left, right = torch.randn(2, side, side, device=DEVICE).to(dtype)
-        rate = repeated(lambda left=left, right=right: left @ right) * 2 * side**3
+        rate = rate_of(lambda left=left, right=right: left @ right, 10) * 2 * side**3
         record("matrix products", dtype=name, tflops=rate / 1e12)
     block = torch.randn((1 << 16) if DRY else (1 << 30), device=DEVICE)
-    rate = repeated(block.clone) * 2 * block.numel() * 4
+    rate = rate_of(block.clone, 10) * 2 * block.numel() * 4
     record("copy on the device", tb_per_second=rate / 1e12)
     host = torch.empty((1 << 16) if DRY else (1 << 28), dtype=torch.uint8, pin_memory=DEVICE == "cuda")
-    rate = repeated(lambda: host.to(DEVICE, non_blocking=True, copy=True)) * host.numel()
+    rate = rate_of(lambda: host.to(DEVICE, non_blocking=True, copy=True), 10) * host.numel()
     record("copy to the device", gb_per_second=rate / 1e9)
-
-
-def repeated(work, times: int = 10) -> float:
-    """Calls per second, after three to warm up."""
-    for _ in range(3):
-        work()
-    with gauged() as gauge:
-        for _ in range(times):
-            work()
-    return times / gauge.seconds
 
 
 if __name__ == "__main__":
