@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from pipeline.heads.logistic import LinearWeights
 
-LEAST_VARIANCE = 1e-6  # of standardised features, added to every direction: a covariance of zeros can be inverted
+ROUNDING = torch.finfo(torch.float32).eps  # of the moments, of which a small covariance is the difference
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,11 @@ def discriminant_path(scatter: Scatter, shrinkages: Sequence[float], width: int)
     means = scatter.sums / scatter.counts.clamp_min(1)[:, None]  # [c, d]
     covariance = (scatter.moments - means.T @ (means * scatter.counts[:, None])) / total
     variance = covariance.diagonal().sum().clamp_min(0) / width
+    power = scatter.moments.diagonal().sum() / total
+    least = ROUNDING * power.clamp_min(1)  # what rounding may have taken from any direction
     log_priors = (scatter.counts.clamp_min(0.5) / total).log()
     for shrinkage in shrinkages:
         shrunk = (1 - shrinkage) * covariance
-        shrunk.diagonal().add_(shrinkage * variance + LEAST_VARIANCE)
+        shrunk.diagonal().add_(shrinkage * variance + least)
         weight = torch.cholesky_solve(means.T, torch.linalg.cholesky(shrunk))  # [d, c]
         yield LinearWeights(weight, log_priors - (means * weight.T).sum(dim=1) / 2)

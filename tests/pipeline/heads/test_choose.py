@@ -163,3 +163,13 @@ def test_a_family_sends_its_best_head_into_the_blend_and_the_blend_is_calibrated
         assert (
             loss <= torch.nn.functional.cross_entropy(factor * blend, labels) + 1e-4
         )  # what a temperature is fitted to
+
+
+def test_rows_that_are_alike_within_their_classes_leave_a_covariance_that_can_be_inverted():
+    generator = torch.Generator().manual_seed(0)
+    centres = 30 * torch.randn(10, 1280, generator=generator)
+    labels = torch.arange(10).repeat(4)
+    whole = scatter_of(centres[labels], labels, 10)
+    rest = whole - scatter_of(centres[labels[:10]], labels[:10], 10)  # a covariance of zeros but for rounding
+    weights = next(discriminant_path(rest, [0.01], 1280))
+    assert torch.equal((centres @ weights.weight + weights.bias).argmax(dim=1), torch.arange(10))
