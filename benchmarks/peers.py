@@ -10,10 +10,11 @@ no matching torchvision in the registry, and it takes no weights from a file.
 """
 
 import argparse
+import csv
+import itertools
 import json
 import os
 import random
-import re
 import shutil
 import subprocess
 import sys
@@ -33,7 +34,6 @@ INSTALLS = {
 }
 LENGTHS = {"timm_sklearn": [1], "timm_finetune": [2, 5, 15], "fastai_finetune": [1, 4, 10]}
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-SCORED = re.compile(r"accuracy ([0-9.]+) ?%")
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def main() -> None:
         folder = given.work / f"seed-{seed}"
         case = Case(folder, given.arch, given.weights.absolute(), given.size, not given.no_flip)
         split_photos(case, given.photos, given.per_class, given.test_per_class, seed)
-        for point in [*ours(case), *(row for name in peers for row in peer(case, name, pythons[name]))]:
+        for point in itertools.chain(ours(case), *(peer(case, name, pythons[name]) for name in peers)):
             print(
                 f"seed {seed}  {point['seconds']:7.1f} s  {100 * point['accuracy']:5.1f} %  {point['name']}", flush=True
             )
@@ -134,9 +134,11 @@ def ours(case: Case) -> Iterator[dict[str, Any]]:
     def predicted(name: str, classifier: str) -> dict[str, Any]:
         out = case.folder / f"{classifier}.csv"
         chosen = ["--images", str(case.test), "--out", str(out), "--set", f"evaluate.classifier={classifier}"]
-        match = SCORED.search(stage("predict", *chosen))
-        assert match is not None
-        return {"name": name, "seconds": time.time() - started, "accuracy": float(match[1]) / 100}
+        stage("predict", *chosen)
+        seconds = time.time() - started
+        with out.open(encoding="utf-8", newline="") as file:
+            right = [row["class"] == row["label"] for row in csv.DictReader(file)]
+        return {"name": name, "seconds": seconds, "accuracy": sum(right) / len(right)}
 
     for name in ("prepare", "augment", "featurize", "train_head"):
         stage(name)
