@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cache.errors import InputError
-from pipeline.config.shared.featurize import EFFICIENTNETS, LITE, MINI, PRETRAINED, TIMM
+from pipeline.config.shared.featurize import ADVPROP, EFFICIENTNETS, LITE, LITE0, MINI, PRETRAINED, TIMM
 from pipeline.config.shared.stages import FEATURIZE, TRAIN_HEAD, TRAIN_MODEL
 from pipeline.estimate.at_hand import BackboneAtHand, Machine
 from pipeline.estimate.look import Look
@@ -137,14 +137,14 @@ class _Backbone:
 def choose_backbone(look: Look, wishes: Wishes, machine: Machine) -> _Backbone:
     """The strongest at hand that is worth its time; the shipped one for small images."""
     side = int(np.median(look.sides[:, 0]))
-    shipped = BackboneAtHand(MINI, "advprop", 0, SMALL)
+    shipped = BackboneAtHand(LITE0, ADVPROP, 0, SMALL)
     if wishes.backbone is not None:
         known = next((own for own in machine.backbones if own.name == wishes.backbone), None)
         weights = wishes.weights or (known.weights if known else usual_weights(wishes.backbone))
-        here = "on this disk" if known or weights not in ("advprop", "imagenet", PRETRAINED) else "downloaded once"
+        here = "on this disk" if known or weights not in (ADVPROP, "imagenet", PRETRAINED) else "downloaded once"
         return _Backbone(_backbone_choice(wishes.backbone, weights, f"as you say; its weights are {here}"), 0)
     if side <= SMALL:
-        reason = f"shipped, for images of about {side} px; photos of objects may gain by --backbone efficientnet-lite0"
+        reason = f"shipped, for images of about {side} px"
         return _Backbone(_backbone_choice(shipped.name, wishes.weights or shipped.weights, reason), shipped.size)
     limit = LARGEST_FILE[bool(machine.gpu)]
     fitting = [own for own in machine.backbones if own.bytes <= limit] or [shipped]
@@ -161,7 +161,7 @@ def usual_weights(backbone: str) -> str:
         return PRETRAINED
     if backbone in LITE:
         return "imagenet"
-    return "advprop" if backbone == MINI or backbone in EFFICIENTNETS else "random"
+    return ADVPROP if backbone == MINI or backbone in EFFICIENTNETS else "random"
 
 
 def _backbone_choice(name: str, weights: str, reason: str) -> Choice:

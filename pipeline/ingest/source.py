@@ -21,6 +21,7 @@ from cache.files import check_space
 from cache.layout import Array, hex_keys
 from cache.records import ImageSet
 from pipeline.config.prepare import PrepareConfig
+from pipeline.config.shared.featurize import SMALL_SIZE
 from pipeline.ingest import columns
 from pipeline.ingest.choose_files import choose_files, hash_files, rule_of_chosen
 from pipeline.ingest.decode import RULES, DecodeOptions
@@ -43,33 +44,44 @@ FITS = {
 }
 FILES_COLUMNS = ("id", "split", "row", "class", "path")
 MOST_KNOWN = 0.9  # share of images that a table must name to be worth a word
+PHOTO = 2  # times the stored size: images of more pixels lose what a backbone for larger ones would see
 FIRST = 3  # unreadable images that the error names; the list on disk names all
 
 
 @dataclass(frozen=True)
-class Enlarged:
-    """Images that were smaller than they are stored: how many, and the side of the smallest, in pixels."""
+class Resizing:
+    """How images were brought to the size that they are stored at, in pixels.
+
+    count, smallest: of those that were smaller. median: of the sides of all. For images that are not square it is the
+    side that the fit brings to the stored size.
+    """
 
     count: int
     smallest: int
+    median: int
     size: int
 
     @classmethod
-    def of(cls, sides: Array, config: PrepareConfig) -> "Enlarged":
+    def of(cls, sides: Array, config: PrepareConfig) -> "Resizing":
         """sides int [n, 2]: of the images as they were. By a crop the shorter one is brought to the stored size."""
         size = config.size
         resized = sides.min(axis=1) if config.fit == "crop" else sides.max(axis=1)
         small = resized[resized < size]
-        return cls(len(small), int(small.min(initial=size)), size)
+        median = int(np.median(resized)) if len(resized) else size
+        return cls(len(small), int(small.min(initial=size)), median, size)
 
-    def lines(self) -> list[str]:
-        """What a user is told; nothing if no image was enlarged."""
-        if not self.count:
-            return []
-        what = (
-            f"{self.count:,} images are ENLARGED to prepare.size, {self.size} px; the smallest has {self.smallest} px"
-        )
-        return [f"{what}. To store fewer pixels, set prepare.size, and featurize.size for a faster backbone"]
+    def lines(self) -> Iterator[str]:
+        """What a user is told: images that were enlarged, and photos of which a small backbone sees little."""
+        if self.count:
+            yield (
+                f"{self.count:,} images are ENLARGED to prepare.size, {self.size} px; the smallest has "
+                f"{self.smallest} px. To store fewer pixels, set prepare.size, and featurize.size for a faster backbone"
+            )
+        if self.size <= SMALL_SIZE and self.median > PHOTO * self.size:
+            yield (
+                f"half of the images have {self.median:,} px or more, and are stored at {self.size} px. A backbone for "
+                "larger images tells them apart better: python -m stages.start looks at them and names one"
+            )
 
 
 @dataclass(frozen=True)
@@ -79,7 +91,7 @@ class Source:
     names are without the folders that all images share, paths as the source has them. lost: how many images of each
     class cannot be read. unreadable: images that are not among the rows, and why. ignored: files that are no images, by
     ending; passed_over has them by class. not_chosen: images that were left out before any was decoded.
-    enlarged: images that were smaller than they are stored. depth: `bit_depth`, if prepare was told it. relabel: what
+    resizing: how they came to the stored size. depth: `bit_depth`, if prepare was told it. relabel: what
     corrections changed. fit: how images became square, elongated: how many had to.
     """
 
@@ -94,7 +106,7 @@ class Source:
     unreadable: dict[str, str]
     ignored: dict[str, int]
     passed_over: PassedOver
-    enlarged: Enlarged
+    resizing: Resizing
     depth: Mapping[str, int]
     not_chosen: int = 0
     relabel: Applied = field(default_factory=Applied)
@@ -112,7 +124,7 @@ class Source:
         """For the terminal: what was passed over, what corrections changed, how images became square."""
         yield from self.passed_over.lines()
         yield from self.relabel.lines()
-        yield from self.enlarged.lines()
+        yield from self.resizing.lines()
         if self.elongated:
             yield f"{self.elongated:,} images are not square; {FITS[self.fit]} (prepare.fit is {self.fit})"
 
@@ -184,7 +196,7 @@ def ingest(config: PrepareConfig, scratch: Path, progress: Progress) -> Source:
         ignored=dict(sorted(listing.ignored.items())),
         passed_over=passed_over,
         not_chosen=placed - len(layout.names),
-        enlarged=Enlarged.of(sides[kept], config),
+        resizing=Resizing.of(sides[kept], config),
         depth={} if config.bit_depth == "auto" else {"bit_depth": config.bit_depth},
         relabel=relabel,
         fit=config.fit,

@@ -293,6 +293,16 @@ def test_images_that_are_enlarged_are_said_with_the_remedy(photos: Path, tmp_pat
     )
 
 
+def test_photos_that_a_small_backbone_sees_little_of_are_said(photos: Path, tmp_path: Path) -> None:
+    for number in range(40):
+        pixels = np.random.default_rng(number).integers(0, 256, (200, 150, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(photos / "cow" / f"large_{number}.png")
+    said = command(tmp_path / "data", "-S", f"prepare.source={photos}", "-S", "prepare.size=64").stdout
+    assert "half of the images have 150 px or more, and are stored at 64 px." in said
+    assert "python -m stages.start" in said
+    assert "half of" not in command(tmp_path / "data", "-S", f"prepare.source={photos}", "-S", "prepare.size=80").stdout
+
+
 def test_sets_carry_the_bit_depth_that_prepare_was_told(photos: Path, tmp_path: Path) -> None:
     prepare(tmp_path / "told", photos, "prepare.bit_depth=12")
     prepare(tmp_path / "auto", photos)

@@ -44,7 +44,7 @@ def test_it_writes_values_that_run_and_keeps_the_old_ones(photos: Path, params: 
     assert Path(f"{params}.bak").read_text() == before
     written = read_params(params)
     assert written.prepare.source == str(photos)
-    assert (written.featurize.backbone, written.report.title) == ("efficientnet-mini", "photos")
+    assert (written.featurize.backbone, written.report.title) == ("efficientnet-lite0", "photos")
     summary = prepare.run(Job("prepare", written, tmp_path / "data", tmp_path / "data" / "prepare", quiet=True))
     assert summary.startswith("30 images in 3 classes: 21 train, 3 val, 6 test")
 

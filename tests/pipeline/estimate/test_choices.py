@@ -29,14 +29,14 @@ def chosen(seen: Look, wishes: Wishes | None = None, machine: Machine = CPU) -> 
 @pytest.mark.parametrize(
     ("side", "machine", "backbone", "size"),
     [
-        (48, CPU, "efficientnet-mini", "auto"),
-        (64, CPU, "efficientnet-mini", "auto"),
+        (48, CPU, "efficientnet-lite0", "auto"),
+        (64, CPU, "efficientnet-lite0", "auto"),
         (65, CPU, "efficientnet-lite0", 128),
         (200, CPU, "efficientnet-lite0", 192),
         (1000, CPU, "efficientnet-lite0", "auto"),
         (1000, Machine("", 2, (LITE0, V2, HUGE)), V2.name, "auto"),
         (1000, Machine("a GPU", 2, (LITE0, V2, HUGE)), HUGE.name, "auto"),
-        (1000, Machine("", 2, ()), "efficientnet-mini", "auto"),
+        (1000, Machine("", 2, ()), "efficientnet-lite0", "auto"),
     ],
 )
 def test_backbone_and_size(side: int, machine: Machine, backbone: str, size: object) -> None:
