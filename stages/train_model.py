@@ -28,7 +28,8 @@ def run(job: Job) -> str:
     from pipeline.features.featurizer import stored_as
     from pipeline.inference.classifier import make_model_classifier, save_classifier, weights_of
     from pipeline.inference.restore import Project, open_start
-    from pipeline.training.fit import Watch, fit_model, images_trained
+    from pipeline.training.fit import Watch, fit_model
+    from pipeline.training.trials import images_trained
 
     recipe = read_recipe(config.recipe, config.override)
     train, val = (job.images(split) for split in ("train", "val"))

@@ -33,8 +33,9 @@ from pipeline.features.featurizer import Featurizer
 from pipeline.gan.fit import train_gan
 from pipeline.runtime.threads import usable_threads
 from pipeline.runtime.workers import STARTUP_SECONDS, Pool
-from pipeline.training.fit import fit_model, images_trained
+from pipeline.training.fit import fit_model
 from pipeline.training.start import Start, linear_head, start_from_head
+from pipeline.training.trials import images_trained
 
 PROCESS_BYTES = 280e6  # of one of augment's own
 COUNTING = """
