@@ -10,7 +10,6 @@ import json
 
 from cache.files import write_bytes, write_text
 from pipeline.config.recipe import read_recipe
-from pipeline.config.shared.networks import BACKBONE
 from pipeline.config.train_model import OFF
 from pipeline.metrics.csv_text import curves_csv
 from pipeline.metrics.intervals import spread
@@ -34,7 +33,7 @@ def run(job: Job) -> str:
     recipe = read_recipe(config.recipe, config.override)
     train, val = (job.images(split) for split in ("train", "val"))
     project = Project(job.data, job.params.featurize, {})
-    start = open_start(job.data / "train_head", project) if recipe.network.name == BACKBONE else None
+    start = open_start(job.data / "train_head", project) if recipe.fine_tunes else None
     rows = config.seeds * images_trained(recipe, train)
     with tensorboard(config.tensorboard) as log, job.progress(rows, "image") as advance:
         fits = fit_model(train, val, recipe, config, Watch(advance, log), start)

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from cache.errors import InputError, ParamsError, RecordError
 from cache.records import UNAUGMENTED, ImageSet
 from pipeline.config.recipe import Recipe
-from pipeline.config.shared.networks import BACKBONE
 from pipeline.config.shared.schedule import Phase, settled, variants_of
 from pipeline.config.shared.stages import AUGMENT, TRAIN_MODEL
 from pipeline.features.backbone import weights_digest
@@ -119,7 +118,7 @@ def fit_model(
     """
     watch = watch or Watch()
     recipe = recipe.model_copy(update={"schedule": settled(recipe.schedule, train)})
-    if (start is None) == (recipe.network.name == BACKBONE):
+    if (start is None) == recipe.fine_tunes:
         raise ParamsError("only the network `backbone` starts from another one", where="recipe network")
     check_image_sets(train, val, recipe.schedule, any_size=recipe.size is not None or start is not None)
     if len(recipe.rates) > 1 and val.get(UNAUGMENTED):
