@@ -29,9 +29,9 @@ from pipeline.config.params import read_params
 from pipeline.config.shared.schedule import Phase
 from pipeline.heads.choose import choose_head
 from pipeline.heads.families import STRENGTHS
+from pipeline.heads.folds import fold_numbers
 from pipeline.heads.groups import narrowed
 from pipeline.heads.logistic import logistic_path
-from pipeline.heads.sets import fold_numbers
 from pipeline.inference.classifier import HeadClassifier
 from pipeline.metrics.intervals import paired_interval
 from pipeline.metrics.predictions import Predictions

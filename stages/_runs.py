@@ -1,7 +1,6 @@
 """What earlier runs left: the parameters that each stage ran with (data/runs/<stage>.json), and trained classifiers."""
 
 import json
-import math
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from cache.errors import DamagedFile, ParamsError
 from pipeline.config.shared.section import Section, parse
+from pipeline.metrics.best_epoch import val_rank
 
 FOLDER = "runs"
 BEST = "best"  # of evaluate.classifier: the one with the highest accuracy on val
@@ -98,4 +98,5 @@ def _metrics(folder: Path) -> dict[str, Any] | None:
 
 
 def _rank(metrics: Mapping[str, Any]) -> tuple[float, float]:
-    return float(metrics.get("val_accuracy", -1)), -float(metrics.get("val_loss", math.inf))
+    """Those of a training without a val split come before all others."""
+    return val_rank(float(metrics.get("val_accuracy", -1)), float(metrics.get("val_loss", 0)))

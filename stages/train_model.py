@@ -10,7 +10,6 @@ import json
 
 from cache.files import write_bytes, write_text
 from pipeline.config.recipe import read_recipe
-from pipeline.config.shared.networks import BACKBONE
 from pipeline.config.train_model import OFF
 from pipeline.metrics.csv_text import curves_csv
 from pipeline.metrics.intervals import spread
@@ -28,12 +27,13 @@ def run(job: Job) -> str:
     from pipeline.features.featurizer import stored_as
     from pipeline.inference.classifier import make_model_classifier, save_classifier, weights_of
     from pipeline.inference.restore import Project, open_start
-    from pipeline.training.fit import Watch, fit_model, images_trained
+    from pipeline.training.fit import Watch, fit_model
+    from pipeline.training.trials import images_trained
 
     recipe = read_recipe(config.recipe, config.override)
     train, val = (job.images(split) for split in ("train", "val"))
     project = Project(job.data, job.params.featurize, {})
-    start = open_start(job.data / "train_head", project) if recipe.network.name == BACKBONE else None
+    start = open_start(job.data / "train_head", project) if recipe.fine_tunes else None
     rows = config.seeds * images_trained(recipe, train)
     with tensorboard(config.tensorboard) as log, job.progress(rows, "image") as advance:
         fits = fit_model(train, val, recipe, config, Watch(advance, log), start)

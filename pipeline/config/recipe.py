@@ -7,7 +7,7 @@ import yaml
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from cache.errors import ParamsError
-from pipeline.config.shared.networks import NetworkConfig
+from pipeline.config.shared.networks import BACKBONE, NetworkConfig
 from pipeline.config.shared.schedule import Schedule
 from pipeline.config.shared.section import Section, parse, unknown_name
 
@@ -131,6 +131,11 @@ class Recipe(Section):
     def peak_lr(self) -> float:
         """The learning rate, or the first of several."""
         return self.rates[0]
+
+    @property
+    def fine_tunes(self) -> bool:
+        """Whether it starts from the backbone of featurize and a trained head."""
+        return self.network.name == BACKBONE
 
     @field_validator("nesterov")
     @classmethod

@@ -40,7 +40,7 @@ from pipeline.estimate.timings import (
 )
 from pipeline.features.featurizer import Featurizer
 from pipeline.runtime.threads import usable_threads
-from pipeline.training.fit import images_trained
+from pipeline.training.trials import images_trained
 
 REPORT_SECONDS = 2.0  # beyond start-up: it draws small pictures, and no more of them for more images
 LIGHT = "import stages._cli, pipeline.ingest.source"

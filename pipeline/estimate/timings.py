@@ -24,7 +24,6 @@ from pipeline.config.gan import GanConfig
 from pipeline.config.params import Params
 from pipeline.config.recipe import Recipe
 from pipeline.config.shared.featurize import FeaturizeConfig
-from pipeline.config.shared.networks import BACKBONE
 from pipeline.config.shared.schedule import Phase
 from pipeline.config.shared.stages import AUGMENT, FEATURIZE, GAN, PREPARE, TRAIN_MODEL
 from pipeline.estimate.survey import Survey
@@ -33,8 +32,9 @@ from pipeline.features.featurizer import Featurizer
 from pipeline.gan.fit import train_gan
 from pipeline.runtime.threads import usable_threads
 from pipeline.runtime.workers import STARTUP_SECONDS, Pool
-from pipeline.training.fit import fit_model, images_trained
+from pipeline.training.fit import fit_model
 from pipeline.training.start import Start, linear_head, start_from_head
+from pipeline.training.trials import images_trained
 
 PROCESS_BYTES = 280e6  # of one of augment's own
 COUNTING = """
@@ -163,7 +163,7 @@ def width_of(featurizer: Featurizer, images: Array) -> int:
 def estimate_train_model(recipe: Recipe, params: Params, known: Survey) -> Estimate:
     """Two batches against six. A fine-tuned network starts from its backbone and a head that knows nothing."""
     config = params.train_model
-    start = _start(params.featurize, known.classes) if recipe.network.name == BACKBONE else None
+    start = _start(params.featurize, known.classes) if recipe.fine_tunes else None
 
     def train(batches: int) -> float:
         count = batches * recipe.batch

@@ -8,9 +8,9 @@ import torch
 
 from cache.layout import Array
 from pipeline.heads.evidence import RATE, STEPS_PER_STRENGTH
+from pipeline.heads.folds import deal_folds
 from pipeline.heads.logistic import logistic_path
 from pipeline.heads.sets import Rows, fit_standardizer
-from pipeline.runtime.seeds import derived_seed
 
 FOLDS = 5
 FEW_FOLDS = 3
@@ -35,16 +35,6 @@ class CurvePoint:
     right: Array
 
 
-def folds_of(labels: Array, seed: int, count: int = FOLDS) -> Array:
-    """A fold int [n] for each row: the rows of each class, in an order drawn by the seed, are dealt out in turn."""
-    order = np.random.default_rng(derived_seed("folds", seed) % 2**63).permutation(len(labels))
-    folds = np.zeros(len(labels), dtype=np.int64)
-    for label in np.unique(labels):
-        members = order[labels[order] == label]
-        folds[members] = (np.arange(len(members)) + label) % count
-    return folds
-
-
 def is_affordable(rows: int, width: int, classes: int, solutions: int) -> bool:
     """Whether so many solutions over so many rows stay within `SECONDS`."""
     work = 4.0 * rows * min(rows, width) * (width + STEPS_PER_STRENGTH * classes)
@@ -65,7 +55,7 @@ def cross_validate(features: Array, labels: Array, classes: int, seed: int) -> C
     if not fitting or len(labels) < 2:
         return None
     count, strengths = fitting[0]
-    folds = folds_of(labels, seed, count)
+    folds = deal_folds(labels, count, seed)
     logits = np.zeros((len(strengths), len(labels), classes), dtype=np.float32)
     for fold in range(count):
         outside = folds != fold
@@ -92,7 +82,7 @@ def learning_curve(
     """
     if not is_affordable(len(labels), features.shape[1], classes, 2 * FEW_FOLDS):
         return []
-    folds = folds_of(labels, seed, FEW_FOLDS)
+    folds = deal_folds(labels, FEW_FOLDS, seed)
     ranks = _ranks_in_class(labels, folds)
     present = len(np.unique(labels))
     points = []

@@ -10,8 +10,8 @@ from cache.records import UNAUGMENTED, FeatureSet
 from pipeline.config.shared.variants import GAN_PREFIX
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.families import DISCRIMINANT, LOGISTIC, SHRINKAGES, STRENGTHS, Family
+from pipeline.heads.folds import fold_numbers
 from pipeline.heads.groups import ALL_LAYERS, feature_spaces
-from pipeline.heads.sets import fold_numbers
 
 ENOUGH_VAL = 1000  # images: then the standard error of an accuracy is at most 1.6 points
 FOLDS = (5, 3)

@@ -17,8 +17,9 @@ from pipeline.config.augment import Step
 from pipeline.config.search import SearchConfig
 from pipeline.heads.blend import fit_blend
 from pipeline.heads.families import DISCRIMINANT, SHRINKAGES, FamilySolver
+from pipeline.heads.folds import fold_numbers
 from pipeline.heads.groups import feature_spaces
-from pipeline.heads.sets import Rows, fit_standardizer, fold_numbers, in_memory
+from pipeline.heads.sets import Rows, fit_standardizer, in_memory
 
 NOTHING = "nothing"
 PARTS = " + "

@@ -13,8 +13,8 @@ from cache.records import UNAUGMENTED, FeatureSet
 from pipeline.config.sweep import SweepConfig
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.ablation import VariantGain, ablate, repeated, subsets
+from pipeline.heads.folds import fold_numbers
 from pipeline.heads.halving import Trial, kept_head, make_sweep_data, run_pass, winner
-from pipeline.heads.sets import fold_numbers
 from pipeline.heads.spec import HeadSpec
 from pipeline.metrics.calibration import fit_temperature
 from pipeline.metrics.intervals import Spread, spread

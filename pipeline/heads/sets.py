@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from cache.errors import InputError, RecordError
-from cache.layout import Array
 from cache.records import FeatureSet
 from pipeline.config.shared.schedule import Phase
 from pipeline.metrics.set_checks import check_training_sets
@@ -69,36 +68,3 @@ def in_memory(features: FeatureSet, device: torch.device = CPU) -> Rows:
         what = "features do not fit into the memory of the GPU"
         remedy = "Set train_head.device to cpu."
         raise InputError(what, where=features.variant, remedy=remedy) from error
-
-
-def fold_numbers(train: FeatureSet, folds: int, seed: int) -> Tensor:
-    """A fold int [n] for every training row, classes spread evenly; siblings share a row number, and so a fold.
-
-    The folds of scikit-learn's StratifiedKFold, whose import alone takes a second.
-    Raises InputError if a class has fewer images than there are folds.
-    """
-    sizes = np.bincount(train.labels, minlength=len(train.classes))
-    smallest = int(np.where(sizes > 0, sizes, sizes.max()).argmin())
-    if sizes[smallest] < folds:
-        raise InputError(
-            f"class {train.classes[smallest]} has too few training images to cross-validate",
-            expected=f"{folds} or more, one for each fold",
-            found=int(sizes[smallest]),
-            remedy="Lower the number of folds, or add images.",
-        )
-    random = np.random.RandomState(seed % 2**32)
-    labels = _by_first_row(train.labels)
-    ordered = np.sort(labels)
-    numbers = np.zeros(len(train), dtype=np.int64)
-    for label in range(int(ordered.max()) + 1):
-        dealt = [int((ordered[fold::folds] == label).sum()) for fold in range(folds)]
-        own = np.arange(folds).repeat(dealt)
-        random.shuffle(own)
-        numbers[labels == label] = own
-    return torch.from_numpy(numbers)
-
-
-def _by_first_row(labels: Array) -> Array:
-    """Labels numbered by the order in which they first appear."""
-    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    return np.asarray(np.argsort(np.argsort(first))[inverse])

@@ -1,9 +1,8 @@
 """A full model over cached images, trained by a recipe on a staged schedule (reports 000, 002, 003 and 004)."""
 
-import functools
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -15,7 +14,6 @@ from torch import Tensor, nn
 from cache.errors import InputError, ParamsError, RecordError
 from cache.records import UNAUGMENTED, ImageSet
 from pipeline.config.recipe import Recipe
-from pipeline.config.shared.networks import BACKBONE
 from pipeline.config.shared.schedule import Phase, settled, variants_of
 from pipeline.config.shared.stages import AUGMENT, TRAIN_MODEL
 from pipeline.features.backbone import weights_digest
@@ -25,16 +23,14 @@ from pipeline.networks.factory import count_parameters, make_network
 from pipeline.runtime.checkpoint import Checkpoint
 from pipeline.runtime.devices import choose_device, device_kind, reproducible_kernels
 from pipeline.runtime.provenance import package_versions
-from pipeline.runtime.seeds import derived_seed, make_generator
+from pipeline.runtime.seeds import derived_seed
 from pipeline.training.batches import ImageBatches, channel_statistics
 from pipeline.training.start import Start
 from pipeline.training.state import Plan, TrainingState
-from pipeline.training.trainer import DivergedError, Trainer, loss_and_accuracy
+from pipeline.training.trainer import Trainer, loss_and_accuracy
+from pipeline.training.trials import choose_rate
 
 CODE_VERSION = 3
-TRIAL = 1 / 4  # of a training, for a learning rate that may be chosen
-TRIAL_IMAGES = 3000  # at most
-TRIALS = 3  # how many there are, usually
 LIBRARIES = ("torch", "torchvision", "timm", "efficientnet-pytorch")  # as far as a machine has them
 
 
@@ -122,11 +118,16 @@ def fit_model(
     """
     watch = watch or Watch()
     recipe = recipe.model_copy(update={"schedule": settled(recipe.schedule, train)})
-    if (start is None) == (recipe.network.name == BACKBONE):
+    if (start is None) == recipe.fine_tunes:
         raise ParamsError("only the network `backbone` starts from another one", where="recipe network")
     check_image_sets(train, val, recipe.schedule, any_size=recipe.size is not None or start is not None)
     if len(recipe.rates) > 1 and val.get(UNAUGMENTED):
-        recipe = recipe.model_copy(update={"lr": choose_rate(train, val, recipe, config, watch, start)})
+        quiet = Watch(watch.advance)
+
+        def trial(few: Mapping[str, ImageSet], short: Recipe) -> float:
+            return float(next(fit_model(few, val, short, config, quiet, start)).curves[-1]["val_loss"])
+
+        recipe = recipe.model_copy(update={"lr": choose_rate(train, recipe, trial)})
     pixels, held_out = _on_device(train, val, recipe, config)
     plan = _make_plan(train, recipe, config, start)
     fields = {
@@ -141,65 +142,6 @@ def fit_model(
         log = watch.log if seed == config.seed else Watch.log
         trainer = Trainer(of_seed, pixels, held_out, checkpoint, config.checkpoint_seconds, watch.advance, log)
         yield _fit_once(trainer, start)
-
-
-def choose_rate(
-    train: Mapping[str, ImageSet],
-    val: Mapping[str, ImageSet],
-    recipe: Recipe,
-    config: RunSettings,
-    watch: Watch,
-    start: Start | None,
-) -> float:
-    """The learning rate of the recipe's with the lowest loss on val after a trial: a quarter of the training at most.
-
-    The first rate is tried, then the next lower ones as long as they are better, else the next higher ones. A trial has
-    the whole schedule in short, its learning rate falling to the end; a set that is seen only a few times is thinned
-    out as well.
-    """
-    epochs = sum(phase.epochs for phase in recipe.schedule)
-    part = min(TRIAL, TRIAL_IMAGES / images_trained(recipe.model_copy(update={"lr": recipe.peak_lr}), train))
-    phases = [replace(phase, epochs=max(1, int(phase.epochs * part))) for phase in recipe.schedule]
-    share = min(1.0, part * epochs / sum(phase.epochs for phase in phases))
-    few = {variant: _thinned(images, share) for variant, images in train.items()}
-
-    @functools.cache
-    def loss(rate: float) -> float:
-        short = recipe.model_copy(update={"lr": rate, "schedule": phases, "patience": None})
-        try:
-            fit = next(fit_model(few, val, short, config, Watch(watch.advance), start))
-        except DivergedError:
-            return math.inf
-        return float(fit.curves[-1]["val_loss"])
-
-    best = recipe.peak_lr
-    rates = sorted(recipe.rates)
-    first = rates.index(best)
-    for direction in (rates[:first][::-1], rates[first + 1 :]):
-        for rate in direction:
-            if loss(rate) >= loss(best):
-                break
-            best = rate
-        if best != recipe.peak_lr:
-            break
-    return best
-
-
-def _thinned(images: ImageSet, share: float) -> ImageSet:
-    if share == 1:
-        return images
-    order = make_generator("trial", len(images)).permutation(len(images))
-    return images.take(np.sort(order[: max(2, round(share * len(images)))]))
-
-
-def images_trained(recipe: Recipe, sizes: Mapping[str, Sized]) -> int:
-    """How many images a training sees, over all epochs and the trials of several learning rates.
-
-    sizes: the sets of train by variant.
-    """
-    schedule = settled(recipe.schedule, sizes)
-    images = sum(phase.epochs * len(sizes.get(phase.variants[0], ())) for phase in schedule)
-    return images + (TRIALS * round(min(TRIAL * images, TRIAL_IMAGES)) if len(recipe.rates) > 1 else 0)
 
 
 def _on_device(

@@ -94,6 +94,7 @@ def write_classifier(data: Path, stage: str, metrics: str | None) -> None:
         ('{"val_accuracy": 0.9, "val_loss": 0.2}', '{"val_accuracy": 0.9, "val_loss": 0.3}', "train_head"),
         ('{"val_accuracy": 0.9, "val_loss": 0.3}', '{"val_accuracy": 0.9, "val_loss": 0.2}', "train_model"),
         ('{"best_epoch": 3}', '{"best_epoch": 4}', "train_model"),  # no val split
+        ('{"val_accuracy": 0.5, "val_loss": 2}', '{"val_accuracy": 0.9, "val_loss": NaN}', "train_head"),
         ('{"val_accuracy": 0.9}', "{}", "train_head"),  # train_model.recipe is none; the weights are an earlier run's
         (None, "{}", "train_head"),
     ],

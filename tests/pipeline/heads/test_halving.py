@@ -16,9 +16,9 @@ from pipeline.config.sweep import SweepConfig
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.ablation import repeated, subsets
 from pipeline.heads.fit import Fit, fit_head
+from pipeline.heads.folds import fold_numbers
 from pipeline.heads.halving import SweepData, Trial, make_sweep_data, run_pass, winner
 from pipeline.heads.search import grid
-from pipeline.heads.sets import fold_numbers
 from pipeline.heads.spec import HeadSpec
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.heads.cross_validation import cross_validate, folds_of, is_affordable, learning_curve
+from pipeline.heads.cross_validation import cross_validate, is_affordable, learning_curve
 from pipeline.heads.suspects import confident_joint, find_suspects
 
 
@@ -60,15 +60,6 @@ def test_no_row_is_predicted_by_a_head_that_has_seen_it() -> None:
     assert checked is not None
     right = (checked.probabilities.argmax(axis=1) == labels).sum()
     assert right < 30 + 5 * np.sqrt(120 / 4 * 3 / 4)  # five standard deviations of guessing
-
-
-def test_folds_deal_out_every_class_evenly() -> None:
-    labels = np.repeat([0, 1, 2], [23, 7, 1])
-    folds = folds_of(labels, 0)
-    for label in range(3):
-        counts = np.bincount(folds[labels == label], minlength=5)
-        assert counts.max() - counts.min() <= 1
-    assert (folds == folds_of(labels, 0)).all()
 
 
 def test_a_learning_curve_rises_with_rows_and_its_last_point_has_them_all() -> None:
