@@ -1,7 +1,8 @@
 """AdamW and SGD with Nesterov's momentum for heads, by torch's fused kernels, and their pace over a run.
 
 torch.optim's classes import torch's compiler when they first step, two seconds that a quick head does not have. Its
-functions, of which those classes are made, do not. Full models, which run for longer, use the classes (training/optim.py).
+functions, of which those classes are made, do not. Full models, which run for longer, use the classes
+(training/optim.py).
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -10,8 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from cache.errors import InputError, ParamsError, RecordError
+from cache.layout import Array
 from cache.records import UNAUGMENTED, ImageSet
 from pipeline.config.recipe import Recipe
 from pipeline.config.shared.schedule import Phase, settled, variants_of
@@ -67,7 +69,8 @@ class ModelFit:
     better on val-unaugmented. mean, deviation: of the training images' channels in 0..255. last: weights after the last
     step. recipe: as it was used, its schedule for these sets and its learning rate the one that was chosen.
     curves: one row per epoch: epoch, variant, lr, train_loss, train_accuracy and, with val, val_loss, val_accuracy.
-    kept: the val figures of the kept weights. temperature: fitted on val-unaugmented, 1 without it.
+    kept: the val figures of the kept weights, val_losses: float64 [n], their cross entropy of each image of
+    val-unaugmented, empty without it. temperature: fitted on val-unaugmented, 1 without it.
     """
 
     network: nn.Module
@@ -78,6 +81,7 @@ class ModelFit:
     curves: list[dict[str, Any]]
     best_epoch: int
     kept: dict[str, float]
+    val_losses: Array
     start: dict[str, Any]
     recipe: Recipe
     temperature: float = 1.0
@@ -124,8 +128,8 @@ def fit_model(
     if len(recipe.rates) > 1 and val.get(UNAUGMENTED):
         quiet = Watch(watch.advance)
 
-        def trial(few: Mapping[str, ImageSet], short: Recipe) -> float:
-            return float(next(fit_model(few, val, short, config, quiet, start)).curves[-1]["val_loss"])
+        def trial(few: Mapping[str, ImageSet], short: Recipe) -> Array:
+            return next(fit_model(few, val, short, config, quiet, start)).val_losses
 
         recipe = recipe.model_copy(update={"lr": choose_rate(train, recipe, trial)})
     pixels, held_out = _on_device(train, val, recipe, config)
@@ -211,6 +215,7 @@ def _fit_once(trainer: Trainer, start: Start | None) -> ModelFit:
         curves=training.curves,
         best_epoch=epoch,
         kept={},
+        val_losses=np.empty(0),
         start={} if start is None else start.description,
         recipe=plan.recipe,
     )
@@ -219,8 +224,10 @@ def _fit_once(trainer: Trainer, start: Start | None) -> ModelFit:
         return fit
     logits = trainer.logits(network, val, plan.epochs - 1)
     loss, accuracy = loss_and_accuracy(logits, val.labels)
+    losses = functional.cross_entropy(logits.double(), val.labels, reduction="none").cpu().numpy()
     temperature = fit_temperature(logits.cpu().numpy(), val.labels.cpu().numpy())
-    return replace(fit, kept={"val_accuracy": accuracy, "val_loss": loss}, temperature=temperature)
+    kept = {"val_accuracy": accuracy, "val_loss": loss}
+    return replace(fit, kept=kept, val_losses=losses, temperature=temperature)
 
 
 def _kept_weights(training: TrainingState, trainer: Trainer) -> tuple[Mapping[str, Tensor], int]:

@@ -1,12 +1,12 @@
 """Which learning rate a recipe is trained with: the best of several after short trials, by the loss on val."""
 
 import functools
-import math
 from collections.abc import Callable, Mapping, Sized
 from dataclasses import replace
 
 import numpy as np
 
+from cache.layout import Array
 from cache.records import ImageSet
 from pipeline.config.recipe import Recipe
 from pipeline.config.shared.schedule import settled
@@ -16,18 +16,20 @@ from pipeline.training.trainer import DivergedError
 TRIAL = 1 / 4  # of a training, for a learning rate that may be chosen
 TRIAL_IMAGES = 3000  # at most
 TRIALS = 3  # how many there are, usually
+CLEARLY = 2  # standard errors of a difference
 
 
 def choose_rate(
-    train: Mapping[str, ImageSet], recipe: Recipe, trial: Callable[[Mapping[str, ImageSet], Recipe], float]
+    train: Mapping[str, ImageSet], recipe: Recipe, trial: Callable[[Mapping[str, ImageSet], Recipe], Array]
 ) -> float:
-    """The learning rate of the recipe's with the lowest loss on val after a trial: a quarter of the training at most.
+    """The first learning rate of the recipe, or another that is clearly better on val after short trials.
 
-    trial: the loss on val at the end of a training on some images by a recipe; it may raise DivergedError.
+    trial: cross entropies [n] of val's images after a training on some images by a recipe; it may raise DivergedError.
 
-    The first rate is tried, then the next lower ones as long as they are better, else the next higher ones. A trial has
-    the whole schedule in short, its learning rate falling to the end; a set that is seen only a few times is thinned
-    out as well.
+    The next lower rates are tried as long as each is clearly better than the one before, by more than twice the
+    standard error of their paired difference; if none is, the next higher ones. A short trial orders rates that differ
+    little by chance. It has the whole schedule in short, a quarter at most, its learning rate falling to the end; a set
+    that is seen only a few times is thinned out as well.
     """
     epochs = sum(phase.epochs for phase in recipe.schedule)
     part = min(TRIAL, TRIAL_IMAGES / images_trained(recipe.model_copy(update={"lr": recipe.peak_lr}), train))
@@ -36,24 +38,32 @@ def choose_rate(
     few = {variant: _thinned(images, share) for variant, images in train.items()}
 
     @functools.cache
-    def loss(rate: float) -> float:
+    def losses(rate: float) -> Array:
         short = recipe.model_copy(update={"lr": rate, "schedule": phases, "patience": None})
         try:
             return trial(few, short)
         except DivergedError:
-            return math.inf
+            return np.array([np.inf])
 
     best = recipe.peak_lr
     rates = sorted(recipe.rates)
     first = rates.index(best)
     for direction in (rates[:first][::-1], rates[first + 1 :]):
         for rate in direction:
-            if loss(rate) >= loss(best):
+            if not _clearly_lower(losses(rate), losses(best)):
                 break
             best = rate
         if best != recipe.peak_lr:
             break
     return best
+
+
+def _clearly_lower(losses: Array, others: Array) -> bool:
+    """By the paired difference of cross entropies of the same images."""
+    if not (np.isfinite(losses).all() and np.isfinite(others).all()):
+        return bool(np.isfinite(losses).all())
+    difference = losses - others
+    return bool(difference.mean() < -CLEARLY * difference.std() / np.sqrt(len(difference)))
 
 
 def _thinned(images: ImageSet, share: float) -> ImageSet:
