@@ -107,11 +107,11 @@ def _check_part(index: Path, part: Path, size: int) -> None:
 
 
 def remove_other_parts(path: Path, rows: object) -> None:
-    """Remove part files beside a set that are not among its rows, once its file is complete."""
+    """Remove what lies in the part folder of a set but is not among its rows; its file must be complete."""
     folder = parts_folder(path)
     wanted = {source.path for source in rows.sources} if isinstance(rows, PartedRows) else set()
     try:
-        for part in folder.glob("*.h5"):
+        for part in folder.glob("*"):
             if part not in wanted:
                 part.unlink(missing_ok=True)
     except OSError as error:
