@@ -1,4 +1,4 @@
-"""The file format, versions 1 and 2: one HDF5 file per set or part.
+"""The file format, versions 1 to 3: one HDF5 file per set or part.
 
     user block   512 bytes of JSON: format, kind, version, file length, where the rows lie, seal
     /rows        [n, ...]  contiguous, in order: images or features; none in a file of kind `variant`
@@ -6,7 +6,8 @@
     /<columns>   what `COLUMNS` names for the kind
     /meta        UTF-8 JSON, keys sorted: classes, variant, recipe and the like
 
-Version 2 adds the kind `variant`: a variant whose rows are drawn when they are read. Everything else is version 1.
+Version 2 adds the kind `variant`: a variant whose rows are drawn when they are read. Version 3 adds indexes: a
+large set of images or features whose rows lie in part files beside it (`cache/parted.py`). All else is version 1.
 
 The seal is the SHA-256 of the header and of every byte outside `/rows`. It is checked before the HDF5 library
 parses anything, and each row is checked against its digest when it is read, so no byte is trusted unseen.
@@ -22,11 +23,17 @@ import numpy as np
 import numpy.typing as npt
 
 FORMAT = "augcache"
-VERSION = 2  # the newest that is read
+VERSION = 3  # the newest that is read
 VERSIONS = {"variant": 2}  # that a kind is written as, if not 1
+INDEX_VERSION = 3  # of a set whose rows lie in part files
 USER_BLOCK = 512
 HDF5_BOUNDS = ("v108", "v108")
+INDEX_BOUNDS = ("v110", "v110")  # virtual datasets are not older
 BLOCK_BYTES = 8 << 20  # rows are read and written in blocks of about this size, so memory stays flat
+
+PARTS_SUFFIX = ".parts"  # of the folder beside a set that holds its part files
+PART_ROWS = {"images": 512, "features": 1024}  # of a part file, so that no output depends on rows_per_task
+LARGE_PARTS = 64  # sets of more parts than these are cut into part files
 
 COLUMNS: dict[str, dict[str, str]] = {
     "images": {"labels": "<i8", "ids": "|S64"},
@@ -91,6 +98,11 @@ def derived_keys(ids: Array, recipe: dict[str, Any]) -> Array:
         digest.update(image_id)
         keys[row] = digest.hexdigest().encode()
     return keys
+
+
+def rows_per_part(kind: str, count: int) -> int | None:
+    """How many rows each part file of a set of so many rows has; None if it is small enough to be one plain file."""
+    return PART_ROWS[kind] if count > LARGE_PARTS * PART_ROWS[kind] else None
 
 
 def rows_per_block(row_shape: tuple[int, ...], dtype: Any) -> int:

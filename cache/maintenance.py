@@ -18,8 +18,9 @@ from typing import Any
 from cache.errors import DamagedFile, FileError, StorageError
 from cache.files import remove_stale
 from cache.layout import recipe_key, rows_per_block
-from cache.reader import REMAKE, read_file
+from cache.reader import read_file
 from cache.sealed import read_sealed
+from cache.stored_rows import REMAKE
 
 RECIPE = re.compile(r"[0-9a-f]{32}")
 DAY = 86_400

@@ -21,8 +21,8 @@ import platformdirs
 from cache.errors import DamagedFile, ForeignFile
 from cache.files import remove_stale
 from cache.layout import Array, canonical, recipe_key
-from cache.reader import REMAKE, StoredFile, StoredRows, read_file
-from cache.records import Rows
+from cache.reader import read_file
+from cache.stored_rows import REMAKE, GatheredRows, StoredRows
 from cache.writer import write_file
 
 STORE_VARIABLE = "AUGCACHE_STORE"
@@ -59,7 +59,7 @@ class PartStore:
 
     folder: Path
     recipe: dict[str, Any]
-    _opened: dict[Path, tuple[tuple[int, int], StoredFile]] = field(default_factory=dict, compare=False, repr=False)
+    _opened: dict[Path, tuple[tuple[int, int], "Part"]] = field(default_factory=dict, compare=False, repr=False)
 
     def __reduce__(self) -> tuple[type["PartStore"], tuple[Path, dict[str, Any]]]:
         return PartStore, (self.folder, self.recipe)
@@ -71,10 +71,14 @@ class PartStore:
 
     def write(self, keys: Array, rows: Array) -> Path:
         """Add rows [k, ...] under their keys S64 [k] as one part; return its path."""
-        name = hashlib.sha256(b"".join(keys.tolist())).hexdigest()[:32]
-        path = self.path / f"{name}.h5"
+        path = self.path_of(keys)
         write_file(path, "part", rows, {"keys": keys}, {"recipe": self.recipe})
         return path
+
+    def path_of(self, keys: Array) -> Path:
+        """The file of a part that holds exactly these keys in this order."""
+        name = hashlib.sha256(b"".join(keys.tolist())).hexdigest()[:32]
+        return self.path / f"{name}.h5"
 
     def open(self) -> "StoreIndex":
         """Index every complete part. Raises FileError for a part that cannot be trusted."""
@@ -82,9 +86,9 @@ class PartStore:
         parts = [self._read(path) for path in sorted(self.path.glob("*.h5"))]
         with suppress(OSError):  # the folder's time says when the recipe was last used
             os.utime(self.path)
-        return StoreIndex(tuple(part.columns["keys"] for part in parts), tuple(part.rows for part in parts))
+        return StoreIndex(tuple(part.keys for part in parts), tuple(part.rows for part in parts))
 
-    def _read(self, path: Path) -> StoredFile:
+    def _read(self, path: Path) -> "Part":
         state = _state_of(path)
         remembered = self._opened.get(path)
         if remembered is None or remembered[0] != state:
@@ -102,9 +106,19 @@ def _state_of(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def read_part(path: Path, recipe: dict[str, Any]) -> StoredFile:
+@dataclass(frozen=True)
+class Part:
+    """A part whose seal holds: rows [k, ...] on disk, and their keys S64 [k]."""
+
+    keys: Array
+    rows: StoredRows
+
+
+def read_part(path: Path, recipe: dict[str, Any]) -> Part:
     """One part of this recipe. Raises FileError for one that cannot be trusted."""
     part = read_file(path, "part")
+    if not isinstance(part.rows, StoredRows):
+        raise ForeignFile("a part cannot be the index of others", where=path, remedy=REMAKE)
     if canonical(part.meta["recipe"]) != canonical(recipe):
         raise ForeignFile(
             "part belongs to another recipe",
@@ -113,7 +127,7 @@ def read_part(path: Path, recipe: dict[str, Any]) -> StoredFile:
             found=recipe_key(part.meta["recipe"])[:32],
             remedy=REMAKE,
         )
-    return part
+    return Part(part.columns["keys"], part.rows)
 
 
 @dataclass(frozen=True)
@@ -133,17 +147,13 @@ class StoreIndex:
         positions = np.sort(first)
         return positions[~np.isin(keys[positions], self._sorted[0])]
 
-    def rows(self, keys: Array) -> Rows:
+    def rows(self, keys: Array) -> GatheredRows:
         """Lazy rows for the keys, in their order. Raises DamagedFile for a key that no source holds."""
         known, order = self._sorted
         places = np.minimum(np.searchsorted(known, keys), max(0, len(known) - 1))
         if len(keys) and (not len(known) or (known[places] != keys).any()):
             raise DamagedFile("rows are missing from the part store", remedy="Run the same command again.")
-        sizes = np.array([len(source) for source in self.sources], dtype=np.int64)
-        starts = np.concatenate([[0], np.cumsum(sizes)])
-        flat = order[places]
-        owner = np.searchsorted(starts, flat, side="right") - 1
-        return GatheredRows(self.sources, owner, flat - starts[owner] if len(flat) else flat)
+        return GatheredRows(self.sources, order[places] if len(known) else places)
 
     @cached_property
     def _sorted(self) -> tuple[Array, Array]:
@@ -151,36 +161,3 @@ class StoreIndex:
         everything = np.concatenate(self.keys) if self.keys else np.empty(0, dtype="S64")
         order = np.argsort(everything, kind="stable")
         return everything[order], order
-
-
-@dataclass(frozen=True)
-class GatheredRows:
-    """Rows from several files seen as one array; reads only what is asked for."""
-
-    sources: tuple[StoredRows, ...]
-    owner: Array  # int [n]: which source
-    number: Array  # int [n]: which row of it
-    shape: tuple[int, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        shapes = {source.shape[1:] for source in self.sources} or {(0,)}
-        if len(shapes) > 1:
-            raise DamagedFile("parts of one recipe differ in shape", found=sorted(shapes), remedy=REMAKE)
-        object.__setattr__(self, "shape", (len(self.owner), *shapes.pop()))
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The type of the rows."""
-        return self.sources[0].dtype if self.sources else np.dtype(np.float16)
-
-    def __len__(self) -> int:
-        return len(self.owner)
-
-    def __getitem__(self, index: Any) -> Array:
-        owner = self.owner[index]
-        number = self.number[index]
-        rows = np.empty((len(owner), *self.shape[1:]), dtype=self.dtype)
-        for source in np.unique(owner):
-            here = np.flatnonzero(owner == source)
-            rows[here] = self.sources[source][number[here]]
-        return rows

@@ -4,82 +4,28 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 
-from cache.errors import DamagedFile, ForeignFile, NewerFile, RecordError, StorageError
-from cache.layout import COLUMNS, FORMAT, META, ROW_TYPES, USER_BLOCK, VERSION, Array, row_digests
-from cache.records import FeatureSet, ImageSet, Variant, positions_of
+from cache.errors import DamagedFile, ForeignFile, NewerFile, RecordError
+from cache.layout import COLUMNS, FORMAT, INDEX_VERSION, META, ROW_TYPES, USER_BLOCK, VERSION, Array
+from cache.parted import PartedRows, read_index_rows, remove_other_parts, remove_other_sets
+from cache.records import FeatureSet, ImageSet, Variant
 from cache.sealed import seal_of
+from cache.stored_rows import REMAKE, StoredRows, open_raw
 
-REMAKE = "Delete it and run the stage that makes it again."
 PIXELS = "Set augment.keep to pixels and run augment, or read it by pipeline.augmentation.drawn.draw_lazily."
 HEADER_KEYS = {"format", "kind", "version", "bytes", "rows", "seal"}
-
-
-@dataclass(frozen=True)
-class StoredRows:
-    """Rows [n, ...] of a file, read on demand and checked against their digests.
-
-    Holds no open handle, so it can be pickled to another process.
-    """
-
-    path: Path
-    offset: int
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    digests: Array  # uint8 [n, 32]
-    numbers: Array | None = None  # int [n], which rows of the file, where these are not all of them
-
-    def select(self, positions: Array) -> "StoredRows":
-        """The rows at these positions, still on disk; small to send to another process."""
-        numbers = positions if self.numbers is None else self.numbers[positions]
-        shape = (len(positions), *self.shape[1:])
-        return replace(self, shape=shape, digests=self.digests[positions], numbers=numbers)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, index: Any) -> Array:
-        """Rows by slice or by an array of row numbers. Raises DamagedFile where a digest does not match."""
-        positions = positions_of(index, len(self))
-        numbers = positions if self.numbers is None else self.numbers[positions]
-        rows = self._read(numbers)
-        wrong = np.flatnonzero((row_digests(rows) != self.digests[positions]).any(axis=1))
-        if len(wrong):
-            number = int(numbers[wrong[0]])
-            raise DamagedFile("row does not match its checksum", where=f"{self.path} row {number}", remedy=REMAKE)
-        if rows.dtype.kind == "f" and not np.isfinite(rows).all():
-            raise DamagedFile("features hold NaN or infinity", where=self.path, remedy=REMAKE)
-        return rows
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        return self[:] if dtype is None else self[:].astype(dtype)
-
-    def _read(self, numbers: Array) -> Array:
-        """Read runs of neighbouring rows, one system call each."""
-        rows = np.empty((len(numbers), *self.shape[1:]), dtype=self.dtype)
-        row_bytes = rows[:1].nbytes if len(rows) else 0
-        breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
-        with open_raw(self.path) as raw:
-            for begin, end in zip([0, *breaks], [*breaks, len(numbers)], strict=True):
-                if begin == end:
-                    continue
-                raw.seek(self.offset + int(numbers[begin]) * row_bytes)
-                if raw.readinto(rows[begin:end].view(np.uint8).reshape(-1).data) != (end - begin) * row_bytes:
-                    raise DamagedFile("file is shorter than when it was opened", where=self.path, remedy=REMAKE)
-        return rows
 
 
 @dataclass(frozen=True)
 class StoredFile:
     """An opened file whose seal holds: lazy rows, columns in memory, metadata."""
 
-    rows: StoredRows
+    rows: StoredRows | PartedRows
     columns: dict[str, Array]
     meta: dict[str, Any]
 
@@ -104,6 +50,18 @@ def read_set(path: Path | str) -> ImageSet | Variant:
         return Variant(columns["labels"], columns["ids"], tuple(meta["classes"]), meta["variant"], meta["recipe"])
 
 
+def keep_sets(folder: Path, wanted: set[Path]) -> dict[Path, ImageSet | Variant]:
+    """Those of these sets that there are; other sets in the folder are removed, and part files that no set lists.
+
+    Raises FileError or RecordError.
+    """
+    remove_other_sets(folder, wanted)
+    sets = {path: read_set(path) for path in sorted(wanted) if path.exists()}
+    for path, stored in sets.items():
+        remove_other_parts(path, stored.images if isinstance(stored, ImageSet) else None)
+    return sets
+
+
 def read_features(path: Path | str) -> FeatureSet:
     """A FeatureSet with lazy rows: `.features[:]` reads them. Raises FileError or RecordError."""
     path = Path(path)
@@ -122,7 +80,7 @@ def _naming(path: Path) -> Iterator[None]:
         raise RecordError(str(error), where=path, remedy=REMAKE) from error
 
 
-def _opened(path: Path, kind: str) -> tuple[StoredRows, dict[str, Array], dict[str, Any]]:
+def _opened(path: Path, kind: str) -> tuple[StoredRows | PartedRows, dict[str, Array], dict[str, Any]]:
     stored = read_file(path, kind)
     return stored.rows, stored.columns, stored.meta
 
@@ -133,16 +91,20 @@ def read_file(path: Path, kind: str) -> StoredFile:
         header = _checked_header(path, raw)
     _check_kind(path, header, kind)
     with h5py.File(path, "r") as file:
-        dataset = file["rows"]
-        digests = file["digests"][...]
         columns, meta = _columns_and_meta(path, file, kind)
-        shape = tuple(int(size) for size in dataset.shape)
-        dtype = dataset.dtype
-    if dtype.str not in ROW_TYPES[kind]:
+        is_index = header["version"] == INDEX_VERSION
+        rows = read_index_rows(path, file) if is_index else _plain_rows(path, file, header["rows"][0])
+    if rows.dtype.str not in ROW_TYPES[kind]:
         raise ForeignFile(
-            "rows have the wrong type", where=path, expected=" or ".join(ROW_TYPES[kind]), found=dtype.str
+            "rows have the wrong type", where=path, expected=" or ".join(ROW_TYPES[kind]), found=rows.dtype.str
         )
-    return StoredFile(StoredRows(path, header["rows"][0], shape, dtype, digests), columns, meta)
+    return StoredFile(rows, columns, meta)
+
+
+def _plain_rows(path: Path, file: h5py.File, offset: int) -> StoredRows:
+    dataset = file["rows"]
+    shape = tuple(int(size) for size in dataset.shape)
+    return StoredRows(path, offset, shape, dataset.dtype, file["digests"][...])
 
 
 def _check_kind(path: Path, header: dict[str, Any], kind: str) -> None:
@@ -202,13 +164,3 @@ def _plausible(header: dict[str, Any], size: int) -> bool:
         return False
     whole = all(type(part) is int and part >= 0 for part in extent)
     return whole and sum(extent) <= size
-
-
-def open_raw(path: Path) -> Any:
-    """Open for reading bytes, with one clear line where that fails."""
-    try:
-        return path.open("rb")
-    except FileNotFoundError as error:
-        raise StorageError("no such file", where=path, remedy="Run the stage that makes it.") from error
-    except OSError as error:
-        raise StorageError(f"cannot read: {error.strerror}", where=path) from error

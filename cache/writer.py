@@ -19,6 +19,8 @@ from cache.layout import (
     COLUMNS,
     FORMAT,
     HDF5_BOUNDS,
+    INDEX_BOUNDS,
+    INDEX_VERSION,
     ROW_TYPES,
     USER_BLOCK,
     VERSIONS,
@@ -27,8 +29,10 @@ from cache.layout import (
     row_digests,
     rows_per_block,
 )
+from cache.parted import PartedRows, parts_folder, remove_other_parts, write_index_rows
 from cache.records import FeatureSet, ImageSet, Rows, Variant
 from cache.sealed import seal_of
+from cache.stored_rows import GatheredRows
 
 
 def write_images(path: Path, images: ImageSet) -> None:
@@ -57,24 +61,30 @@ def write_features(path: Path, features: FeatureSet) -> None:
 def write_file(path: Path, kind: str, rows: Rows | None, columns: Mapping[str, Array], meta: Mapping[str, Any]) -> None:
     """Write rows [n, ...] with their columns [n] and metadata as one complete file; None for a kind without rows.
 
-    Rows are read in blocks, so lazy rows of any number fit. Raises StorageError where the disk refuses, RecordError
-    where the columns do not fit the rows or the kind.
+    Rows that lie in part files beside this file stay there, and the file is their index. Other rows are read in blocks,
+    so lazy rows of any number fit. Raises StorageError where the disk refuses, RecordError where the columns do not fit
+    the rows or the kind.
     """
     _check_columns(path, kind, rows, columns)
+    if isinstance(rows, PartedRows) and rows.folder != parts_folder(path):
+        rows = GatheredRows(rows.sources)  # the part files are another set's
     needed = _expected_bytes(rows, columns)
     partial = path.with_name(partial_name(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         check_space(path.parent, needed)
         with SteadyFile(partial, "w+") as raw:
-            with h5py.File(raw, "w", userblock_size=USER_BLOCK, libver=HDF5_BOUNDS) as file:
-                extent = (0, 0) if rows is None else _write_rows(file, raw, rows)
+            is_index = isinstance(rows, PartedRows)
+            bounds = INDEX_BOUNDS if is_index else HDF5_BOUNDS
+            with h5py.File(raw, "w", userblock_size=USER_BLOCK, libver=bounds) as file:
+                extent = _write_rows(file, raw, rows)
                 _write_columns(file, kind, columns, meta)
             raw.check()
-            _seal(raw, kind, extent)
+            _seal(raw, kind, INDEX_VERSION if is_index else VERSIONS.get(kind, 1), extent)
             os.fsync(raw.fileno())
         os.replace(partial, path)
         sync_folder(path.parent)
+        remove_other_parts(path, rows)
     except OSError as error:
         raise storage_error(path, error, needed) from error
     finally:
@@ -142,8 +152,18 @@ def _write_columns(file: h5py.File, kind: str, columns: Mapping[str, Array], met
     file.create_dataset("meta", data=np.frombuffer(canonical(meta), dtype=np.uint8), track_times=False)
 
 
-def _write_rows(file: h5py.File, raw: SteadyFile, rows: Rows) -> tuple[int, int]:
-    """Write the rows and their digests; return the extent (offset, bytes) of the rows."""
+def _write_rows(file: h5py.File, raw: SteadyFile, rows: Rows | None) -> tuple[int, int]:
+    """Write the rows, or where they lie, and their digests; return the extent (offset, bytes) of rows in this file."""
+    if rows is None:
+        return 0, 0
+    if isinstance(rows, PartedRows):
+        sync_folder(rows.folder)
+        write_index_rows(file, rows)
+        return 0, 0
+    return _write_plain_rows(file, raw, rows)
+
+
+def _write_plain_rows(file: h5py.File, raw: SteadyFile, rows: Rows) -> tuple[int, int]:
     dataset = _create_rows(file, rows)
     offset = int(dataset.id.get_offset() or 0)  # none where there are no rows
     digests = np.empty((len(rows), 32), dtype=np.uint8)
@@ -171,10 +191,10 @@ def _create_rows(file: h5py.File, rows: Rows) -> h5py.Dataset:
     return h5py.Dataset(h5py.h5d.create(file.id, b"rows", kind, space, dcpl=properties))
 
 
-def _seal(raw: SteadyFile, kind: str, extent: tuple[int, int]) -> None:
+def _seal(raw: SteadyFile, kind: str, version: int, extent: tuple[int, int]) -> None:
     """Write the user block: what the file is and the checksum of everything outside the rows."""
     size = raw.seek(0, os.SEEK_END)
-    header = {"format": FORMAT, "kind": kind, "version": VERSIONS.get(kind, 1), "bytes": size, "rows": list(extent)}
+    header = {"format": FORMAT, "kind": kind, "version": version, "bytes": size, "rows": list(extent)}
     header["seal"] = seal_of(raw, header, size)
     raw.seek(0)
     raw.write(canonical(header).ljust(USER_BLOCK - 1) + b"\n")
@@ -192,5 +212,7 @@ def _expected_bytes(rows: Rows | None, columns: Mapping[str, Array]) -> int:
     beside = sum(np.asarray(column).nbytes for column in columns.values()) + 65536
     if rows is None:
         return beside
+    if isinstance(rows, PartedRows):
+        return beside + len(rows) * 32
     per_row = int(np.prod(rows.shape[1:], dtype=np.int64)) * np.dtype(rows.dtype).itemsize + 32
     return len(rows) * per_row + beside

@@ -8,8 +8,8 @@ With `augment.keep: nothing` a file holds identity and recipe; whoever reads its
 
 import shutil
 
-from cache.files import check_space, free_space, remove_others
-from cache.reader import read_images, read_set
+from cache.files import check_space, free_space
+from cache.reader import keep_sets, read_images
 from cache.writer import write_images, write_variant
 from pipeline.augmentation.augment import Workshop, augment, make_outputs, space_for, without_pixels
 from pipeline.augmentation.keep import ModelReading, choose_keep
@@ -33,8 +33,7 @@ def run(job: Job) -> str:
         job.say(keep.reason)
     job.out.mkdir(parents=True, exist_ok=True)  # DVC wants it even if there is no variant
     outputs = make_outputs(job.out, splits, augmentations)
-    remove_others(job.out, {output.path for output in outputs})
-    old = {output.path: read_set(output.path) for output in outputs if output.path.exists()}
+    old = keep_sets(job.out, {output.path for output in outputs})
     pending = [output for output in outputs if not output.is_current(old.get(output.path), keep)]
     check_space(job.out, space_for(pending, keep))
     total = len(augmentations) * sum(rows.values())
@@ -42,8 +41,8 @@ def run(job: Job) -> str:
     parts = job.out / ".parts"
     with Pool(config.workers, config.scheduler) as pool, job.progress(total, "img") as advance:
         advance(total - sum(len(output.images) for output in pending))
-        workshop = Workshop(parts, config.rows_per_task, pool)
         for output in pending:
+            workshop = Workshop(parts, config.rows_per_task, pool, output.path)
             if keep.choice == "nothing":
                 write_variant(output.path, without_pixels(output.images, output.augmentation))
                 continue

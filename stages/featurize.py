@@ -8,9 +8,10 @@ library versions), and kept in the part store (AUGCACHE_STORE, else the user's c
   python -m stages.featurize --backbones 'timm:*b0*'   list backbones: size, input size, licence, AdvProp, on disk
 """
 
+from dataclasses import replace
 from pathlib import Path
 
-from cache.files import remove_others
+from cache.parted import remove_other_sets
 from cache.records import UNAUGMENTED
 from cache.writer import write_features
 from pipeline.config.shared.featurize import OFFICIAL
@@ -29,7 +30,7 @@ def run(job: Job) -> str:
         fetch_weights(config.backbone, config.weights, config.weights_folder, job.progress)
     featurizer = Featurizer(config)
     sets = {name: job.read_images(path) for name, path in find_images(job).items()}
-    remove_others(job.out, {job.out / f"{name}.h5" for name in sets})
+    remove_other_sets(job.out, {job.out / f"{name}.h5" for name in sets})
     origin = describe_origin(config, next(images for images in sets.values() if images.variant == UNAUGMENTED))
     notes = remarks(featurizer, {images.images.shape[1] for images in sets.values()})
     for note in notes:
@@ -39,8 +40,9 @@ def run(job: Job) -> str:
     computed = 0
     with Pool(config.workers, config.scheduler) as pool, job.progress(total, "img") as advance:
         for name, images in sets.items():
-            features, count = featurize(images, featurizer, pool, advance, origin, store)
-            write_features(job.out / f"{name}.h5", features)
+            path = job.out / f"{name}.h5"
+            features, count = featurize(images, featurizer, pool, advance, store, path)
+            write_features(path, replace(features, recipe={**features.recipe, **origin}))
             computed += count
     job.facts.update(rows=total, cached=total - computed, engine=featurizer.engine, remarks=notes)
     name = config.backbone + (" with RANDOM weights" if config.weights == "random" else "")

@@ -3,9 +3,16 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from closure import ROOT
 from dvc.repo import Repo
+
+from cache.lay_out import part_files, placed_rows
+from cache.parts import PartStore
+from cache.reader import read_features
+from cache.records import FeatureSet
+from cache.writer import write_features
 
 STAGES = ("prepare", "augment", "gan", "featurize", "train_head", "train_model", "evaluate", "report")
 
@@ -43,3 +50,30 @@ def test_a_changed_comment_concerns_only_the_stages_that_import_it(clone: Path) 
     with (clone / "pipeline" / "gan" / "learners.py").open("a") as file:
         file.write("# a comment\n")
     assert to_run(clone) == {"gan"}
+
+
+def test_a_large_set_is_pushed_and_pulled_whole_and_the_store_stays_as_it_was(clone: Path, tmp_path: Path) -> None:
+    folder = clone / "data" / "featurize"
+    store = PartStore(tmp_path / "store", {"batch": 64})
+    ids = np.array([b"%064x" % number for number in range(20)])
+    rows = np.arange(20 * 3, dtype=np.float16).reshape(20, 3)
+    store.write(ids[:10], rows[:10])
+    store.write(ids[10:], rows[10:])
+    files = list(part_files(folder / "a.h5", store.open().rows(ids), ids, store.recipe, 10))
+    parted = placed_rows(folder / "a.h5", files, [file.place() for file in files])
+    labels = np.zeros(20, dtype=np.int64)
+    write_features(folder / "a.h5", FeatureSet(parted, labels, ids, ("ant",), "unaugmented", "b", store.recipe))
+    assert {part.stat().st_nlink for part in store.path.iterdir()} == {2}
+    with Repo(str(clone)) as repo:
+        with repo.config.edit() as config:
+            config["remote"] = {"other": {"url": str(tmp_path / "remote")}}
+            config["core"]["remote"] = "other"
+            config["cache"]["type"] = ["hardlink"]
+        repo.commit(force=True)
+        repo.push(targets=["featurize"])
+    shutil.rmtree(folder)
+    shutil.rmtree(clone / ".dvc" / "cache")
+    with Repo(str(clone)) as repo:
+        repo.pull(targets=["featurize"])
+    assert np.array_equal(read_features(folder / "a.h5").features[:], rows)
+    assert np.array_equal(store.open().rows(ids)[:], rows)

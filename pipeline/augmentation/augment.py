@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from cache.errors import RecordError
+from cache.layout import rows_per_part
+from cache.parted import PartedRows
 from cache.parts import PartStore, StoreIndex
-from cache.reader import StoredRows
 from cache.records import ImageSet, Variant
+from cache.stored_rows import StoredRows
 from pipeline.augmentation.keep import Keep
 from pipeline.augmentation.policy import Augmentation
 from pipeline.runtime.incremental import ComputePlan, compute_missing
+from pipeline.runtime.set_file import SetFile
 from pipeline.runtime.workers import Pool
 
 
@@ -23,6 +26,7 @@ class Workshop:
     parts: Path
     rows_per_task: int
     pool: Pool
+    output: Path | None = None  # the set that is made
 
 
 def augment(
@@ -38,14 +42,25 @@ def augment(
     are not the digests of the images.
     """
     _check_ids(images)
-    known = None
-    if isinstance(old, ImageSet) and old.recipe == augmentation.recipe and isinstance(old.images, StoredRows):
-        known = StoreIndex().joined(old.ids, old.images)
+    known = _index_of(old) if isinstance(old, ImageSet) and old.recipe == augmentation.recipe else None
     store = PartStore(workshop.parts, augmentation.recipe)
-    plan = ComputePlan(store, augmentation, workshop.rows_per_task, workshop.pool)
+    output = SetFile(workshop.output, "images") if workshop.output else None
+    plan = ComputePlan(store, augmentation, workshop.rows_per_task, workshop.pool, output)
     rows, computed = compute_missing(images, images.ids, plan, known, advance)
     augmented = replace(images, images=rows, variant=augmentation.variant, recipe=augmentation.recipe)
     return augmented, computed
+
+
+def _index_of(images: ImageSet) -> StoreIndex:
+    """The rows of a stored set, by id."""
+    if isinstance(images.images, StoredRows):
+        return StoreIndex((images.ids,), (images.images,))
+    index = StoreIndex()
+    start = 0
+    for part in images.images.sources if isinstance(images.images, PartedRows) else ():
+        index = index.joined(images.ids[start : start + len(part)], part)
+        start += len(part)
+    return index
 
 
 IDENTITY_BYTES = 8 + 64 + 32  # of a row: label, id and digest
@@ -90,9 +105,10 @@ def make_outputs(folder: Path, splits: Mapping[str, ImageSet], augmentations: Se
 
 
 def space_for(outputs: Sequence[Output], keep: Keep) -> int:
-    """Bytes that these files take on disk; the largest one's pixels lie beside it in parts until it is complete."""
+    """Bytes that these sets take on disk; the pixels of a plain file lie beside it in parts until it is complete."""
     identity = sum(len(output.images) for output in outputs) * IDENTITY_BYTES
     if keep.choice == "nothing":
         return identity
-    pixels = [len(output.images) * output.augmentation.size**2 * 3 for output in outputs]
-    return identity + sum(pixels) + max(pixels, default=0)
+    pixels = {output.path: len(output.images) * output.augmentation.size**2 * 3 for output in outputs}
+    copied = [pixels[output.path] for output in outputs if rows_per_part("images", len(output.images)) is None]
+    return identity + sum(pixels.values()) + max(copied, default=0)

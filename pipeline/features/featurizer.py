@@ -2,13 +2,13 @@
 
 import json
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
-from types import MappingProxyType
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from pipeline.features.exports import REMEDY
 from pipeline.networks.resize import resized
 from pipeline.runtime.devices import choose_device, device_kind
 from pipeline.runtime.incremental import ComputePlan, compute_missing
+from pipeline.runtime.set_file import SetFile
 from pipeline.runtime.threads import usable_threads
 from pipeline.runtime.workers import Pool
 
@@ -111,18 +112,25 @@ def featurize(
     featurizer: Featurizer,
     pool: Pool,
     advance: Callable[[int], object] = lambda count: None,
-    origin: Mapping[str, Any] = MappingProxyType({}),
     store: PartStore | None = None,
+    output: Path | None = None,
 ) -> tuple[FeatureSet, int]:
-    """The FeatureSet with lazy rows, and how many rows had to be computed. origin: of `describe_origin`.
+    """The FeatureSet with lazy rows, and how many rows had to be computed.
 
     store: of `feature_store`; for several sets the same one, so that each of its parts is opened once.
+    output: the file that the set is for, if any; rows of a large one are laid out in part files beside it.
     """
     recipe = featurizer.recipe
-    plan = ComputePlan(store or feature_store(featurizer), featurizer.resolved, featurizer.config.rows_per_task, pool)
+    plan = ComputePlan(
+        store or feature_store(featurizer),
+        featurizer.resolved,
+        featurizer.config.rows_per_task,
+        pool,
+        SetFile(output, "features") if output else None,
+    )
     rows, computed = compute_missing(images, images.keys(), plan, advance=advance)
     identity = (images.labels, images.ids, images.classes, images.variant)
-    return FeatureSet(rows, *identity, backbone=featurizer.config.backbone, recipe={**recipe, **origin}), computed
+    return FeatureSet(rows, *identity, backbone=featurizer.config.backbone, recipe=recipe), computed
 
 
 def feature_store(featurizer: Featurizer) -> PartStore:

@@ -6,13 +6,18 @@ augment (images from images) and featurize (features from images) are both this.
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
 
 from cache.errors import RecordError
 from cache.files import check_space
+from cache.lay_out import part_files
 from cache.layout import Array
 from cache.parts import PartStore, StoreIndex
 from cache.records import ImageSet, Rows, SelectableRows
+from pipeline.runtime.set_file import SetFile, place_all
 from pipeline.runtime.workers import Pool
 
 
@@ -29,17 +34,21 @@ class RowFunction(Protocol):
 
 @dataclass(frozen=True)
 class ComputePlan:
-    """How missing rows are computed: where parts go, what makes a row, how many a part, by whom."""
+    """How missing rows are computed: where parts go, what makes a row, how many a part, by whom.
+
+    output: the file that all rows are for, if any; those of a large one are laid out in part files beside it.
+    """
 
     store: PartStore
     function: RowFunction
     rows_per_task: int
     pool: Pool
+    output: SetFile | None = None
 
 
 @dataclass(frozen=True)
 class _Part:
-    """The task of computing one part; its result is how many rows it holds and how many bytes."""
+    """The task of computing one part; its result is how many rows it holds, and its file."""
 
     store: PartStore
     function: RowFunction
@@ -54,8 +63,8 @@ class _Part:
         self._check_here()
         return self.function(images, self.keys)
 
-    def write(self, rows: Array) -> tuple[int, int]:
-        return len(self.keys), self.store.write(self.keys, rows).stat().st_size
+    def write(self, rows: Array) -> tuple[int, Path]:
+        return len(self.keys), self.store.write(self.keys, rows)
 
     def _check_here(self) -> None:
         here = self.function.recipe
@@ -78,24 +87,42 @@ def compute_missing(
     """Lazy derived rows [n, ...] for keys S64 [n], and how many had to be computed.
 
     known holds rows found elsewhere than in the store. advance is called with the count of rows as they are ready.
+    A part is computed and written once, by whoever computes it; in a large output it is linked, not copied.
     """
     index = _with_parts(plan.store, known)
     missing = index.missing(keys)
     advance(len(keys) - len(missing))
-    step = plan.rows_per_task
-    chosen = [missing[start : start + step] for start in range(0, len(missing), step)]
+    rows_per_part = plan.output.rows_per_part(len(keys)) if plan.output else None
+    chosen = _split(missing, len(keys), plan.rows_per_task, rows_per_part)
     tasks = [
         _Part(plan.store, plan.function, _rows_at(images.images, positions), keys[positions]) for positions in chosen
     ]
-    done = 0
-    for count, size in plan.pool.run(tasks):
-        if not done:  # the first part tells how large all others will be
-            check_space(plan.store.path, size * (len(missing) - count) // count)
-        done += count
+    new: set[Path] = set()
+    for count, path in plan.pool.run(tasks):
+        if not new:  # the first part tells how large all others will be
+            check_space(plan.store.path, path.stat().st_size * (len(missing) - count) // count)
+        new.add(path)
         advance(count)
     if len(missing):
         index = _with_parts(plan.store, known)
-    return index.rows(keys), len(missing)
+    rows = index.rows(keys)
+    if plan.output is None or rows_per_part is None:
+        return rows, len(missing)
+    files = list(part_files(plan.output.path, rows, keys, plan.store.recipe, rows_per_part))
+    return place_all(plan.output.path, files, new, plan.pool), len(missing)
+
+
+def _split(missing: Array, count: int, rows_per_task: int, rows_per_part: int | None) -> list[Array]:
+    """The missing positions by task. A part file of the output that is missing as a whole is one task if it may be."""
+    parts: list[Array] = []
+    if rows_per_part is not None and rows_per_part <= rows_per_task:
+        owner = missing // rows_per_part
+        sizes = np.diff(np.minimum(np.arange(0, count + rows_per_part, rows_per_part), count))
+        whole = np.bincount(owner, minlength=len(sizes)) == sizes
+        starts = np.flatnonzero(whole) * rows_per_part
+        parts = [np.arange(start, min(start + rows_per_part, count)) for start in starts.tolist()]
+        missing = missing[~whole[owner]]
+    return parts + [missing[start : start + rows_per_task] for start in range(0, len(missing), rows_per_task)]
 
 
 def _with_parts(store: PartStore, known: StoreIndex | None) -> StoreIndex:

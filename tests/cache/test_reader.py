@@ -281,8 +281,8 @@ def test_another_hdf5_file_is_foreign(tmp_path: Path) -> None:
 
 def test_a_newer_version_is_refused(archived: tuple[Path, str]) -> None:
     path, kind = archived
-    reseal(path, version=3)
-    message = r"a\.h5: format is newer than this code; expected version 2, found version 3\. Update augcache"
+    reseal(path, version=4)
+    message = r"a\.h5: format is newer than this code; expected version 3, found version 4\. Update augcache"
     with pytest.raises(NewerFile, match=message):
         read_file(path, kind)
 

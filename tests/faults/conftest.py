@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cache import layout
 from pipeline.config.params import read_params
 from stages._cli import Job
 
@@ -70,12 +71,13 @@ def photo(seed: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Place:
-    """Photos, a data folder and a store of its own."""
+    """Photos, a data folder and a store of its own. part_rows: if sets of more than two such parts are to be large."""
 
     photos: Path
     data: Path
     store: Path
     settings: tuple[str, ...] = SETTINGS
+    part_rows: int | None = None
 
     def overrides(self, *more: str) -> list[str]:
         return [f"prepare.source={self.photos}", *self.settings, *more]
@@ -89,6 +91,9 @@ class Place:
         """Run a stage in this process; return how many rows it computed."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("AUGCACHE_STORE", str(self.store))
+            if self.part_rows:
+                patch.setattr(layout, "PART_ROWS", dict.fromkeys(layout.PART_ROWS, self.part_rows))
+                patch.setattr(layout, "LARGE_PARTS", 2)
             job = Job(stage, read_params(PARAMS, self.overrides(*more)), self.data, self.data / stage, quiet=True)
             importlib.import_module(f"stages.{stage}").run(job)
         return int(job.facts["rows"] - job.facts["cached"]) if "cached" in job.facts else 0
@@ -161,6 +166,10 @@ for line in sys.stdin:
         for number in (1, 2):
             os.dup2(os.open(order["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
         os.environ["AUGCACHE_STORE"] = order["store"]
+        if order["part_rows"]:
+            import cache.layout
+            cache.layout.PART_ROWS = dict.fromkeys(cache.layout.PART_ROWS, order["part_rows"])
+            cache.layout.LARGE_PARTS = 2
         sys.argv = order["arguments"]
         try:
             runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
@@ -217,6 +226,7 @@ def start(server: "subprocess.Popen[str]", tmp_path: Path) -> Callable[..., Chil
         output = tmp_path / "output.txt"
         output.unlink(missing_ok=True)
         order: dict[str, Any] = {"arguments": place.arguments(stage, *more), "store": str(place.store)}
+        order["part_rows"] = place.part_rows
         assert server.stdin is not None
         assert server.stdout is not None
         server.stdin.write(json.dumps(order | {"output": str(output)}) + "\n")

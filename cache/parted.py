@@ -1,0 +1,128 @@
+"""Sets that lie in part files behind one index: `<name>.h5` beside the folder `<name>.parts`, format version 3.
+
+The index holds identity, digests and metadata of all rows as a plain file does, and instead of the rows where they
+lie: `/part_names`, `/part_rows`, `/part_offsets`, `/part_bytes`. Its `/rows` is HDF5's virtual dataset over the parts,
+for other programs; this project reads the part files, and checks each row against the index's own digest.
+"""
+
+import hashlib
+import re
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from cache.errors import DamagedFile, ForeignFile, StorageError
+from cache.files import remove_others, storage_error
+from cache.layout import PARTS_SUFFIX, Array, recipe_key
+from cache.stored_rows import REMAKE, GatheredRows, StoredRows
+
+PART_NAME = re.compile(r"[0-9a-f]{64}")
+TABLE = {"part_names": "|S64", "part_rows": "<i8", "part_offsets": "<i8", "part_bytes": "<i8"}
+
+
+@dataclass(frozen=True)
+class PartedRows(GatheredRows):
+    """All rows of a set, in part files beside its index: part after part, one source for each.
+
+    folder: of the part files. sizes: int [p], bytes of each file.
+    """
+
+    folder: Path = field(kw_only=True)
+    sizes: Array = field(kw_only=True)
+
+
+def parts_folder(path: Path) -> Path:
+    """Where the part files of a set lie, if it has any."""
+    return path.with_suffix(PARTS_SUFFIX)
+
+
+def part_name(recipe: dict[str, Any], keys: Array) -> str:
+    """The name of a part file in a set's folder: another recipe or other rows have another name."""
+    return hashlib.sha256(b":".join([recipe_key(recipe).encode(), *keys.tolist()])).hexdigest()
+
+
+def write_index_rows(file: h5py.File, rows: PartedRows) -> None:
+    """Write where the rows lie, a virtual dataset over them, and their digests."""
+    counts = np.array([len(source) for source in rows.sources], dtype=np.int64)
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_obj_track_times(False)
+    start = 0
+    for source in rows.sources:
+        here = h5py.h5s.create_simple(rows.shape)
+        here.select_hyperslab((start, *(0 for _ in rows.shape[1:])), source.shape)
+        name = f"{rows.folder.name}/{source.path.name}"
+        properties.set_virtual(here, name.encode(), b"rows", h5py.h5s.create_simple(source.shape))
+        start += len(source)
+    space = h5py.h5s.create_simple(rows.shape)
+    h5py.h5d.create(file.id, b"rows", h5py.h5t.py_create(rows.dtype), space, dcpl=properties)
+    columns = {
+        "part_names": np.array([source.path.stem for source in rows.sources]),
+        "part_rows": counts,
+        "part_offsets": np.array([source.offset for source in rows.sources]),
+        "part_bytes": rows.sizes,
+    }
+    for name, dtype in TABLE.items():
+        file.create_dataset(name, data=columns[name].astype(dtype), track_times=False)
+    file.create_dataset("digests", data=rows.digests, track_times=False)
+
+
+def read_index_rows(path: Path, file: h5py.File) -> PartedRows:
+    """The rows of an index whose seal holds. Raises FileError if a part file is missing or not as long as it was."""
+    if not set(TABLE) <= set(file):
+        raise ForeignFile("the index of its parts is incomplete", where=path, remedy=REMAKE)
+    shape = tuple(int(size) for size in file["rows"].shape)
+    dtype = file["rows"].dtype
+    digests = file["digests"][...]
+    columns = {name: file[name][...] for name in TABLE}
+    names = [name.decode() for name in columns["part_names"].tolist()]
+    counts = columns["part_rows"]
+    if len(counts) != len(names) or counts.sum() != shape[0] or not all(map(PART_NAME.fullmatch, names)):
+        raise ForeignFile("the list of its parts is not plausible", where=path, remedy=REMAKE)
+    folder = parts_folder(path)
+    ends = np.cumsum(counts).tolist()
+    sources = []
+    for name, count, end, offset in zip(names, counts.tolist(), ends, columns["part_offsets"].tolist(), strict=True):
+        own = digests[end - count : end]
+        sources.append(StoredRows(folder / f"{name}.h5", offset, (count, *shape[1:]), dtype, own))
+    for source, size in zip(sources, columns["part_bytes"].tolist(), strict=True):
+        _check_part(path, source.path, size)
+    return PartedRows(tuple(sources), folder=folder, sizes=columns["part_bytes"])
+
+
+def _check_part(index: Path, part: Path, size: int) -> None:
+    remedy = f"Delete {index} and run the stage that makes it again."
+    try:
+        actual = part.stat().st_size
+    except FileNotFoundError as error:
+        raise DamagedFile("a part file is missing", where=part, remedy=remedy) from error
+    except OSError as error:
+        raise StorageError(f"cannot read: {error.strerror}", where=part) from error
+    if actual != size:
+        raise DamagedFile("wrong length", where=part, expected=f"{size:,} bytes", found=f"{actual:,}", remedy=remedy)
+
+
+def remove_other_parts(path: Path, rows: object) -> None:
+    """Remove what lies in the part folder of a set but is not among its rows; its file must be complete."""
+    folder = parts_folder(path)
+    wanted = {source.path for source in rows.sources} if isinstance(rows, PartedRows) else set()
+    try:
+        for part in folder.glob("*"):
+            if part not in wanted:
+                part.unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error(folder, error) from error
+    with suppress(OSError):  # it holds parts, or is not there
+        folder.rmdir()
+
+
+def remove_other_sets(folder: Path, wanted: set[Path]) -> None:
+    """Remove sets that are no longer wanted, which would still feed whatever reads the folder, and parts of no set."""
+    remove_others(folder, wanted)
+    for parts in folder.glob(f"*{PARTS_SUFFIX}"):
+        if parts.name != PARTS_SUFFIX and not parts.with_suffix(".h5").exists():
+            shutil.rmtree(parts, ignore_errors=True)
