@@ -36,15 +36,15 @@ def upstream(folder: Path) -> dict[str, list[str]]:
     }
 
 
-def reasons_to_run(folder: Path, values: Mapping[str, Any]) -> dict[str, str]:
+def reasons_to_run(folder: Path) -> dict[str, str]:
     """Of each stage that DVC has run, why its outputs are not those of the moment; empty if they are.
 
-    values: those of params.yaml by section. DVC is not asked, since it would lock its repository, and a run beside that
-    needs the lock would fail. So its dvc.lock is read, which it writes after each stage; changed code, and files that
-    were changed by hand, are not noticed.
+    DVC is not asked, since it would lock its repository, and a run beside that needs the lock would fail. So its
+    dvc.lock is read, which it writes after each stage; changed code, and files changed by hand, are not noticed.
     """
     try:
         locked: dict[str, Any] = yaml.safe_load((folder / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+        values = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, KeyError, TypeError):
         return {}
     made = {out["path"]: out.get("md5") for stage in locked.values() for out in stage.get("outs", ())}
