@@ -26,7 +26,8 @@ from cache.records import ImageSet
 from pipeline.config.params import read_params
 from pipeline.config.recipe import Recipe, read_recipe
 from pipeline.networks.factory import make_network
-from pipeline.training.fit import Watch, fit_model
+from pipeline.runtime.progress import Watch
+from pipeline.training.fit import fit_model
 from pipeline.training.optim import make_optimizer
 
 SIDE, CLASSES = 32, 10

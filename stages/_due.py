@@ -1,9 +1,9 @@
-"""Which stages `dvc repro` would run."""
+"""Which stages are up to date, by DVC itself or by what it has left on disk."""
 
 import json
 import subprocess
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,59 @@ def stages_to_run(folder: Path, changed: Collection[str]) -> set[str]:
 
     All of them where DVC has not run yet, or is not there to be asked.
     """
-    described: dict[str, Any] = yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    described = _described(folder)
     command = [sys.executable, "-m", "dvc", "status", "--json"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 - no shell
     try:
         due = set(json.loads(done.stdout)) | set(changed)
     except ValueError:
         return set(described)
-    for name, stage in described.items():  # in the order of the story: what is upstream comes first
-        if any(f"data/{other}" in stage["deps"] for other in due):
+    for name in described:  # in the order of the story: what is upstream comes first
+        if due & set(upstream(folder)[name]):
             due.add(name)
     return due & set(described)
+
+
+def upstream(folder: Path) -> dict[str, list[str]]:
+    """The stages of a project in the order of the story, and of each those whose outputs it reads."""
+    described = _described(folder)
+    return {
+        name: [other for other in described if f"data/{other}" in stage["deps"]] for name, stage in described.items()
+    }
+
+
+def reasons_to_run(folder: Path) -> dict[str, str]:
+    """Of each stage that DVC has run, why its outputs are not those of the moment; empty if they are.
+
+    DVC is not asked, since it would lock its repository, and a run beside that needs the lock would fail. So its
+    dvc.lock is read, which it writes after each stage; changed code, and files changed by hand, are not noticed.
+    """
+    try:
+        locked: dict[str, Any] = yaml.safe_load((folder / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+        values = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return {}
+    made = {out["path"]: out.get("md5") for stage in locked.values() for out in stage.get("outs", ())}
+    return {name: _reason(name, stage, values, made) for name, stage in locked.items()}
+
+
+def _reason(name: str, stage: Mapping[str, Any], values: Mapping[str, Any], made: Mapping[str, Any]) -> str:
+    for key, value in stage.get("params", {}).get("params.yaml", {}).items():
+        if value != _value(values, key):
+            return f"values of section {key.partition('.')[0]} have changed"
+    for dep in stage.get("deps", ()):
+        if dep["path"] in made and dep.get("md5") != made[dep["path"]]:
+            return f"{dep['path']} has changed"
+    return ""
+
+
+def _value(values: Mapping[str, Any], key: str) -> Any:
+    value: Any = values
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    described: dict[str, Any] = yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    return described

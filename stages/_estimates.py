@@ -1,16 +1,20 @@
 """What estimate and start print: a line per stage, and what all of it takes."""
 
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
 
 import typer
 
-from cache.files import free_space
+from cache.files import free_space, write_text
 from pipeline.config.params import Params
 from stages._cli import Job
 
+ESTIMATES = Path("runs") / "estimate.json"  # below the data folder
 
-def print_estimates(params: Params, job: Job, due: Collection[str]) -> tuple[float, float]:
-    """Print a line per stage and a total; return seconds and bytes of all stages. due: the stages that would run."""
+
+def print_estimates(params: Params, job: Job, due: Collection[str]) -> tuple[dict[str, float], float]:
+    """Print a line per stage and a total; return seconds by stage and bytes of all. due: the stages that would run."""
     from pipeline.estimate.plan import PreviousRun, estimate_all, span
     from pipeline.ingest.manifest import describes
 
@@ -19,14 +23,19 @@ def print_estimates(params: Params, job: Job, due: Collection[str]) -> tuple[flo
     prepared = job.sets("prepare") if alike else {}
     past = PreviousRun(prepared, job.sets("augment") if prepared else {}, free_space(job.data))
     typer.echo(f"{'stage':<13}{'rows':>12}{'in the cache':>14}{'time':>12}{'disk':>12}{'memory':>12}")
-    seconds = 0.0
+    seconds: dict[str, float] = {}
     disk = 0.0
     for estimated in estimate_all(params, past, due):
-        seconds = seconds + estimated.seconds
+        seconds[estimated.stage] = estimated.seconds
         disk = disk + estimated.disk
         cells = f"{span(estimated.seconds):>12}{estimated.disk / 1e6:>9,.0f} MB{estimated.memory / 1e6:>9,.0f} MB"
         typer.echo(f"{estimated.stage:<13}{estimated.rows:>12,}{estimated.cached:>14,}{cells}")
         if estimated.note:
             typer.echo(f"  {estimated.note}")
-    typer.echo(f"{'all':<13}{'':>26}{span(seconds):>12}{disk / 1e6:>9,.0f} MB")
+    typer.echo(f"{'all':<13}{'':>26}{span(sum(seconds.values())):>12}{disk / 1e6:>9,.0f} MB")
     return seconds, disk
+
+
+def keep_estimates(data: Path, seconds: Mapping[str, float]) -> None:
+    """Keep what stages will take, for watch. seconds: by stage."""
+    write_text(data / ESTIMATES, json.dumps(dict(seconds), indent=2) + "\n")

@@ -5,7 +5,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -19,7 +19,9 @@ from tqdm import tqdm
 from cache.errors import StorageError
 from cache.records import UNAUGMENTED, FeatureSet, ImageSet
 from pipeline.config.params import Params
+from pipeline.runtime.progress import Watch
 from pipeline.runtime.threads import usable_threads
+from stages._progress import ProgressFile, progress_path
 from stages._runs import choose_classifier, make_record
 
 LOCK_SECONDS = 1.0
@@ -39,6 +41,7 @@ class Job:
     quiet: bool
     file: Path = Path("params.yaml")
     facts: dict[str, Any] = field(default_factory=dict)
+    progress_file: ProgressFile | None = None  # that `python -m stages.watch` reads
     _prepared: dict[str, ImageSet] = field(default_factory=dict, repr=False)  # that variants are drawn from, by split
 
     def say(self, text: str) -> None:
@@ -104,8 +107,29 @@ class Job:
     def progress(self, total: int, unit: str, label: str = "") -> Iterator[Callable[[int], object]]:
         """A progress bar with rate and time left, quiet without a terminal; yields the function that advances it."""
         hidden = self.quiet or not sys.stderr.isatty()
+        file = self.progress_file
         with tqdm(total=total, unit=unit, desc=label or self.stage, disable=hidden, leave=False) as bar:
-            yield bar.update
+            if file is None:
+                yield bar.update
+                return
+
+            def advance(count: int) -> None:
+                bar.update(count)
+                file.advance(count)
+
+            file.begin(label, unit, total)
+            yield advance
+
+    @contextmanager
+    def watch(self, total: int, unit: str) -> Iterator[Watch]:
+        """`progress` for a training, whose curves are shown as well."""
+        with self.progress(total, unit) as advance:
+            yield Watch(advance, self.log)
+
+    def log(self, curve: Mapping[str, Any]) -> None:
+        """Show a row of a training's curves to whoever watches."""
+        if self.progress_file is not None:
+            self.progress_file.log(curve)
 
 
 def run_locked(job: Job, run: Callable[[Job], str]) -> None:
@@ -124,8 +148,9 @@ def run_locked(job: Job, run: Callable[[Job], str]) -> None:
             for folder in (job.out, job.data / "runs"):
                 remove_stale(folder)
             started = time.perf_counter()
-            summary = run(job)
-            _record(job, summary, time.perf_counter() - started)
+            with _reporting(job):
+                summary = run(job)
+                _record(job, summary, time.perf_counter() - started)
     except OSError as error:
         raise storage_error(Path(str(error.filename or path)), error) from error
 
@@ -145,6 +170,16 @@ def lock_path(out: Path) -> Path:
         folder = Path(tempfile.gettempdir()) / "augcache-locks"
         folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{name}.lock"
+
+
+@contextmanager
+def _reporting(job: Job) -> Iterator[None]:
+    """Keep a file of how far the job is, unless it is an experiment beside the run."""
+    if job.out != job.data / job.stage:
+        yield
+        return
+    with ProgressFile(progress_path(job.data, job.stage), job.stage) as job.progress_file:
+        yield
 
 
 def _record(job: Job, summary: str, seconds: float) -> None:

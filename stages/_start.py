@@ -134,16 +134,19 @@ def changes_of(choices: "list[Choice]") -> dict[str, Any]:
     return {key: value for choice in choices for key, value in choice.changes.items()}
 
 
-def estimated(starting: Starting, choices: "list[Choice]", wishes: "Wishes") -> "list[Choice]":
+def estimated(starting: Starting, choices: "list[Choice]", wishes: "Wishes", dry_run: bool) -> "list[Choice]":
     """Print what the run would take; leave out fine-tuning that was not asked for if it would take too long."""
     from pipeline.config.params import STAGES
     from pipeline.estimate.choices import without_finetuning
-    from stages._estimates import print_estimates
+    from stages._estimates import keep_estimates, print_estimates
 
     changes = changes_of(choices) | overrides_of(starting)
     params = starting.read(changes)
     data = starting.data.absolute()
-    seconds, _ = print_estimates(params, Job("start", params, data, data, starting.quiet), set(STAGES))
+    by_stage, _ = print_estimates(params, Job("start", params, data, data, starting.quiet), set(STAGES))
+    seconds = sum(by_stage.values())
+    if not dry_run:
+        keep_estimates(data, by_stage)
     is_ours = wishes.finetune is None and starting.preset is None
     if not is_ours or params.train_model.recipe != FINE_TUNING or seconds <= 60 * starting.minutes:
         return choices
@@ -184,7 +187,7 @@ def start(starting: Starting, wishes: "Wishes", dry_run: bool) -> None:
         typer.echo(f"  {choice}")
     if starting.estimate:
         typer.echo("start: what it will take")
-        choices = estimated(starting, choices, wishes)
+        choices = estimated(starting, choices, wishes, dry_run)
     if dry_run:
         starting.read(changes_of(choices) | overrides_of(starting))
         typer.echo("start: nothing was written (--dry-run)")

@@ -19,7 +19,7 @@ from stages._cli import Job, run_stage
 def run(job: Job) -> str:
     """Train, save, write curves; return the summary."""
     from pipeline.features.backbone import make_backbone
-    from pipeline.training.fit import Watch, fit_model
+    from pipeline.training.fit import fit_model
     from pipeline.training.pretrain import pretrain_recipe, pretrain_start, saved_backbone, saved_network
 
     config = job.params.pretrain
@@ -28,8 +28,8 @@ def run(job: Job) -> str:
     val = {UNAUGMENTED: sets["val"]} if "val" in sets else {}
     init = None if config.init is None else make_backbone(config.backbone, config.init, config.sizes[-1])
     start = pretrain_start(config, len(train.classes), init)
-    with job.progress(config.epochs * len(train), "image") as advance:
-        trained = next(fit_model({UNAUGMENTED: train}, val, pretrain_recipe(config), config, Watch(advance), start))
+    with job.watch(config.epochs * len(train), "image") as watch:
+        trained = next(fit_model({UNAUGMENTED: train}, val, pretrain_recipe(config), config, watch, start))
     trained.network.load_state_dict(trained.last)
     write_bytes(job.out / "network.safetensors", saved_network(trained.network))
     write_bytes(job.out / "backbone.safetensors", saved_backbone(trained.network))

@@ -36,8 +36,8 @@ def run(job: Job) -> str:
     train, val = (job.features(split) for split in ("train", "val"))
     train, dropped = keep_convincing(train, val, config)
     rows = sum(phase.epochs * len(train.get(phase.variant, ())) for phase in config.schedule)
-    with job.progress(rows, "row") as advance:
-        choice = choose_head(train, val, config, advance)
+    with job.watch(rows, "row") as watch:
+        choice = choose_head(train, val, config, watch)
     first = train[config.schedule[0].variant]
     save_classifier(job.out, HeadClassifier(choice.fit.head, first.classes, first.recipe, choice.fit.temperature))
     last_layer = job.out / LAST_LAYER_FOLDER

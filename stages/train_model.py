@@ -27,7 +27,7 @@ def run(job: Job) -> str:
     from pipeline.features.featurizer import stored_as
     from pipeline.inference.classifier import make_model_classifier, save_classifier, weights_of
     from pipeline.inference.restore import Project, open_start
-    from pipeline.training.fit import Watch, fit_model
+    from pipeline.training.fit import fit_model
     from pipeline.training.trials import images_trained
 
     recipe = read_recipe(config.recipe, config.override)
@@ -35,8 +35,8 @@ def run(job: Job) -> str:
     project = Project(job.data, job.params.featurize, {})
     start = open_start(job.data / "train_head", project) if recipe.fine_tunes else None
     rows = config.seeds * images_trained(recipe, train)
-    with tensorboard(config.tensorboard) as log, job.progress(rows, "image") as advance:
-        fits = fit_model(train, val, recipe, config, Watch(advance, log), start)
+    with job.watch(rows, "image") as watch, tensorboard(config.tensorboard, watch) as logged:
+        fits = fit_model(train, val, recipe, config, logged, start)
         first = next(fits)
         kept = [first.kept, *(fit.kept for fit in fits)]  # the other networks are let go
     unaugmented = next(iter(train.values()))

@@ -15,7 +15,8 @@ from cache.records import ImageSet
 from pipeline.config.recipe import Recipe, read_recipe
 from pipeline.inference.classifier import ModelClassifier, make_model_classifier
 from pipeline.inference.tta import predict_over_views
-from pipeline.training.fit import Watch, fit_model
+from pipeline.runtime.progress import Watch
+from pipeline.training.fit import fit_model
 
 SMALL = {"network": {"name": "resnetv2", "widths": [8, 16], "blocks": 1}, "batch": 32}
 

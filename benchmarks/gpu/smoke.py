@@ -38,7 +38,8 @@ from pipeline.heads.halving import HeadGroup, SweepData, make_sweep_data, run_pa
 from pipeline.heads.spec import HeadSpec
 from pipeline.inference.compose import compose
 from pipeline.networks.head import Head
-from pipeline.training.fit import ModelFit, Watch, fit_model
+from pipeline.runtime.progress import Watch
+from pipeline.training.fit import ModelFit, fit_model
 from pipeline.training.start import Start, start_from_head
 
 PRECISIONS = ("float32", "bfloat16")

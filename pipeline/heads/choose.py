@@ -1,7 +1,7 @@
 """The head that evidence supports: solved linear heads, and heads trained on the staged schedule."""
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,6 +20,7 @@ from pipeline.heads.spec import HIDDEN, HeadSpec, spec_of
 from pipeline.metrics.calibration import fit_temperature
 from pipeline.networks.head import Head, predict_logits
 from pipeline.runtime.devices import choose_device
+from pipeline.runtime.progress import SILENT, Watch
 
 LR_FACTORS = (0.25, 1.0)  # of the rule's rate
 WEIGHT_DECAYS = (0.01, 0.3)
@@ -46,7 +47,7 @@ def choose_head(
     train: Mapping[str, FeatureSet],
     val: Mapping[str, FeatureSet],
     config: TrainHeadConfig,
-    advance: Callable[[int], object] = lambda count: None,
+    watch: Watch = SILENT,
 ) -> Choice:
     """Train exactly what is named; choose what is `auto`. Deterministic. Raises InputError, RecordError.
 
@@ -55,11 +56,11 @@ def choose_head(
     check_sets(train, val, config.schedule)
     evidence = plan_evidence(train, val, config) if is_open(config) else None
     if evidence is None:
-        return Choice(fit_head(train, val, config, advance), "", [], {})
+        return Choice(fit_head(train, val, config, watch), "", [], {})
     if config.lr == "auto" and config.hidden in ("auto", []):
-        return _choose_with_linear(train, val, config, evidence, advance)
+        return _choose_with_linear(train, val, config, evidence, watch)
     trial = _best_trained(_read(train, val, config, evidence), config, evidence)
-    fit = fit_spec(trial.spec, train, val, config, advance)
+    fit = fit_spec(trial.spec, train, val, config, watch)
     return Choice(fit, evidence.description, [], {"trained": trial.accuracy})
 
 
@@ -68,7 +69,7 @@ def _choose_with_linear(
     val: Mapping[str, FeatureSet],
     config: TrainHeadConfig,
     evidence: Evidence,
-    advance: Callable[[int], object],
+    watch: Watch,
 ) -> Choice:
     """The blend of solved heads, or the trained one if that is better. Trained heads use the last layer alone."""
     data = _read(train, val, config, evidence)
@@ -85,7 +86,7 @@ def _choose_with_linear(
         return choice
     right = linear.logits.argmax(dim=1) == data.evaluated.labels.cpu()
     trial = _best_trained(narrow, config, evidence, right)
-    trained = fit_spec(trial.spec, narrow_train, narrow_val, config, advance)
+    trained = fit_spec(trial.spec, narrow_train, narrow_val, config, watch)
     choice = replace(choice, accuracy={"linear": float(right.double().mean()), "trained": trial.accuracy})
     if not (trial.finished and _is_better(trial.right, right)):
         return replace(choice, fit=replace(fit, curves=trained.curves))

@@ -1,6 +1,6 @@
 """One head over cached features, trained on a staged schedule (report 001)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from pipeline.heads.stack import evaluate_stack
 from pipeline.metrics.calibration import fit_temperature
 from pipeline.networks.head import Head, predict_logits
 from pipeline.runtime.devices import choose_device, tensor_cores
+from pipeline.runtime.progress import SILENT, Watch
 from pipeline.runtime.seeds import torch_seeded
 from pipeline.runtime.threads import threads_for
 
@@ -41,7 +42,7 @@ def fit_head(
     train: Mapping[str, FeatureSet],
     val: Mapping[str, FeatureSet],
     config: TrainHeadConfig,
-    advance: Callable[[int], object] = lambda count: None,
+    watch: Watch = SILENT,
 ) -> Fit:
     """Train a head on the phases of the schedule over the sets of `train`, by variant.
 
@@ -51,7 +52,7 @@ def fit_head(
     """
     check_sets(train, val, config.schedule)
     spec = spec_of(config, int(train[config.schedule[0].variant].features.shape[1]))
-    return fit_spec(spec, train, val, config, advance)
+    return fit_spec(spec, train, val, config, watch)
 
 
 def fit_spec(
@@ -59,7 +60,7 @@ def fit_spec(
     train: Mapping[str, FeatureSet],
     val: Mapping[str, FeatureSet],
     config: TrainHeadConfig,
-    advance: Callable[[int], object] = lambda count: None,
+    watch: Watch = SILENT,
 ) -> Fit:
     """Train the head of a spec on the schedule; sets that `check_sets` has passed."""
     first = config.schedule[0].variant
@@ -73,7 +74,7 @@ def fit_spec(
     weights = weights_of(spec, len(standardizer.mean), data.classes)
     with torch_seeded(TRAIN_HEAD, spec.seed), tensor_cores(device), threads_for(6.0 * config.batch * weights):
         group = HeadGroup([spec], data, config)
-        curves = [_epoch(group, variant, siblings, advance) for variant in epochs_of(config.schedule)]
+        curves = [_epoch(group, variant, siblings, watch) for variant in epochs_of(config.schedule)]
     best_epoch = int(group.epoch[0])
     if not best_epoch:
         raise _diverged()
@@ -81,9 +82,7 @@ def fit_spec(
     return Fit(head, curves, best_epoch, _temperature(head, data.held_out))
 
 
-def _epoch(
-    group: HeadGroup, variant: str, siblings: Mapping[str, Rows], advance: Callable[[int], object]
-) -> dict[str, Any]:
+def _epoch(group: HeadGroup, variant: str, siblings: Mapping[str, Rows], watch: Watch) -> dict[str, Any]:
     """Train one epoch; its row of the curves. Raises InputError if the loss is not finite."""
     factor, _ = group.trainer.steps[group.trainer.taken]
     figures = {name: float(values[0]) for name, values in group.run(variant).items()}
@@ -98,7 +97,8 @@ def _epoch(
     for name, rows in siblings.items():
         accuracy, _ = evaluate_stack(group.stack, rows, group.data.standardizer)
         curve[f"val_accuracy_{name}"] = float(accuracy[0])
-    advance(len(group.data.rows[variant].labels))
+    watch.advance(len(group.data.rows[variant].labels))
+    watch.log(curve)
     return curve
 
 

@@ -1,7 +1,7 @@
 """A small page on this machine: drop a photo, see its class and the training images nearest to it.
 
-Only this machine can reach it. A request must name a loopback host, so that no foreign page can use it through a name
-of its own, and an upload must be an image of bounded size, sent by the page itself.
+Only this machine can reach it (`pipeline.runtime.loopback`), and an upload must be an image of bounded size, sent by
+the page itself.
 """
 
 import base64
@@ -10,7 +10,7 @@ import json
 import threading
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
@@ -20,18 +20,11 @@ from cache.layout import Array
 from pipeline.inference.answers import Answerer
 from pipeline.inference.measured import Measured
 from pipeline.ingest.decode import DecodeOptions, decode
+from pipeline.runtime.loopback import LoopbackHandler, loopback_server
 
 MEGABYTES = 32  # that an upload may have
 TOP = 5
 NEAREST = 4
-SECONDS = 30  # that a client may take to send its request
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; img-src 'self' blob: data:; style-src 'unsafe-inline'; "
-    "script-src 'unsafe-inline'; connect-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
 
 
 @dataclass(frozen=True)
@@ -119,40 +112,36 @@ def make_server(service: Service, port: int) -> ThreadingHTTPServer:
             with lock:
                 return service.describe(content)
 
-    return ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    return loopback_server(Handler, port)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    timeout = SECONDS
-    server_version = "augcache"
-    sys_version = ""
-
+class _Handler(LoopbackHandler):
     def answer_page(self) -> bytes:
         raise NotImplementedError
 
     def answer_image(self, content: bytes) -> dict[str, Any]:
         raise NotImplementedError
 
-    def do_GET(self) -> None:
-        if self._is_foreign():
+    def do_GET(self) -> None:  # noqa: N802 - as http.server names it
+        if self.is_foreign():
             return
         if self.path == "/":
-            self._send(HTTPStatus.OK, "text/html; charset=utf-8", self.answer_page())
+            self.send(HTTPStatus.OK, "text/html; charset=utf-8", self.answer_page())
         else:
-            self._refuse(HTTPStatus.NOT_FOUND, "there is nothing here")
+            self.refuse(HTTPStatus.NOT_FOUND, "there is nothing here")
 
-    def do_POST(self) -> None:
-        if self._is_foreign():
+    def do_POST(self) -> None:  # noqa: N802 - as http.server names it
+        if self.is_foreign():
             return
         length = self.headers.get("Content-Length", "")
         if self.path != "/predict":
-            self._refuse(HTTPStatus.NOT_FOUND, "there is nothing here")
+            self.refuse(HTTPStatus.NOT_FOUND, "there is nothing here")
         elif self.headers.get("Content-Type") != "application/octet-stream":
-            self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "an image is sent as application/octet-stream")
+            self.refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "an image is sent as application/octet-stream")
         elif not length.isdecimal():
-            self._refuse(HTTPStatus.LENGTH_REQUIRED, "the size of the image must be sent first")
+            self.refuse(HTTPStatus.LENGTH_REQUIRED, "the size of the image must be sent first")
         elif int(length) > MEGABYTES << 20:
-            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"an image may have at most {MEGABYTES} MiB")
+            self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"an image may have at most {MEGABYTES} MiB")
         else:
             self._predict(int(length))
 
@@ -161,30 +150,6 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             described = self.answer_image(content)
         except AugcacheError as error:
-            self._refuse(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
+            self.refuse(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
             return
-        self._send(HTTPStatus.OK, "application/json", json.dumps(described).encode())
-
-    def _is_foreign(self) -> bool:
-        """Refuse a request under another name than this machine's own, or from another page."""
-        port = int(self.server.server_address[1])  # type: ignore[index]
-        hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost")}
-        origin = self.headers.get("Origin")
-        if self.headers.get("Host") in hosts and origin in (None, *(f"http://{host}" for host in hosts)):
-            return False
-        self._refuse(HTTPStatus.FORBIDDEN, "only this machine's own page may ask")
-        return True
-
-    def _refuse(self, status: HTTPStatus, what: str) -> None:
-        self.close_connection = True
-        self._send(status, "application/json", json.dumps({"error": what}).encode())
-
-    def _send(self, status: HTTPStatus, kind: str, content: bytes) -> None:
-        self.send_response(status)
-        for name, value in {**HEADERS, "Content-Type": kind, "Content-Length": str(len(content))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as http.server names it
-        """Requests are not logged: pipeline/ prints nothing."""
+        self.send(HTTPStatus.OK, "application/json", json.dumps(described).encode())

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -24,6 +24,7 @@ from pipeline.metrics.set_checks import check_training_sets
 from pipeline.networks.factory import count_parameters, make_network
 from pipeline.runtime.checkpoint import Checkpoint
 from pipeline.runtime.devices import choose_device, device_kind, reproducible_kernels
+from pipeline.runtime.progress import SILENT, Watch
 from pipeline.runtime.provenance import package_versions
 from pipeline.runtime.seeds import derived_seed
 from pipeline.training.batches import ImageBatches, channel_statistics
@@ -51,14 +52,6 @@ class RunSettings(Protocol):
     def memory_gb(self) -> float: ...
     @property
     def checkpoint_seconds(self) -> float: ...
-
-
-@dataclass(frozen=True)
-class Watch:
-    """Who is told of progress: `advance` of images seen, `log` of each row of the first seed's curves."""
-
-    advance: Callable[[int], object] = lambda count: None
-    log: Callable[[Mapping[str, Any]], object] = lambda curve: None
 
 
 @dataclass(frozen=True)
@@ -110,17 +103,16 @@ def fit_model(
     val: Mapping[str, ImageSet],
     recipe: Recipe,
     config: RunSettings,
-    watch: Watch | None = None,
+    watch: Watch = SILENT,
     start: Start | None = None,
 ) -> Iterator[ModelFit]:
     """Train once per seed, or resume from checkpoints in the store.
 
-    start: what a recipe of the network `backbone` goes on from. Of several learning rates the one is taken that does
-    best in short trials (`choose_rate`). Deterministic on one machine with one number of
-    threads. Raises InputError if the schedule names a variant that is not there or the loss is not finite, RecordError
-    for sets that do not belong together, ParamsError for a network beyond its limit.
+    start: what a recipe of the network `backbone` goes on from. watch: its log gets the first seed's curves. Of several
+    learning rates the one is taken that does best in short trials (`choose_rate`). Deterministic on one machine with
+    one number of threads. Raises InputError if the schedule names a variant that is not there or the loss is not
+    finite, RecordError for sets that do not belong together, ParamsError for a network beyond its limit.
     """
-    watch = watch or Watch()
     recipe = recipe.model_copy(update={"schedule": settled(recipe.schedule, train)})
     if (start is None) == recipe.fine_tunes:
         raise ParamsError("only the network `backbone` starts from another one", where="recipe network")
@@ -143,7 +135,7 @@ def fit_model(
     for seed in range(config.seed, config.seed + config.seeds):
         of_seed = replace(plan, seed=seed)
         checkpoint = Checkpoint("training", fields | _fields_of(of_seed))
-        log = watch.log if seed == config.seed else Watch.log
+        log = watch.log if seed == config.seed else SILENT.log
         trainer = Trainer(of_seed, pixels, held_out, checkpoint, config.checkpoint_seconds, watch.advance, log)
         yield _fit_once(trainer, start)
 

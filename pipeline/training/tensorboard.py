@@ -1,17 +1,19 @@
-"""One row an epoch: as CSV for `dvc plots`, and for TensorBoard where it is wanted."""
+"""Curves of a training for TensorBoard, if it is wanted."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from cache.errors import ParamsError
+from pipeline.runtime.progress import Watch
 
 
 @contextmanager
-def tensorboard(folder: str | None) -> Iterator[Callable[[Mapping[str, Any]], object]]:
-    """What writes each epoch's row there as it comes; nothing without a folder. Raises ParamsError."""
+def tensorboard(folder: str | None, watch: Watch) -> Iterator[Watch]:
+    """What also writes each epoch's row there as it comes; `watch` itself without a folder. Raises ParamsError."""
     if folder is None:
-        yield lambda curve: None
+        yield watch
         return
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -22,9 +24,10 @@ def tensorboard(folder: str | None) -> Iterator[Callable[[Mapping[str, Any]], ob
     with SummaryWriter(folder) as writer:
 
         def log(curve: Mapping[str, Any]) -> None:
+            watch.log(curve)
             for name, value in curve.items():
                 if isinstance(value, float):
                     writer.add_scalar(name, value, int(curve["epoch"]))
             writer.flush()
 
-        yield log
+        yield replace(watch, log=log)

@@ -15,8 +15,9 @@ from pipeline.config.pretrain import PretrainConfig
 from pipeline.features.backbone import make_backbone
 from pipeline.networks.adversarial import Attack, perturb, sharing_weights
 from pipeline.networks.efficientnet import make_efficientnet
+from pipeline.runtime.progress import SILENT, Watch
 from pipeline.training import trainer as module
-from pipeline.training.fit import ModelFit, Watch, fit_model
+from pipeline.training.fit import ModelFit, fit_model
 from pipeline.training.pretrain import pretrain_recipe, pretrain_start, saved_backbone, saved_network
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -32,7 +33,7 @@ def images(count: int, seed: int) -> ImageSet:
     return coloured(count, seed, size=24)
 
 
-def pretrain(train: ImageSet, val: ImageSet | None, config: PretrainConfig, watch: Watch | None = None) -> ModelFit:
+def pretrain(train: ImageSet, val: ImageSet | None, config: PretrainConfig, watch: Watch = SILENT) -> ModelFit:
     init = None if config.init is None else make_backbone(config.backbone, config.init, 24, "advprop")
     held_out = {} if val is None else {"unaugmented": val}
     start = pretrain_start(config, len(train.classes), init)
