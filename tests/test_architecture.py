@@ -63,9 +63,22 @@ def test_one_name_for_stage_file_section_folder_and_test() -> None:
     for name, stage in DVC.items():
         assert stage["cmd"] == f"python -m stages.{name}"
         sizes = ["featurize.backbone", "featurize.size"] if PARAMS[name].get("size") == "auto" else []
-        assert stage["params"] == [name, *(sizes if name != "featurize" else [])]
+        keeping = ["train_model"] if PARAMS[name].get("keep") == "auto" else []
+        assert stage["params"] == [name, *keeping, *(sizes if name != "featurize" else [])]
         outs = [next(iter(out)) if isinstance(out, dict) else out for out in stage["outs"]]
         assert outs == [f"data/{name}"]
+
+
+@pytest.mark.parametrize("name", DVC)
+def test_every_section_that_a_stage_reads_is_listed(name: str) -> None:
+    """Or is that of a stage whose outputs it reads, directly or through others: then a change comes with those."""
+    listed = {path.split(".")[0] for path in DVC[name]["params"]}
+    assert _sections_read(ROOT / "stages" / f"{name}.py") <= listed | _upstream(name)
+
+
+def test_a_section_that_a_stage_reads_is_seen() -> None:
+    assert _sections_read(ROOT / "stages" / "augment.py") == {"augment", "train_model"}
+    assert _upstream("featurize") == {"prepare", "augment", "gan"}
 
 
 @pytest.mark.parametrize("name", DVC)
@@ -227,6 +240,18 @@ def test_names_are_nouns_and_a_statement_assigns_one_value(source: str) -> None:
     assert {(name, line) for name, line in names if name in WORDS_THAT_SAY_NOTHING} == set()
     packed = [node.lineno for node in nodes if isinstance(node, ast.Assign) and _is_packed(node)]
     assert packed == []
+
+
+def _sections_read(path: Path) -> set[str]:
+    """The sections of params.yaml that a stage names as `params.<section>` or `job.params.<section>`."""
+    attributes = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Attribute)]
+    return {node.attr for node in attributes if ast.unparse(node.value).split(".")[-1] == "params"} & set(SECTIONS)
+
+
+def _upstream(name: str) -> set[str]:
+    """The stages whose outputs a stage depends on, and those that these depend on."""
+    direct = {dep.split("/")[1] for dep in DVC[name]["deps"] if dep.startswith("data/")}
+    return direct.union(*map(_upstream, direct))
 
 
 def _covers(dependency: str, file: str) -> bool:

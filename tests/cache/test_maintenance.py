@@ -164,6 +164,26 @@ def test_checkpoints_are_listed_verified_and_pruned_like_recipes(
     assert choose_prunable(store, at_most=total - 1) == [checkpoint]
     checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
     (wrong,) = verify(store)
-    assert wrong.startswith(f"{checkpoint}: checkpoint does not match its checksum")
+    assert wrong.startswith(f"{checkpoint}: file does not match its checksum")
     remove_parts([checkpoint])
     assert not checkpoint.exists()
+
+
+def test_exported_networks_are_listed_verified_and_pruned_like_recipes(store: Path) -> None:
+    export = store / "engines" / f"{'ab' * 32}.onnx"
+    write_sealed(export, b"network")
+    half = export.with_name(f"a.onnx.{socket.gethostname()}.{2**22 + 1}.1.partial")
+    half.touch()
+    then = time.time() - 20 * DAY
+    os.utime(export, (then, then))
+    (listed,) = list_recipes(store)
+    assert (listed.description, listed.parts, listed.bytes) == ("backbone exported to ONNX", 1, 32 + len(b"network"))
+    assert stored_paths(store) == [export] and verify(store) == []
+    assert choose_prunable(store, older_than=15 * DAY) == choose_prunable(store, at_most=0) == [export]
+    assert choose_prunable(store, older_than=25 * DAY) == []
+    assert remove_all_stale(store) == 1 and not half.exists()
+    export.write_bytes(export.read_bytes()[:-1])
+    (wrong,) = verify(store)
+    assert wrong.startswith(f"{export}: file does not match its checksum")
+    remove_parts([export])
+    assert not export.exists()
