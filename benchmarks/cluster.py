@@ -64,7 +64,8 @@ def measure(folder: Path, images: int, size: int, workers: int) -> dict[str, flo
         place = Place(folder / f"place-{workers}", overrides)
         place.run("prepare")
         figures: dict[str, float] = {}
-        spent, tasks = 0.0, 0
+        spent = 0.0
+        tasks = 0
         for stage, rows in (("augment", images), ("featurize", 2 * images)):
             warm(place, stage)
             before = busy_seconds(scheduler)
@@ -98,7 +99,8 @@ def warm(place: Place, stage: str) -> None:
 def cluster(folder: Path, workers: int) -> Iterator[tuple[str, psutil.Process]]:
     """A scheduler and its workers, each a process of one thread; yields the address and the scheduler."""
     folder.mkdir(parents=True)
-    file, processes = folder / "scheduler.json", []
+    file = folder / "scheduler.json"
+    processes = []
 
     def start(*arguments: str) -> None:
         command = [sys.executable, "-m", "dask", *arguments]

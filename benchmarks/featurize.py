@@ -95,7 +95,8 @@ def compare(size: int, images: int, repeats: int, peers: list[str], more: list[s
 
 def seconds(name: str, folder: Path, size: int, number: int, more: list[str]) -> float:
     """Of one process: our stage with an empty store, or a peer."""
-    command, own = [sys.executable, __file__, "--run", name, "--file", str(folder / "prepare" / "train.h5")], {}
+    command = [sys.executable, __file__, "--run", name, "--file", str(folder / "prepare" / "train.h5")]
+    own = {}
     if name == "augcache":
         sets = [part for choice in choices(size, more) for part in ("--set", choice)]
         command = [sys.executable, "-m", "stages.featurize", "--data", str(folder), *sets]
@@ -129,7 +130,8 @@ class Images(Dataset[tuple[torch.Tensor, int]]):
 
     def __init__(self, path: Path) -> None:
         with h5py.File(path) as file:
-            self.pixels, self.labels = file["rows"][:], file["labels"][:]
+            self.pixels = file["rows"][:]
+            self.labels = file["labels"][:]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -175,7 +177,8 @@ def bare_rate(name: str, size: int, more: list[str]) -> float:
             return BATCH / median_seconds(lambda: peer(images), 15)
     config = read_params(ROOT / "params.yaml", choices(size, more)).featurize
     assert isinstance(config, FeaturizeConfig)
-    device, featurizer = torch.device("cpu"), Featurizer(config)
+    device = torch.device("cpu")
+    featurizer = Featurizer(config)
     engine = make_engine(featurizer.engine, featurizer.backbone.network, Placement(device, size, False))
     with batches_at_once(device) as compute:
         batches = [images] * (16 * torch.get_num_threads())  # as many as a part has, so that its end weighs no more

@@ -17,7 +17,8 @@ from stage_runs import machine, write_json
 from pipeline.config.gan import WganConfig
 from pipeline.gan.learners import ParallelLearner, RealImages
 
-ITERATIONS, IMAGES = 3, 40
+ITERATIONS = 3
+IMAGES = 40
 
 
 def real_images(classes: int, size: int) -> RealImages:
@@ -59,7 +60,8 @@ def traffic(size: int, config: WganConfig) -> float:
     def weights(widths: list[int]) -> int:
         return sum(inputs * outputs for inputs, outputs in pairwise(widths))
 
-    pixels, descent = 3 * size * size, 5
+    pixels = 3 * size * size
+    descent = 5
     generator = weights([config.latent, *config.hidden, pixels])
     critic = weights([pixels, *config.critic_hidden, 1])
     critic_step = generator + critic * (2 + 2 + 2 + descent + 2)

@@ -32,7 +32,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("data/benchmarks/halving.json"))
     given = parser.parse_args()
     job = Job("sweep", read_params(ROOT / "params.yaml", given.set), given.data, given.data / "sweep", quiet=True)
-    config, sweep = job.params.train_head, job.params.sweep
+    config = job.params.train_head
+    sweep = job.params.sweep
     train = {name: in_memory(features) for name, features in job.features("train").items()}
     val = {"unaugmented": in_memory(job.features("val")["unaugmented"])}
     specs = grid(sweep, config.seed)

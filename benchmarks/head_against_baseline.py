@@ -52,7 +52,8 @@ def fit_baseline(train: FeatureSet, strength: float) -> Any:
 
 def fit_baselines(train: FeatureSet, val: FeatureSet) -> dict[str, Any]:
     """`plain` with C=1, and `tuned`, the best of STRENGTHS on val."""
-    models, scores = {}, {}
+    models = {}
+    scores = {}
     for strength in (1.0, *STRENGTHS):
         started = time.perf_counter()
         models[strength] = fit_baseline(train, strength)
@@ -70,7 +71,8 @@ def fit_heads(
     for seed in range(seeds):
         started = time.perf_counter()
         fit = fit_head(train, val, config.model_copy(update={"seed": seed}))
-        seconds, score = time.perf_counter() - started, fit.curves[fit.best_epoch - 1]["val_accuracy"]
+        seconds = time.perf_counter() - started
+        score = fit.curves[fit.best_epoch - 1]["val_accuracy"]
         print(f"  head seed {seed}: val {score:.2%}, epoch {fit.best_epoch} ({seconds:.0f} s)", flush=True)
         heads.append(HeadClassifier(fit.head, train[UNAUGMENTED].classes, train[UNAUGMENTED].recipe))
     return heads

@@ -39,7 +39,9 @@ from pipeline.metrics.predictions import Predictions
 FOLDS = 5
 DRAWS = 3
 CELLS = {"digits": (20, 10_000), "cifar": (20, 50), "tiny": (20, 50)}
-MINI, V2, RELU = "efficientnet-mini", "timm:tf_efficientnetv2_b0", "timm:resnet18"
+MINI = "efficientnet-mini"
+V2 = "timm:tf_efficientnetv2_b0"
+RELU = "timm:resnet18"
 
 
 def main() -> None:

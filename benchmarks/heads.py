@@ -54,7 +54,8 @@ def main() -> None:
 
 def measure(train: FeatureSet, val: FeatureSet, overrides: list[str], given: argparse.Namespace) -> dict[str, float]:
     """Head-rows per second: one head after another, all in one pass, and with half of them dropped after each phase."""
-    heads, third = given.heads, max(1, given.epochs // 3)
+    heads = given.heads
+    third = max(1, given.epochs // 3)
     lengths = (third, third, max(1, given.epochs - 2 * third))
     phases = f"train_head.schedule=[{', '.join(f'unaugmented x {length}' for length in lengths)}]"
     config = read_params(ROOT / "params.yaml", [*overrides, phases, "train_head.dropout=0"]).train_head

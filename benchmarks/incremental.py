@@ -37,7 +37,8 @@ def measure(folder: Path, images: int, size: int, backbone: str) -> dict[str, di
     """Seconds of each stage by kind of run."""
     sizes = (f"prepare.size={size}", f"augment.size={size}", f"featurize.size={size}")
     overrides = (*sizes, "augment.keep=pixels", f"featurize.backbone={backbone}", "featurize.weights=random")
-    small, full = Place(folder / "small", overrides), Place(folder / "full", overrides)
+    small = Place(folder / "small", overrides)
+    full = Place(folder / "full", overrides)
     make_photos(small.photos, range(100), size)
     make_photos(full.photos, range(images), size)
     run_all(small)

@@ -75,7 +75,9 @@ def main() -> None:
 
 def online_epoch(images: Array, labels: Array, variant: str, params: Params) -> float:
     """Seconds of one epoch that augments, featurizes and trains."""
-    augment, featurize, head = params.augment, params.featurize, params.train_head
+    augment = params.augment
+    featurize = params.featurize
+    head = params.train_head
     backbone = make_backbone(*featurize.backbone_arguments)
     sequence = None
     if variant != UNAUGMENTED:

@@ -26,7 +26,8 @@ from pipeline.networks.factory import make_network
 from pipeline.training.optim import make_optimizer, make_scheduler
 from pipeline.training.trainer import PRECISIONS
 
-MEAN, DEVIATION = [0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]  # of CIFAR-10
+MEAN = [0.4914, 0.4822, 0.4465]
+DEVIATION = [0.2470, 0.2435, 0.2616]  # of CIFAR-10
 FREE = {
     *("source", "reported", "chosen", "network", "schedule", "batch", "optimizer", "lr", "momentum", "nesterov"),
     *("weight_decay", "adam_eps", "lr_schedule", "milestones", "gamma", "min_lr", "rise", "warmup_epochs"),
@@ -97,7 +98,8 @@ def main() -> None:
         parser.error(f"{given.recipe} has what the plain loop has not: {', '.join(others)}")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(given.seed)
-    spent, started = 0.0, time.perf_counter()
+    spent = 0.0
+    started = time.perf_counter()
     for epoch, network in enumerate(plain_epochs(given.train, recipe, device, given.epochs, given.size), start=1):
         spent += time.perf_counter() - started
         top1 = accuracy(network, given.test, device)

@@ -56,7 +56,8 @@ def main() -> None:
 
 def read_photos(folder: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
     classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    images, labels = [], []
+    images = []
+    labels = []
     for number, name in enumerate(classes):
         for path in sorted((folder / name).iterdir()):
             with Image.open(path) as image:
@@ -93,7 +94,8 @@ def train_mlp(folder: Path, classes: int) -> None:
     optimizer = torch.optim.Adam(head.parameters())
     for name in PHASES:
         with h5py.File(folder / f"{name}.h5") as file:
-            features, labels = torch.from_numpy(file["features"][:]), torch.from_numpy(file["labels"][:])
+            features = torch.from_numpy(file["features"][:])
+            labels = torch.from_numpy(file["labels"][:])
         for _ in range(2):
             for rows, targets in DataLoader(TensorDataset(features, labels), BATCH, shuffle=True):
                 loss = nn.functional.cross_entropy(head(rows), targets)

@@ -68,7 +68,8 @@ class Place:
 
 def peak_memory(process: "subprocess.Popen[str]") -> float:
     """MiB of a process and all that it starts, looked at until it ends."""
-    peak, parent = 0, psutil.Process(process.pid)
+    peak = 0
+    parent = psutil.Process(process.pid)
     while process.poll() is None:
         total = 0
         for member in family(parent):

@@ -30,12 +30,14 @@ from pipeline.runtime.progress import Watch
 from pipeline.training.fit import fit_model
 from pipeline.training.optim import make_optimizer
 
-SIDE, CLASSES = 32, 10
+SIDE = 32
+CLASSES = 10
 
 
 def make_images(folder: Path, count: int) -> ImageSet:
     """JPEG files by class, and the same pixels as a set."""
-    random, pixels = np.random.default_rng(0), []
+    random = np.random.default_rng(0)
+    pixels = []
     labels = np.arange(count) % CLASSES
     for number, label in enumerate(labels):
         coarse = random.integers(0, 255, (8, 8, 3), dtype=np.uint8)
@@ -119,7 +121,8 @@ def main() -> None:
                 times[name].append(way())
     trained = chosen.images // recipe.batch * recipe.batch
     rates = {name: trained / statistics.median(spent) for name, spent in times.items()}
-    first, last = rates["torchvision loop over JPEGs"], rates["bare network (limit)"]
+    first = rates["torchvision loop over JPEGs"]
+    last = rates["bare network (limit)"]
     print(f"{chosen.recipe} on {device}, {chosen.images:,} images of {SIDE} px, batch {recipe.batch}")
     print(f"{'way':<30}{'images/s':>10}{'ratio':>8}{'of limit':>10}")
     for name, rate in rates.items():

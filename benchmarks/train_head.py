@@ -37,7 +37,8 @@ class Rows(Dataset[tuple[torch.Tensor, int]]):
 
     def __init__(self, path: Path) -> None:
         self.file = h5py.File(path)
-        self.features, self.labels = self.file["features"], self.file["labels"][:]
+        self.features = self.file["features"]
+        self.labels = self.file["labels"][:]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -116,7 +117,8 @@ def loader_rate(train: FeatureSet, given: argparse.Namespace) -> float:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "features.h5"
         with h5py.File(path, "w") as file:
-            file["features"], file["labels"] = train.features[:], train.labels
+            file["features"] = train.features[:]
+            file["labels"] = train.labels
         width = train.features.shape[1]
         head = nn.Sequential(nn.Linear(width, given.hidden), nn.ReLU(), nn.Linear(given.hidden, given.classes))
         optimizer = torch.optim.AdamW(head.parameters(), 0.001)

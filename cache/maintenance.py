@@ -1,8 +1,8 @@
-"""See and tidy the store of parts and checkpoints: what it holds, whether it is sound, and what may go.
+"""See and tidy the store of parts, checkpoints and exports: what it holds, whether it is sound, and what may go.
 
 A recipe's age is the time since it was last used: opening its folder or adding a part renews it. Pruning removes
 whole parts, those of the recipe that was not used for longest first, and of one recipe the oldest first; a checkpoint
-counts as a recipe of one part. What is removed is computed again when it is asked for.
+and an export each count as a recipe of one part. What is removed is computed again when it is asked for.
 """
 
 import math
@@ -29,7 +29,7 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class StoredRecipe:
-    """The parts of one recipe, or a checkpoint. used: seconds since 1970. damaged: parts that could not be opened."""
+    """The parts of one recipe, or one file. used: seconds since 1970. damaged: parts that could not be opened."""
 
     folder: Path
     description: str
@@ -41,17 +41,18 @@ class StoredRecipe:
 
 
 def list_recipes(store: Path) -> list[StoredRecipe]:
-    """Every recipe and checkpoint of the store, the most recently used first."""
-    checkpoints = [
-        StoredRecipe(path, f"checkpoint of {path.parent.name}", 1, 0, _size(path), _time(path), 0)
-        for path in checkpoint_paths(store)
-    ]
-    return sorted([*map(_described, recipe_folders(store)), *checkpoints], key=lambda recipe: -recipe.used)
+    """Every recipe, checkpoint and export of the store, the most recently used first."""
+    files = [StoredRecipe(path, _kind_of(path), 1, 0, _size(path), _time(path), 0) for path in sealed_paths(store)]
+    return sorted([*map(_described, recipe_folders(store)), *files], key=lambda recipe: -recipe.used)
 
 
-def checkpoint_paths(store: Path) -> list[Path]:
-    """The checkpoints in a store: <store>/checkpoints/<stage>/<key>.pt."""
-    return sorted(store.glob("checkpoints/*/*.pt"))
+def sealed_paths(store: Path) -> list[Path]:
+    """Checkpoints, <store>/checkpoints/<stage>/<key>.pt, and exported networks, <store>/engines/<key>.onnx."""
+    return [*sorted(store.glob("checkpoints/*/*.pt")), *sorted(store.glob("engines/*.onnx"))]
+
+
+def _kind_of(path: Path) -> str:
+    return "backbone exported to ONNX" if path.suffix == ".onnx" else f"checkpoint of {path.parent.name}"
 
 
 def recipe_folders(store: Path) -> Iterator[Path]:
@@ -116,9 +117,9 @@ def verify(store: Path, advance: Callable[[int], object] = lambda count: None) -
 
 
 def stored_paths(store: Path) -> list[Path]:
-    """Every part and checkpoint of the store."""
+    """Every part, checkpoint and export of the store."""
     parts = [path for folder in recipe_folders(store) for path in sorted(folder.glob("*.h5"))]
-    return parts + checkpoint_paths(store)
+    return parts + sealed_paths(store)
 
 
 def _check_part(path: Path) -> None:
@@ -134,7 +135,7 @@ def _check_part(path: Path) -> None:
 
 def choose_prunable(store: Path, older_than: float = math.inf, at_most: float = math.inf) -> list[Path]:
     """Files to remove: of recipes not used for `older_than` seconds, then as many as leave `at_most` bytes."""
-    recipes = sorted([*recipe_folders(store), *checkpoint_paths(store)], key=_time)
+    recipes = sorted([*recipe_folders(store), *sealed_paths(store)], key=_time)
     now = time.time()
     old = [recipe for recipe in recipes if now - _time(recipe) >= older_than]
     chosen = [path for recipe in old for path in _oldest_first(recipe)]
@@ -178,4 +179,5 @@ def remove_parts(parts: list[Path]) -> None:
 
 def remove_all_stale(store: Path) -> int:
     """Remove what dead processes left half written anywhere in the store; return how many files."""
-    return sum(remove_stale(folder) for folder in store.glob("*/*") if folder.is_dir())
+    folders = [*store.glob("*"), *store.glob("*/*")]
+    return sum(remove_stale(folder) for folder in folders if folder.is_dir())

@@ -1,4 +1,4 @@
-"""Small opaque files that begin with the SHA-256 of what follows: checkpoints of long training."""
+"""Opaque files that begin with the SHA-256 of what follows: checkpoints of long training, exported networks."""
 
 import hashlib
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from cache.files import write_bytes
 from cache.layout import USER_BLOCK, canonical
 
 DIGEST = 32  # bytes of SHA-256 before the payload
-REMEDY = "Remove it; training then begins anew."
+REMEDY = "Remove it; it is made anew."
 
 
 def write_sealed(path: Path, payload: bytes) -> None:
@@ -19,12 +19,12 @@ def write_sealed(path: Path, payload: bytes) -> None:
 
 
 def read_sealed(path: Path) -> bytes:
-    """The payload. Raises DamagedFile where it is not what was written, FileNotFoundError where there is none."""
+    """The payload. Raises DamagedFile if it is not what was written, FileNotFoundError if there is none."""
     content = path.read_bytes()
     digest = content[:DIGEST]
     payload = content[DIGEST:]
     if hashlib.sha256(payload).digest() != digest:
-        raise DamagedFile("checkpoint does not match its checksum", where=path, remedy=REMEDY)
+        raise DamagedFile("file does not match its checksum", where=path, remedy=REMEDY)
     return payload
 
 

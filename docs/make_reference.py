@@ -50,8 +50,8 @@ def flags(app: object) -> list[str]:
     command = get_command(app)  # type: ignore[arg-type]
     commands = getattr(command, "commands", None) or {"": command}
     rows = ["| flag | meaning |", "|---|---|"]
-    for name, one in commands.items():
-        for flag in one.params:
+    for name, entry in commands.items():
+        for flag in entry.params:
             shown = f"{name} {flag.opts[0]}".strip()
             rows.append(f"| `{shown}` | {getattr(flag, 'help', None) or ''} |")
     return rows

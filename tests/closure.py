@@ -14,7 +14,7 @@ LEFT_OUT = {
 
 def imports_of(path: Path) -> set[str]:
     """Files of ours that a file imports anywhere, function-level imports included."""
-    found: set[str] = set()
+    imported: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names: list[str] = []
         if isinstance(node, ast.Import):
@@ -24,8 +24,8 @@ def imports_of(path: Path) -> set[str]:
         for name in names:
             file = ROOT / f"{name.replace('.', '/')}.py"
             if name.split(".")[0] in ("cache", "pipeline", "stages") and file.is_file():
-                found.add(file.relative_to(ROOT).as_posix())
-    return found
+                imported.add(file.relative_to(ROOT).as_posix())
+    return imported
 
 
 def closure_of(start: str) -> set[str]:

@@ -78,7 +78,7 @@ def project(photos: Path, tmp_path: Path, make_job: Callable[..., Job]) -> list[
     ):
         (tmp_path / "data" / name).mkdir(parents=True)
         stage.run(make_job(name, tmp_path / "data", *chosen))
-    return ["--data", str(tmp_path / "data"), *(part for each in chosen for part in ("--set", each))]
+    return ["--data", str(tmp_path / "data"), *(part for override in chosen for part in ("--set", override))]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -43,7 +43,8 @@ def settings(**changes: Any) -> TrainModelConfig:
 
 def coloured(count: int, seed: int, variant: str = "unaugmented", size: int = 12) -> ImageSet:
     """Noise in the colour of the class, which a network learns in a few steps."""
-    random, labels = np.random.default_rng(seed), np.arange(count) % 3
+    random = np.random.default_rng(seed)
+    labels = np.arange(count) % 3
     images = np.clip(COLOURS[labels][:, None, None] + random.normal(0, 25, (count, size, size, 3)), 0, 255)
     ids = np.array([b"%064x" % (1000 * seed + number) for number in range(count)])
     return ImageSet(images.astype(np.uint8), labels, ids, CLASSES, variant)

@@ -16,6 +16,12 @@ DVC = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 ROOMS = ("cache", "pipeline", "stages")
 SOURCES = sorted(path.relative_to(ROOT).as_posix() for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+EVERY_FILE = sorted(
+    path.relative_to(ROOT).as_posix()
+    for room in (*ROOMS, "tests", "benchmarks", "docs")
+    for path in (ROOT / room).rglob("*.py")
+)
+WORDS_THAT_SAY_NOTHING = {"one", "found", "made", "each"}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PACKAGES = (  # from the top floor down
     "estimate",
@@ -57,9 +63,22 @@ def test_one_name_for_stage_file_section_folder_and_test() -> None:
     for name, stage in DVC.items():
         assert stage["cmd"] == f"python -m stages.{name}"
         sizes = ["featurize.backbone", "featurize.size"] if PARAMS[name].get("size") == "auto" else []
-        assert stage["params"] == [name, *(sizes if name != "featurize" else [])]
+        keeping = ["train_model"] if PARAMS[name].get("keep") == "auto" else []
+        assert stage["params"] == [name, *keeping, *(sizes if name != "featurize" else [])]
         outs = [next(iter(out)) if isinstance(out, dict) else out for out in stage["outs"]]
         assert outs == [f"data/{name}"]
+
+
+@pytest.mark.parametrize("name", DVC)
+def test_every_section_that_a_stage_reads_is_listed(name: str) -> None:
+    """Or is that of a stage whose outputs it reads, directly or through others: then a change comes with those."""
+    listed = {path.split(".")[0] for path in DVC[name]["params"]}
+    assert _sections_read(ROOT / "stages" / f"{name}.py") <= listed | _upstream(name)
+
+
+def test_a_section_that_a_stage_reads_is_seen() -> None:
+    assert _sections_read(ROOT / "stages" / "augment.py") == {"augment", "train_model"}
+    assert _upstream("featurize") == {"prepare", "augment", "gan"}
 
 
 @pytest.mark.parametrize("name", DVC)
@@ -101,8 +120,8 @@ def test_imports_between_packages_run_down() -> None:
 
 def test_packages_resolve_to_this_clone() -> None:
     for name in ("cache", "pipeline", "stages"):
-        found = importlib.import_module(name).__file__
-        assert found is not None and Path(found).parent == ROOT / name
+        origin = importlib.import_module(name).__file__
+        assert origin is not None and Path(origin).parent == ROOT / name
 
 
 def test_imports_run_downward() -> None:
@@ -210,15 +229,29 @@ def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) <= 150
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("source", EVERY_FILE)
 def test_names_are_nouns_and_a_statement_assigns_one_value(source: str) -> None:
-    """No variable is called by a word that says nothing, and no line is saved by packing assignments into one."""
-    tree = ast.parse((ROOT / source).read_text(encoding="utf-8"))
-    stored = (node for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
-    names = {(node.id, node.lineno) for node in stored}
-    assert {(name, line) for name, line in names if name in ("one", "found", "made", "each")} == set()
-    packed = [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assign) and _is_packed(node)]
+    """No name is a word that says nothing, and no line is saved by packing assignments into one; tests included."""
+    nodes = list(ast.walk(ast.parse((ROOT / source).read_text(encoding="utf-8"))))
+    names = {(node.id, node.lineno) for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    names |= {(node.name, node.lineno) for node in nodes if isinstance(node, ast.FunctionDef)}
+    if source != "cache/errors.py":  # an error's `found` is what was found, beside `expected`
+        names |= {(node.arg, node.lineno) for node in nodes if isinstance(node, ast.arg)}
+    assert {(name, line) for name, line in names if name in WORDS_THAT_SAY_NOTHING} == set()
+    packed = [node.lineno for node in nodes if isinstance(node, ast.Assign) and _is_packed(node)]
     assert packed == []
+
+
+def _sections_read(path: Path) -> set[str]:
+    """The sections of params.yaml that a stage names as `params.<section>` or `job.params.<section>`."""
+    attributes = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Attribute)]
+    return {node.attr for node in attributes if ast.unparse(node.value).split(".")[-1] == "params"} & set(SECTIONS)
+
+
+def _upstream(name: str) -> set[str]:
+    """The stages whose outputs a stage depends on, and those that these depend on."""
+    direct = {dep.split("/")[1] for dep in DVC[name]["deps"] if dep.startswith("data/")}
+    return direct.union(*map(_upstream, direct))
 
 
 def _covers(dependency: str, file: str) -> bool:
@@ -227,7 +260,8 @@ def _covers(dependency: str, file: str) -> bool:
 
 def _is_packed(node: ast.Assign) -> bool:
     """Whether it assigns several values that have nothing to do with each other; swapping two names is one thing."""
-    (target, *_), value = node.targets, node.value
+    (target, *_) = node.targets
+    value = node.value
     if not isinstance(target, ast.Tuple) or not isinstance(value, ast.Tuple):
         return False
     return {ast.dump(name).replace("Store", "Load") for name in target.elts} != {ast.dump(name) for name in value.elts}
@@ -240,10 +274,10 @@ def _package_of(source: str) -> str | None:
 
 
 def _libraries_of(path: Path) -> set[str]:
-    found: set[str] = set()
+    imported: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
+            imported |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module.split(".")[0])
-    return found
+            imported.add(node.module.split(".")[0])
+    return imported

@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def test_the_example_is_short_and_runs(project: list[str], tmp_path: Path) -> None:
     assert len((ROOT / "docs" / "example.py").read_text(encoding="utf-8").splitlines()) <= 30
-    made = CliRunner().invoke(export.app, ["--out", str(tmp_path / "bundle"), *project])
-    assert made.exit_code == 0, made.output
+    exported = CliRunner().invoke(export.app, ["--out", str(tmp_path / "bundle"), *project])
+    assert exported.exit_code == 0, exported.output
     command = [sys.executable, "docs/example.py", str(tmp_path / "data"), str(tmp_path / "bundle")]
     own = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, check=False)

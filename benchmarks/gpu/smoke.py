@@ -292,8 +292,8 @@ def close(area: str, name: str, cpu: float, gpu: float) -> None:
     check(area, f"{name}: loss as on the CPU", abs(gpu - cpu) <= LOSS * abs(cpu), cpu=cpu, gpu=gpu, bound=LOSS)
 
 
-def same(one: nn.Module, other: nn.Module) -> bool:
-    return digest(one) == digest(other)
+def same(first: nn.Module, other: nn.Module) -> bool:
+    return digest(first) == digest(other)
 
 
 def digest(network: nn.Module) -> str:

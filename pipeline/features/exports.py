@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -32,12 +33,20 @@ def exported_network(network: nn.Module, size: int, check: Callable[[bytes], obj
     """
     path = _path(network, size)
     with suppress(OSError, DamagedFile):  # not kept yet, or not legible: it can be made again
-        return read_sealed(path)
+        content = read_sealed(path)
+        _renew(path)
+        return content
     content = _export(network, size)
     check(content)
     with suppress(OSError, AugcacheError):  # a machine that only predicts may have no store
         write_sealed(path, content)
     return content
+
+
+def _renew(path: Path) -> None:
+    """Tell `store prune` that it is in use; a store that may only be read has no ages."""
+    with suppress(OSError):
+        os.utime(path)
 
 
 def no_onnx(error: Exception) -> InputError:

@@ -36,7 +36,7 @@ RECIPE = {
 @pytest.fixture
 def filled(store: Path) -> tuple[list[Path], list[Path]]:
     """Two recipes of three parts each: the parts of the one last used 10 days ago, and of the one used today."""
-    made: list[list[Path]] = []
+    folders: list[list[Path]] = []
     for size in (224, 64):
         parts = PartStore(store / "features", RECIPE | {"size": size})
         paths = []
@@ -44,10 +44,10 @@ def filled(store: Path) -> tuple[list[Path], list[Path]]:
             key = np.array([b"%064d" % number])
             paths.append(parts.write(key, np.full((1, 2), number, np.float32)))
             os.utime(paths[-1], (1000 + number, 1000 + number))
-        made.append(paths)
+        folders.append(paths)
     old = time.time() - 10 * DAY
-    os.utime(made[0][0].parent, (old, old))
-    return made[0], made[1]
+    os.utime(folders[0][0].parent, (old, old))
+    return folders[0], folders[1]
 
 
 def test_recipes_are_listed_with_what_they_hold(store: Path, filled: tuple[list[Path], list[Path]]) -> None:
@@ -71,7 +71,7 @@ def test_listing_passes_over_what_is_no_part(store: Path, filled: tuple[list[Pat
 
 def test_listing_counts_damaged_parts(store: Path, filled: tuple[list[Path], list[Path]]) -> None:
     filled[1][0].write_bytes(b"x")
-    assert [(found.parts, found.rows, found.damaged) for found in list_recipes(store)] == [(3, 2, 1), (3, 3, 0)]
+    assert [(kept.parts, kept.rows, kept.damaged) for kept in list_recipes(store)] == [(3, 2, 1), (3, 3, 0)]
     for path in filled[1]:
         path.write_bytes(b"x")
     assert list_recipes(store)[0].description == "no part can be read"
@@ -81,7 +81,9 @@ def test_verify_reads_every_byte_and_names_what_is_wrong(store: Path, filled: tu
     seen: list[int] = []
     assert verify(store, seen.append) == []
     assert seen == [1] * 6
-    row, cut, moved = filled[0][1], filled[1][0], filled[1][1]
+    row = filled[0][1]
+    cut = filled[1][0]
+    moved = filled[1][1]
     content = row.read_bytes()
     row.write_bytes(content.replace(np.ones(2, np.float32).tobytes(), np.zeros(2, np.float32).tobytes()))
     size = cut.stat().st_size
@@ -162,6 +164,26 @@ def test_checkpoints_are_listed_verified_and_pruned_like_recipes(
     assert choose_prunable(store, at_most=total - 1) == [checkpoint]
     checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
     (wrong,) = verify(store)
-    assert wrong.startswith(f"{checkpoint}: checkpoint does not match its checksum")
+    assert wrong.startswith(f"{checkpoint}: file does not match its checksum")
     remove_parts([checkpoint])
     assert not checkpoint.exists()
+
+
+def test_exported_networks_are_listed_verified_and_pruned_like_recipes(store: Path) -> None:
+    export = store / "engines" / f"{'ab' * 32}.onnx"
+    write_sealed(export, b"network")
+    half = export.with_name(f"a.onnx.{socket.gethostname()}.{2**22 + 1}.1.partial")
+    half.touch()
+    then = time.time() - 20 * DAY
+    os.utime(export, (then, then))
+    (listed,) = list_recipes(store)
+    assert (listed.description, listed.parts, listed.bytes) == ("backbone exported to ONNX", 1, 32 + len(b"network"))
+    assert stored_paths(store) == [export] and verify(store) == []
+    assert choose_prunable(store, older_than=15 * DAY) == choose_prunable(store, at_most=0) == [export]
+    assert choose_prunable(store, older_than=25 * DAY) == []
+    assert remove_all_stale(store) == 1 and not half.exists()
+    export.write_bytes(export.read_bytes()[:-1])
+    (wrong,) = verify(store)
+    assert wrong.startswith(f"{export}: file does not match its checksum")
+    remove_parts([export])
+    assert not export.exists()

@@ -138,7 +138,8 @@ def test_what_is_missing_and_what_is_found_is_everything(
     store = PartStore(tmp_path_factory.mktemp("store"), RECIPE)
     for chunk in chunks:
         store.write(keys_of(*chunk), rows_of(*chunk))
-    index, held = store.open(), {number for chunk in chunks for number in chunk}
+    index = store.open()
+    held = {number for chunk in chunks for number in chunk}
     missing = index.missing(keys_of(*asked)).tolist()
     assert missing == [
         place for place, number in enumerate(asked) if number not in held and number not in asked[:place]

@@ -52,21 +52,29 @@ def reseal(path: Path, **changes: object) -> None:
 def test_images_come_back(make_images: Make, tmp_path: Path) -> None:
     images: ImageSet = make_images(5)
     write_images(tmp_path / "a.h5", images)
-    found = read_images(tmp_path / "a.h5")
-    assert np.array_equal(found.images[:], images.images[:])
-    assert (found.labels.tolist(), found.ids.tolist()) == (images.labels.tolist(), images.ids.tolist())
-    assert (found.classes, found.variant, found.recipe) == (images.classes, images.variant, images.recipe)
-    assert (found.images.shape, found.images.dtype, read_kind(tmp_path / "a.h5")) == ((5, 4, 4, 3), np.uint8, "images")
+    stored = read_images(tmp_path / "a.h5")
+    assert np.array_equal(stored.images[:], images.images[:])
+    assert (stored.labels.tolist(), stored.ids.tolist()) == (images.labels.tolist(), images.ids.tolist())
+    assert (stored.classes, stored.variant, stored.recipe) == (images.classes, images.variant, images.recipe)
+    assert (stored.images.shape, stored.images.dtype, read_kind(tmp_path / "a.h5")) == (
+        (5, 4, 4, 3),
+        np.uint8,
+        "images",
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_features_come_back(make_features: Make, tmp_path: Path, dtype: str) -> None:
     features: FeatureSet = make_features(5, dtype=dtype)
     write_features(tmp_path / "a.h5", features)
-    found = read_features(tmp_path / "a.h5")
-    assert found.features[:].tobytes() == features.features[:].tobytes()
-    assert (found.features.dtype, found.backbone, found.recipe) == (dtype, "efficientnet-mini", {"seed": 0})
-    assert (found.labels.tolist(), found.classes, found.variant) == ([0, 1, 2, 0, 1], features.classes, "unaugmented")
+    stored = read_features(tmp_path / "a.h5")
+    assert stored.features[:].tobytes() == features.features[:].tobytes()
+    assert (stored.features.dtype, stored.backbone, stored.recipe) == (dtype, "efficientnet-mini", {"seed": 0})
+    assert (stored.labels.tolist(), stored.classes, stored.variant) == (
+        [0, 1, 2, 0, 1],
+        features.classes,
+        "unaugmented",
+    )
 
 
 def test_empty_sets_come_back(make_images: Make, make_features: Make, tmp_path: Path) -> None:
@@ -86,9 +94,9 @@ def test_any_part_comes_back_in_order(data: st.DataObject, dtype: str, n: int, w
     keys = np.array(data.draw(st.lists(st.binary(max_size=64), min_size=n, max_size=n)), dtype="S64")
     recipe = data.draw(st.dictionaries(texts, st.integers() | texts | st.booleans() | st.none(), max_size=4))
     write_file(tmp_path / "a.h5", "part", rows, {"keys": keys}, {"recipe": recipe})
-    found, columns, meta = read_any(tmp_path / "a.h5", "part")
-    assert found.dtype == rows.dtype
-    assert found.tobytes() == rows.tobytes()
+    stored, columns, meta = read_any(tmp_path / "a.h5", "part")
+    assert stored.dtype == rows.dtype
+    assert stored.tobytes() == rows.tobytes()
     assert (columns, meta) == ({"keys": keys.tolist()}, {"recipe": recipe})
 
 
@@ -99,10 +107,10 @@ def test_any_labels_and_class_names_come_back(classes: list[str], data: st.DataO
     pixels = np.frombuffer(data.draw(st.binary(min_size=n * 12, max_size=n * 12)), np.uint8).reshape(n, 2, 2, 3)
     images = ImageSet(pixels, labels, np.array([b"%d" % row for row in range(n)], dtype="S64"), tuple(classes))
     write_images(tmp_path / "a.h5", images)
-    found = read_images(tmp_path / "a.h5")
-    assert np.array_equal(found.images[:], pixels)
-    assert (found.labels.tolist(), found.ids.tolist()) == (labels.tolist(), images.ids.tolist())
-    assert found.classes == tuple(classes)
+    stored = read_images(tmp_path / "a.h5")
+    assert np.array_equal(stored.images[:], pixels)
+    assert (stored.labels.tolist(), stored.ids.tolist()) == (labels.tolist(), images.ids.tolist())
+    assert stored.classes == tuple(classes)
 
 
 @examples
@@ -112,13 +120,13 @@ def test_rows_are_indexed_as_numpy_does(data: st.DataObject, make_features: Make
     if not (tmp_path / "a.h5").exists():
         write_features(tmp_path / "a.h5", features)
     rows = read_features(tmp_path / "a.h5").features
-    positions = st.lists(st.integers(-12, 11), max_size=20).map(lambda found: np.array(found, dtype=np.int64))
+    positions = st.lists(st.integers(-12, 11), max_size=20).map(lambda numbers: np.array(numbers, dtype=np.int64))
     masks = st.lists(st.booleans(), min_size=12, max_size=12).map(np.array)
     index = data.draw(st.one_of(st.slices(12), positions, masks))
     assert np.array_equal(rows[index], features.features[index])
     chosen = data.draw(positions)
     selected = rows.select(np.arange(12)[chosen])  # type: ignore[attr-defined]
-    again = data.draw(st.permutations(range(len(chosen))).map(lambda found: np.array(found, dtype=np.int64)))
+    again = data.draw(st.permutations(range(len(chosen))).map(lambda numbers: np.array(numbers, dtype=np.int64)))
     assert np.array_equal(selected[again], features.features[chosen][again])
     assert np.array_equal(selected.select(again)[:], features.features[chosen][again])
 
@@ -160,17 +168,19 @@ def make_archives(folder: Path) -> None:
 
 
 def test_images_of_version_1_are_read_for_good() -> None:
-    found, expected = read_images(ARCHIVES / "version-1" / "images.h5"), archived_images()
-    assert np.array_equal(found.images[:], expected.images)
-    assert (found.labels.tolist(), found.ids.tolist()) == ([1, 0, 1], expected.ids.tolist())
-    assert (found.classes, found.variant, found.recipe) == (expected.classes, "spatial_2", expected.recipe)
+    stored = read_images(ARCHIVES / "version-1" / "images.h5")
+    expected = archived_images()
+    assert np.array_equal(stored.images[:], expected.images)
+    assert (stored.labels.tolist(), stored.ids.tolist()) == ([1, 0, 1], expected.ids.tolist())
+    assert (stored.classes, stored.variant, stored.recipe) == (expected.classes, "spatial_2", expected.recipe)
 
 
 def test_features_of_version_1_are_read_for_good() -> None:
-    found, expected = read_features(ARCHIVES / "version-1" / "features.h5"), archived_features()
-    assert found.features[:].tobytes() == expected.features[:].tobytes()
-    assert (found.labels.tolist(), found.ids.tolist()) == ([0, 1], expected.ids.tolist())
-    assert (found.classes, found.backbone, found.recipe) == (expected.classes, "efficientnet-b0", {"batch": 64})
+    stored = read_features(ARCHIVES / "version-1" / "features.h5")
+    expected = archived_features()
+    assert stored.features[:].tobytes() == expected.features[:].tobytes()
+    assert (stored.labels.tolist(), stored.ids.tolist()) == ([0, 1], expected.ids.tolist())
+    assert (stored.classes, stored.backbone, stored.recipe) == (expected.classes, "efficientnet-b0", {"batch": 64})
 
 
 def test_a_part_of_version_1_is_read_for_good() -> None:
@@ -216,7 +226,8 @@ def test_each_region_is_covered_by_its_own_check(archived: tuple[Path, str]) -> 
         regions = {
             name: (file[name].id.get_offset(), file[name].nbytes) for name in ("digests", "meta", *COLUMNS[kind])
         }
-        offset, length = file["rows"].id.get_offset(), file["rows"].nbytes
+        offset = file["rows"].id.get_offset()
+        length = file["rows"].nbytes
     content = path.read_bytes()
 
     def flip(place: int) -> None:
@@ -354,7 +365,8 @@ def test_a_file_that_is_not_there_or_not_a_file_is_one_line(tmp_path: Path) -> N
 
 def mutated(content: bytes, other: bytes, random: np.random.Generator) -> bytes:
     """One of: flipped bits, a truncation, bytes of another file, a zeroed range, a moved range, a random header."""
-    place, length = int(random.integers(len(content))), int(random.integers(1, 200))
+    place = int(random.integers(len(content)))
+    length = int(random.integers(1, 200))
     match int(random.integers(6)):
         case 0:
             changed = bytearray(content)

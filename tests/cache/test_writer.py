@@ -125,7 +125,9 @@ def count_lines(write: Callable[[], None]) -> int:
 def test_an_error_before_any_line_leaves_the_old_or_the_new_file(
     make_features: Make, tmp_path: Path, fail: Callable[[], object], errors: tuple[type[BaseException], ...], old: bool
 ) -> None:
-    first, second, path = make_features(5, seed=1), make_features(5, seed=2), tmp_path / "a.h5"
+    first = make_features(5, seed=1)
+    second = make_features(5, seed=2)
+    path = tmp_path / "a.h5"
     lines = count_lines(lambda: write_features(path, second))
     complete = path.read_bytes()
     write_features(path, first)
@@ -139,8 +141,8 @@ def test_an_error_before_any_line_leaves_the_old_or_the_new_file(
             write_features(path, second)
             assert step > lines - 25
             raise SpoiltTidying  # an error in the last lines, which tidy up, does not reach us
-        found = path.read_bytes() if path.exists() else None
-        assert found in (complete, before if old else None), f"line {step}"
+        content = path.read_bytes() if path.exists() else None
+        assert content in (complete, before if old else None), f"line {step}"
         partials = list(tmp_path.glob("*.partial"))
         assert not partials or step > lines - 25, f"line {step} leaves {partials}"  # the tidying itself failed
         for partial in partials:
@@ -149,11 +151,14 @@ def test_an_error_before_any_line_leaves_the_old_or_the_new_file(
 
 
 def test_death_before_any_line_leaves_the_old_or_the_new_file(make_features: Make, tmp_path: Path) -> None:
-    first, second, path = make_features(5, seed=1), make_features(5, seed=2), tmp_path / "a.h5"
+    first = make_features(5, seed=1)
+    second = make_features(5, seed=2)
+    path = tmp_path / "a.h5"
     lines = count_lines(lambda: write_features(path, second))
     complete = path.read_bytes()
     write_features(path, first)
-    before, seen = path.read_bytes(), set()
+    before = path.read_bytes()
+    seen = set()
     for step in range(1, lines + 1, 3):
         child = os.fork()
         if not child:
@@ -167,7 +172,8 @@ def test_death_before_any_line_leaves_the_old_or_the_new_file(make_features: Mak
 
 
 def test_a_write_that_fails_at_any_byte_leaves_nothing_and_says_why(make_features: Make, tmp_path: Path) -> None:
-    features, path = make_features(5), tmp_path / "a.h5"
+    features = make_features(5)
+    path = tmp_path / "a.h5"
     write_features(path, features)
     size = path.stat().st_size
     path.unlink()
@@ -279,7 +285,8 @@ def test_an_interrupt_inside_a_call_of_hdf5_is_never_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, moment: int
 ) -> None:
     """An exception that is raised in a callback may vanish in HDF5, and the run would go on."""
-    original, calls = getattr(SteadyFile, call), []
+    original = getattr(SteadyFile, call)
+    calls = []
 
     def interrupted(self: SteadyFile, *arguments: Any) -> Any:
         calls.append(call)

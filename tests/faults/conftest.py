@@ -128,7 +128,8 @@ class Place:
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """36 photos of three classes in an official split, and what an undisturbed run makes of them."""
-    home, seed = tmp_path_factory.mktemp("reference"), 0
+    home = tmp_path_factory.mktemp("reference")
+    seed = 0
     for split, count in PHOTOS.items():
         for name in CLASSES:
             folder = home / "photos" / split / name
@@ -136,11 +137,11 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Place:
             for number in range(count):
                 Image.fromarray(photo(seed)).save(folder / f"{number}.png")
                 seed += 1
-    made = Place(home / "photos", home / "data", home / "store")
-    made.run_all()
+    finished = Place(home / "photos", home / "data", home / "store")
+    finished.run_all()
     for stage in ("train_head", "pretrain", "train_model", "gan"):
-        made.run(stage)
-    return made
+        finished.run(stage)
+    return finished
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ FLIP = "augment.policies.color=[{Fliplr: {p: 1.0}}]"
 
 
 @pytest.fixture
-def made(place: Any, reference: Any) -> Any:
+def copied(place: Any, reference: Any) -> Any:
     """A place where everything has been made once."""
     place.adopt(reference, "prepare", "augment", "featurize", store=True)
     return place
@@ -50,18 +50,18 @@ def draw(path: Path, seed: int) -> None:
     [(change, 1), (add, 1), (remove, 0), (rename, 0), (relabel, 0)],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_one_photo_costs_itself_alone(made: Any, edit: Callable[[Path], None], changed: int, tmp_path: Path) -> None:
-    edit(made.photos)
-    assert made.run_all() == (VARIANTS * changed, (1 + VARIANTS) * changed)
-    scratch = made.elsewhere(tmp_path / "scratch")
+def test_one_photo_costs_itself_alone(copied: Any, edit: Callable[[Path], None], changed: int, tmp_path: Path) -> None:
+    edit(copied.photos)
+    assert copied.run_all() == (VARIANTS * changed, (1 + VARIANTS) * changed)
+    scratch = copied.elsewhere(tmp_path / "scratch")
     scratch.run_all()
-    assert made.contents("prepare", "augment", "featurize") == scratch.contents("prepare", "augment", "featurize")
+    assert copied.contents("prepare", "augment", "featurize") == scratch.contents("prepare", "augment", "featurize")
 
 
-def test_nothing_changed_costs_nothing_and_changes_no_byte(made: Any, reference: Any) -> None:
-    assert made.run_all() == (0, 0)
+def test_nothing_changed_costs_nothing_and_changes_no_byte(copied: Any, reference: Any) -> None:
+    assert copied.run_all() == (0, 0)
     stages = ("prepare", "augment", "featurize")
-    assert made.contents(*stages) == reference.contents(*stages)
+    assert copied.contents(*stages) == reference.contents(*stages)
 
 
 def test_a_split_by_fractions_moves_at_most_an_image_at_each_boundary(place: Any, tmp_path: Path) -> None:
@@ -78,25 +78,25 @@ def test_a_split_by_fractions_moves_at_most_an_image_at_each_boundary(place: Any
 
 
 def test_another_policy_costs_its_variant_and_going_back_costs_no_features(
-    made: Any, reference: Any, tmp_path: Path
+    copied: Any, reference: Any, tmp_path: Path
 ) -> None:
-    assert made.run_all(FLIP) == (PHOTOS, PHOTOS)
-    scratch = made.elsewhere(tmp_path / "scratch")
+    assert copied.run_all(FLIP) == (PHOTOS, PHOTOS)
+    scratch = copied.elsewhere(tmp_path / "scratch")
     scratch.run_all(FLIP)
-    assert made.contents("augment", "featurize") == scratch.contents("augment", "featurize")
-    assert made.run_all() == (PHOTOS, 0)  # augmented images are kept once, feature rows for good
-    assert made.contents("augment", "featurize") == reference.contents("augment", "featurize")
+    assert copied.contents("augment", "featurize") == scratch.contents("augment", "featurize")
+    assert copied.run_all() == (PHOTOS, 0)  # augmented images are kept once, feature rows for good
+    assert copied.contents("augment", "featurize") == reference.contents("augment", "featurize")
 
 
-def test_another_setting_of_featurize_and_back_costs_nothing_the_second_time(made: Any, reference: Any) -> None:
-    assert made.run("featurize", "featurize.dtype=float32") == 3 * PHOTOS
-    assert made.run("featurize") == 0
-    assert made.run("featurize", "featurize.dtype=float32") == 0
-    assert made.run("featurize") == 0
-    assert made.contents("featurize") == reference.contents("featurize")
+def test_another_setting_of_featurize_and_back_costs_nothing_the_second_time(copied: Any, reference: Any) -> None:
+    assert copied.run("featurize", "featurize.dtype=float32") == 3 * PHOTOS
+    assert copied.run("featurize") == 0
+    assert copied.run("featurize", "featurize.dtype=float32") == 0
+    assert copied.run("featurize") == 0
+    assert copied.contents("featurize") == reference.contents("featurize")
 
 
-def test_a_variant_more_costs_itself_and_a_variant_less_nothing(made: Any, reference: Any) -> None:
-    assert made.run_all("augment.variants=[spatial_1, color_1, color_2]") == (PHOTOS, PHOTOS)
-    assert made.run_all() == (0, 0)
-    assert made.contents("augment", "featurize") == reference.contents("augment", "featurize")
+def test_a_variant_more_costs_itself_and_a_variant_less_nothing(copied: Any, reference: Any) -> None:
+    assert copied.run_all("augment.variants=[spatial_1, color_1, color_2]") == (PHOTOS, PHOTOS)
+    assert copied.run_all() == (0, 0)
+    assert copied.contents("augment", "featurize") == reference.contents("augment", "featurize")

@@ -26,7 +26,7 @@ GOLDEN = Path(__file__).parent / "golden"
 PHOTOS = 36
 BASE = (
     "featurize.backbone=efficientnet-mini",
-    *(f"featurize.{each}" for each in ("size=32", "batch=16", "device=cpu", "weights=random", "engine=eager")),
+    *(f"featurize.{value}" for value in ("size=32", "batch=16", "device=cpu", "weights=random", "engine=eager")),
 )
 POLICIES = ("spatial_1", "color_1", "auto_1", "rand_1")
 ENGINES = {"fused": POLICIES[:2], "imgaug": POLICIES}
@@ -206,29 +206,33 @@ def made_with() -> dict[str, Any]:
 
 
 def test_features_do_not_change_unless_the_code_version_does() -> None:
-    then, now = made_with(), circumstances()
+    then = made_with()
+    now = circumstances()
     assert then["features_code"] == now["features_code"], "Run make_golden of this file."
-    expected, found = np.load(GOLDEN / "features.npy"), fixed_features()
+    expected = np.load(GOLDEN / "features.npy")
+    computed = fixed_features()
     # Stored in float16, a value next to the middle of two is rounded to the other one; and about 100 layers of sums in
     # another order, in float32, move features of the size of ten.
-    assert np.allclose(found, expected, rtol=FLOAT16, atol=100 * FLOAT32 * 10), REMAKE
+    assert np.allclose(computed, expected, rtol=FLOAT16, atol=100 * FLOAT32 * 10), REMAKE
     if (then["processor"], then["libraries"]) == (now["processor"], now["libraries"]):
-        assert found.tobytes() == expected.tobytes(), REMAKE
+        assert computed.tobytes() == expected.tobytes(), REMAKE
 
 
 def test_augmented_images_do_not_change_unless_the_code_version_does() -> None:
-    then, now = made_with(), circumstances()
+    then = made_with()
+    now = circumstances()
     assert then["augment_code"] == now["augment_code"], "Run make_golden of this file."
-    expected, found = np.load(GOLDEN / "augmented.npy"), fixed_augmented()
+    expected = np.load(GOLDEN / "augmented.npy")
+    drawn = fixed_augmented()
     assert expected.shape == (12, 32, 32, 3)
     if then["libraries"] == now["libraries"]:  # others are in the key, so their bytes may differ
         # On another processor a sum next to one half is rounded the other way, by one level. Even if that befell every
         # second value, images would move by half a level on average; another draw moves them by many levels.
-        moved = np.abs(found.astype(int) - expected.astype(int)).mean(axis=(1, 2, 3))
+        moved = np.abs(drawn.astype(int) - expected.astype(int)).mean(axis=(1, 2, 3))
         assert moved.max() < 0.5, REMAKE
         if then["processor"] == now["processor"]:
-            assert found.tobytes() == expected.tobytes(), REMAKE
-    assert len({image.tobytes() for image in found}) == len(found)
+            assert drawn.tobytes() == expected.tobytes(), REMAKE
+    assert len({image.tobytes() for image in drawn}) == len(drawn)
 
 
 def test_the_golden_test_would_notice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,11 +35,11 @@ def rows_in(folder: Path) -> int:
 
 def steps_in(store: Path) -> int:
     """Steps of training that the checkpoint holds, which must be whole whenever the stage was killed."""
-    found = list((store / "checkpoints").rglob("*.pt"))
-    if not found:
+    checkpoints = list((store / "checkpoints").rglob("*.pt"))
+    if not checkpoints:
         return 0
-    content = found[0].read_bytes()
-    assert len(found) == 1 and hashlib.sha256(content[32:]).digest() == content[:32]
+    content = checkpoints[0].read_bytes()
+    assert len(checkpoints) == 1 and hashlib.sha256(content[32:]).digest() == content[:32]
     state = torch.load(io.BytesIO(content[32:]), weights_only=True)
     if "samples" in state:  # of a GAN that has finished
         return len(state["losses"])
@@ -56,10 +56,13 @@ def test_a_stage_killed_at_random_moments_ends_as_if_it_had_not_been(
     duration = time.perf_counter() - quiet.started
     forget(stage, place)
     random = np.random.default_rng([SEED, STAGES.index(stage)])
-    kills, asked, tries = 0, -(-pytestconfig.getoption("--kills") // len(STAGES)), 0
+    kills = 0
+    asked = -(-pytestconfig.getoption("--kills") // len(STAGES))
+    tries = 0
     while kills < asked:
         tries += 1
-        held, reached = rows_in(place.store / "features"), steps_in(place.store)
+        held = rows_in(place.store / "features")
+        reached = steps_in(place.store)
         child = start(place, stage)
         time.sleep(random.uniform(0, duration))
         child.send(signal.SIGKILL)
@@ -75,7 +78,8 @@ def test_a_stage_killed_at_random_moments_ends_as_if_it_had_not_been(
 
 def check_repeat(stage: str, place: Any, reference: Any, start: Start) -> None:
     """The same command completes: the same bytes, nothing half written, only what was not finished computed."""
-    held, parts = rows_in(place.store / "features"), rows_in(place.data / "augment" / ".parts")
+    held = rows_in(place.store / "features")
+    parts = rows_in(place.data / "augment" / ".parts")
     again = start(place, stage)
     assert again.wait() == 0, again.text
     assert place.contents(stage) == reference.contents(stage)

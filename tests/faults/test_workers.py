@@ -69,12 +69,12 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    made = Cluster(tmp_path_factory.mktemp("cluster"))
+    running = Cluster(tmp_path_factory.mktemp("cluster"))
     try:
-        made.start(workers=2)
-        yield made
+        running.start(workers=2)
+        yield running
     finally:
-        made.stop()
+        running.stop()
 
 
 @pytest.fixture(scope="module")
@@ -108,12 +108,12 @@ Make = Callable[[Pool, int], np.ndarray]
 @pytest.fixture
 def make(images: ImageSet, augmentation: Augmentation, featurizer: Featurizer, tmp_path: Path) -> Make:
     """Augment and featurize into a new store; all rows end to end, as bytes."""
-    made = 0
+    runs = 0
 
     def run(pool: Pool, rows_per_task: int) -> np.ndarray:
-        nonlocal made
-        made += 1
-        folder = tmp_path / f"store-{made}"
+        nonlocal runs
+        runs += 1
+        folder = tmp_path / f"store-{runs}"
         augmented, count = augment(images, augmentation, Workshop(folder, rows_per_task, pool))
         assert count == len(images)
         store = PartStore(folder / "features", featurizer.recipe)
@@ -197,7 +197,8 @@ def test_a_worker_killed_in_mid_run_and_one_added_do_not_change_a_byte(
 def test_a_scheduler_started_again_in_mid_run_completes_it_with_the_same_bytes(
     images: ImageSet, augmentation: Augmentation, tmp_path: Path
 ) -> None:
-    cluster, store = Cluster(tmp_path), tmp_path / "store"
+    cluster = Cluster(tmp_path)
+    store = tmp_path / "store"
     try:
         address = cluster.start(workers=1)
 
@@ -209,9 +210,9 @@ def test_a_scheduler_started_again_in_mid_run_completes_it_with_the_same_bytes(
                 threading.Thread(target=cluster.start, args=(1, int(address.rpartition(":")[2])), daemon=True).start()
 
         with Pool(1, address) as pool:
-            made, computed = augment(images, augmentation, Workshop(store, 1, pool), advance=restart)
+            augmented, computed = augment(images, augmentation, Workshop(store, 1, pool), advance=restart)
         assert computed == len(images)
-        assert np.array_equal(made.images[:], augmentation(images.images[:], images.ids))
+        assert np.array_equal(augmented.images[:], augmentation(images.images[:], images.ids))
     finally:
         cluster.stop()
 
@@ -220,7 +221,9 @@ def test_a_scheduler_that_dies_is_one_line_and_the_repeat_goes_on(
     images: ImageSet, augmentation: Augmentation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers_module, "RECONNECT_SECONDS", 0.5)
-    first, second, store = Cluster(tmp_path / "a"), Cluster(tmp_path / "b"), tmp_path / "store"
+    first = Cluster(tmp_path / "a")
+    second = Cluster(tmp_path / "b")
+    store = tmp_path / "store"
     for cluster in (first, second):
         cluster.file.parent.mkdir()
     try:
@@ -238,10 +241,10 @@ def test_a_scheduler_that_dies_is_one_line_and_the_repeat_goes_on(
             augment(images, augmentation, Workshop(store, 1, pool), advance=kill)
         held = sum(len(read_file(path, "part").rows) for path in store.glob("*/*.h5"))
         with Pool(1, second.start(workers=1)) as pool:
-            made, computed = augment(images, augmentation, Workshop(store, 1, pool))
+            augmented, computed = augment(images, augmentation, Workshop(store, 1, pool))
         assert 0 < held < len(images)
         assert computed <= len(images) - held
-        assert np.array_equal(made.images[:], augmentation(images.images[:], images.ids))
+        assert np.array_equal(augmented.images[:], augmentation(images.images[:], images.ids))
     finally:
         first.stop()
         second.stop()
@@ -257,7 +260,9 @@ class Overlapping:
     """A task of which a step can be made to fail; what is done with many of them is told by their events."""
 
     def __init__(self, number: int, events: dict[str, threading.Event], failing: str = "") -> None:
-        self.number, self.events, self.failing = number, events, failing
+        self.number = number
+        self.events = events
+        self.failing = failing
 
     def read(self) -> int:
         self._take("read")
@@ -268,9 +273,9 @@ class Overlapping:
         self._take("compute")
         return given * given
 
-    def write(self, made: int) -> int:
+    def write(self, result: int) -> int:
         self._take("write")
-        return made
+        return result
 
     def _take(self, step: str) -> None:
         if self.failing == f"{step} {self.number}":
@@ -344,7 +349,8 @@ class Dying:
     """A task whose process dies as often as there are tokens left in a folder."""
 
     def __init__(self, number: int, tokens: Path) -> None:
-        self.number, self.tokens = number, tokens
+        self.number = number
+        self.tokens = tokens
 
     def read(self) -> int:
         return self.number
@@ -356,8 +362,8 @@ class Dying:
             os.kill(os.getpid(), signal.SIGKILL)
         return given * given
 
-    def write(self, made: int) -> int:
-        return made
+    def write(self, result: int) -> int:
+        return result
 
 
 @pytest.mark.parametrize("deaths", [1, 9])
@@ -385,8 +391,8 @@ class Telling:
     def compute(self, given: str) -> str | None:
         return os.environ.get(given)
 
-    def write(self, made: str | None) -> str | None:
-        return made
+    def write(self, result: str | None) -> str | None:
+        return result
 
 
 def test_local_processes_have_one_thread_and_leave_this_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -432,7 +438,7 @@ class Stranger:
             raise ModuleNotFoundError(f"No module named '{self.lacking}'")
         time.sleep(60)
 
-    def write(self, made: None) -> None:
+    def write(self, result: None) -> None:
         return None
 
 

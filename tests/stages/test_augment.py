@@ -21,10 +21,10 @@ SMALL = (
 
 def write_split(data: Path, split: str, n: int, seed: int) -> ImageSet:
     images = np.random.default_rng(seed).integers(0, 256, (n, 16, 16, 3), dtype=np.uint8)
-    made = ImageSet(images, np.arange(n) % 2, np.array([b""] * n, dtype="S64"), ("a", "b"))
-    made = ImageSet(images, made.labels, made.keys(), ("a", "b"))
-    write_images(data / "prepare" / f"{split}.h5", made)
-    return made
+    written = ImageSet(images, np.arange(n) % 2, np.array([b""] * n, dtype="S64"), ("a", "b"))
+    written = ImageSet(images, written.labels, written.keys(), ("a", "b"))
+    write_images(data / "prepare" / f"{split}.h5", written)
+    return written
 
 
 @pytest.fixture
@@ -43,10 +43,11 @@ def test_every_variant_of_every_split_is_made(data: Path, make_job: MakeJob) -> 
 
 def test_siblings_share_ids_and_labels_with_their_source(data: Path, make_job: MakeJob) -> None:
     augment.run(make_job("augment", data, *SMALL))
-    source, made = read_images(data / "prepare" / "train.h5"), read_images(data / "augment" / "train-color_1.h5")
-    assert np.array_equal(made.ids, source.ids) and np.array_equal(made.labels, source.labels)
-    assert made.variant == "color_1" and made.recipe["variant"] == "color_1"
-    assert not np.array_equal(made.images[:], source.images[:])
+    source = read_images(data / "prepare" / "train.h5")
+    augmented = read_images(data / "augment" / "train-color_1.h5")
+    assert np.array_equal(augmented.ids, source.ids) and np.array_equal(augmented.labels, source.labels)
+    assert augmented.variant == "color_1" and augmented.recipe["variant"] == "color_1"
+    assert not np.array_equal(augmented.images[:], source.images[:])
 
 
 def test_a_second_run_keeps_everything_untouched(data: Path, make_job: MakeJob) -> None:

@@ -29,7 +29,7 @@ SMALL = [
 
 def estimate(data: Path, source: Path, *more: str) -> dict[str, list[str]]:
     """The cells of each stage's line."""
-    sets = [part for each in (f"prepare.source={source}", *SMALL, *more) for part in ("--set", each)]
+    sets = [part for override in (f"prepare.source={source}", *SMALL, *more) for part in ("--set", override)]
     done = CliRunner().invoke(app, ["--params", str(ROOT / "params.yaml"), "--data", str(data), *sets])
     assert done.exit_code == 0, done.output
     return {line.split()[0]: line.split()[1:] for line in done.output.splitlines()[1:]}
@@ -45,8 +45,8 @@ def test_rows_are_counted_exactly_and_nothing_is_written(
     for stage, module in (("prepare", prepare), ("augment", augment), ("featurize", featurize)):
         job = make_job(stage, data, f"prepare.source={photos}", *SMALL)
         module.run(job)
-        made = job.facts["rows"]
-        assert int(before[stage][0]) == (sum(made.values()) if stage == "prepare" else made)
+        computed = job.facts["rows"]
+        assert int(before[stage][0]) == (sum(computed.values()) if stage == "prepare" else computed)
     after = estimate(data, photos)
     assert after["augment"][:2] == ["30", "30"] and after["featurize"][:2] == ["60", "60"]
     other = estimate(data, photos, "featurize.size=48", "augment.seed=1")
@@ -56,8 +56,8 @@ def test_rows_are_counted_exactly_and_nothing_is_written(
 def test_a_gan_and_a_full_model_have_lines_of_their_own(photos: Path, tmp_path: Path, store: Path) -> None:
     short = "train_model.override={schedule: [unaugmented x 2], batch: 8}"
     more = ["gan.kind=wgan", "gan.size=8", "gan.samples=5", "train_model.recipe=002-v2-20-standard", short]
-    found = estimate(tmp_path / "data", photos, *more)
-    assert found["gan"][0] == "15" and found["train_model"][0] == str(2 * int(found["train_head"][0]) // 2)
+    lines = estimate(tmp_path / "data", photos, *more)
+    assert lines["gan"][0] == "15" and lines["train_model"][0] == str(2 * int(lines["train_head"][0]) // 2)
     assert not (store / "checkpoints").exists()
 
 
@@ -99,9 +99,9 @@ def test_a_stage_that_would_be_skipped_is_not_tried(
 
     monkeypatch.setattr("pipeline.estimate.plan.estimate_augment", never)
     params = read_params(ROOT / "params.yaml", [f"prepare.source={photos}", *SMALL])
-    found = {one.stage: one for one in estimate_all(params, PreviousRun({}, {}), {"prepare", "train_head"})}
-    assert found["augment"] == Estimate("augment", 30, 30, 0.0, 0.0)
-    assert found["prepare"].seconds > 0 and found["train_head"].seconds > 0
+    estimates = {line.stage: line for line in estimate_all(params, PreviousRun({}, {}), {"prepare", "train_head"})}
+    assert estimates["augment"] == Estimate("augment", 30, 30, 0.0, 0.0)
+    assert estimates["prepare"].seconds > 0 and estimates["train_head"].seconds > 0
 
 
 def test_stages_below_a_changed_one_run_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,9 +48,9 @@ def test_off_it_writes_an_empty_index_and_imports_no_torch(data: Path) -> None:
 def test_samples_are_featurized_and_trained_on(data: Path, make_job: MakeJob) -> None:
     summary = gan.run(make_job("gan", data, *TINY))
     assert summary == "18 samples of 3 classes by wgan"
-    made = read_images(data / "gan" / "train-gan_1.h5")
+    samples = read_images(data / "gan" / "train-gan_1.h5")
     index = json.loads((data / "gan" / "gan.json").read_text(encoding="utf-8"))
-    assert {name: one["samples"] for name, one in index["classes"].items()} == dict.fromkeys(made.classes, 6)
+    assert {name: figures["samples"] for name, figures in index["classes"].items()} == dict.fromkeys(samples.classes, 6)
     with (data / "gan" / "losses.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [(row["class"], row["iteration"]) for row in rows[:5]] == [
@@ -61,7 +61,7 @@ def test_samples_are_featurized_and_trained_on(data: Path, make_job: MakeJob) ->
     (data / "featurize").mkdir()
     featurize.run(make_job("featurize", data, *TINY))
     features = read_features(data / "featurize" / "train-gan_1.h5")
-    assert features.ids.tolist() == made.ids.tolist()
+    assert features.ids.tolist() == samples.ids.tolist()
     assert "2 of 2" in train_head.run(make_job("train_head", data, *TINY))
 
 

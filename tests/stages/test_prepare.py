@@ -56,11 +56,11 @@ def test_equal_input_gives_equal_bytes_from_a_folder_and_its_archive(photos: Pat
     packed = shutil.make_archive(str(tmp_path / "elsewhere" / "photos"), "xztar", photos.parent, photos.name)
     for data, source in (("one", photos), ("two", photos), ("three", packed)):
         prepare(tmp_path / data, source)
-    one, two, three = (files(tmp_path / data) for data in ("one", "two", "three"))
-    assert one == two
+    first, two, three = (files(tmp_path / data) for data in ("one", "two", "three"))
+    assert first == two
     paths = three.pop("files.csv").decode()
-    assert one.pop("files.csv").decode() == paths.replace(",photos/", ",")  # the archive holds the folder itself
-    assert one == three
+    assert first.pop("files.csv").decode() == paths.replace(",photos/", ",")  # the archive holds the folder itself
+    assert first == three
 
 
 def test_the_manifest_says_what_is_there_and_what_is_not(photos: Path, tmp_path: Path) -> None:

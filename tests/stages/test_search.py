@@ -50,39 +50,39 @@ def job(data: Path, *overrides: str) -> Job:
 
 
 def test_a_flip_that_changes_the_class_is_refused(data: Path) -> None:
-    made = job(data, FLIP)
-    assert "nothing beats no augmentation" in run(made)
-    with (made.out / "trials.csv").open(newline="") as file:
+    searching = job(data, FLIP)
+    assert "nothing beats no augmentation" in run(searching)
+    with (searching.out / "trials.csv").open(newline="") as file:
         rows = {row["policy"]: row for row in csv.DictReader(file)}
     assert float(rows["flip_always"]["gain"]) < 0
-    params = read_params(made.file)
+    params = read_params(searching.file)
     assert params.augment.variants == [] and "flip_always" not in params.augment.policies
     assert [str(phase) for phase in params.train_head.schedule] == ["unaugmented x 2"]
 
 
 def test_the_old_file_lies_beside_the_new_one_and_comments_stay(data: Path) -> None:
-    made = job(data, FLIP)
-    old = made.file.read_text()
-    run(made)
-    assert made.file.with_name("params.yaml.before-search").read_text() == old
+    searching = job(data, FLIP)
+    old = searching.file.read_text()
+    run(searching)
+    assert searching.file.with_name("params.yaml.before-search").read_text() == old
     comments = [line for line in old.splitlines() if line.lstrip().startswith("#")]
-    assert [line for line in made.file.read_text().splitlines() if line.lstrip().startswith("#")] == comments
+    assert [line for line in searching.file.read_text().splitlines() if line.lstrip().startswith("#")] == comments
 
 
 def test_the_same_search_twice_is_the_same_and_comes_from_the_cache(data: Path) -> None:
-    made = job(data, KEEP)
-    run(made)
-    first = (made.out / "trials.csv").read_bytes(), made.file.read_bytes()
-    run(made)
-    assert ((made.out / "trials.csv").read_bytes(), made.file.read_bytes()) == first
+    searching = job(data, KEEP)
+    run(searching)
+    first = (searching.out / "trials.csv").read_bytes(), searching.file.read_bytes()
+    run(searching)
+    assert ((searching.out / "trials.csv").read_bytes(), searching.file.read_bytes()) == first
 
 
 def test_a_step_that_cannot_run_is_refused_before_params_are_touched(data: Path) -> None:
-    made = job(data, "search.policies={turn: {much: [NoSuchStep: {}]}}")
-    old = made.file.read_bytes()
+    searching = job(data, "search.policies={turn: {much: [NoSuchStep: {}]}}")
+    old = searching.file.read_bytes()
     with pytest.raises(ParamsError, match="NoSuchStep"):
-        run(made)
-    assert made.file.read_bytes() == old
+        run(searching)
+    assert searching.file.read_bytes() == old
 
 
 def test_it_says_what_to_run_first(tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ GRID = (
 def data(tmp_path: Path) -> Path:
     centres = np.random.default_rng(42).normal(0, 2, (3, 16))
     for number, (split, count) in enumerate({"train": 180, "val": 90, "test": 60}.items()):
-        random, labels = np.random.default_rng(number), np.arange(count) % 3
+        random = np.random.default_rng(number)
+        labels = np.arange(count) % 3
         ids = np.array([f"{number}{row:063x}".encode() for row in range(count)], dtype="S64")
         for variant, noise in (("unaugmented", 2.0), ("color_1", 2.5), ("spatial_1", 40.0)):
             rows = (centres[labels] + random.normal(0, noise, (count, 16))).astype(np.float16)

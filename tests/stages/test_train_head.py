@@ -30,11 +30,12 @@ SMALL = (
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     for number, (split, variant) in enumerate([(s, v) for s in ("train", "val") for v in ("unaugmented", "color_1")]):
-        random, labels = np.random.default_rng(number), np.arange(60) % 3
+        random = np.random.default_rng(number)
+        labels = np.arange(60) % 3
         features = (np.eye(3)[labels] * 4 + random.normal(0, 1, (60, 3))).astype(np.float16)
         ids = np.array([b"%064x" % (index + 100 * (split == "val")) for index in range(60)])
-        made = FeatureSet(features, labels, ids, ("a", "b", "c"), variant, "mini", {"backbone": "mini"})
-        write_features(tmp_path / "data" / "featurize" / f"{split}-{variant}.h5", made)
+        written = FeatureSet(features, labels, ids, ("a", "b", "c"), variant, "mini", {"backbone": "mini"})
+        write_features(tmp_path / "data" / "featurize" / f"{split}-{variant}.h5", written)
     return tmp_path / "data"
 
 

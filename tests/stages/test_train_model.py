@@ -82,7 +82,7 @@ def test_the_model_is_judged_reported_and_packed_like_a_head(data: Path, make_jo
     page = (data / "report" / "index.html").read_text(encoding="utf-8")
     assert "plain: resnetv2 of" in page and "weights are random" not in page
     bundle_folder = tmp_path / "bundle"
-    flags = ["--data", str(data), *(part for each in TINY for part in ("--set", each))]
+    flags = ["--data", str(data), *(part for override in TINY for part in ("--set", override))]
     run = [sys.executable, "-m", "stages.export", "--out", str(bundle_folder), *flags]
     done = subprocess.run(run, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
@@ -95,8 +95,8 @@ def test_the_model_is_judged_reported_and_packed_like_a_head(data: Path, make_jo
 def test_tensorboard_gets_every_epoch(data: Path, make_job: MakeJob, tmp_path: Path) -> None:
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     train_model.run(make_job("train_model", data, *TINY, f"train_model.tensorboard={tmp_path / 'board'}"))
-    found = events.EventAccumulator(str(tmp_path / "board")).Reload()
-    assert [event.step for event in found.Scalars("val_accuracy")] == [1, 2, 3]
+    board = events.EventAccumulator(str(tmp_path / "board")).Reload()
+    assert [event.step for event in board.Scalars("val_accuracy")] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(

@@ -190,8 +190,11 @@ class WatchedRows:
     """Rows that tell when those of a part are read."""
 
     def __init__(self, rows: np.ndarray, events: dict[int, threading.Event], start: int = 0) -> None:
-        self.rows, self.events, self.start = rows, events, start
-        self.shape, self.dtype = rows.shape, rows.dtype
+        self.rows = rows
+        self.events = events
+        self.start = start
+        self.shape = rows.shape
+        self.dtype = rows.dtype
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -208,7 +211,8 @@ class Patient:
     """A network that takes its time: it waits until the next part is being drawn."""
 
     def __init__(self, events: dict[int, threading.Event]) -> None:
-        self.events, self.calls = events, 0
+        self.events = events
+        self.calls = 0
         self.recipe = {"stage": "patient"}
 
     def __call__(self, images: np.ndarray, keys: np.ndarray) -> np.ndarray:

@@ -159,8 +159,8 @@ def test_a_range_of_scales_along_one_axis_is_a_range(config: AugmentConfig, engi
 @pytest.mark.parametrize("engine", ["imgaug", "fused"])
 @pytest.mark.parametrize("unit", ["px", "percent"])
 def test_sides_have_values_of_their_own(config: AugmentConfig, unit: str, engine: str) -> None:
-    one = 1 if unit == "px" else 1 / 32
-    sides = {"top": 0, "right": [4 * one, 6 * one], "bottom": {"choice": [8 * one]}, "left": 0}
+    step = 1 if unit == "px" else 1 / 32
+    sides = {"top": 0, "right": [4 * step, 6 * step], "bottom": {"choice": [8 * step]}, "left": 0}
     chosen = config.model_copy(
         update={"policies": {"mine": [{"Pad": {unit: sides, "keep_size": False}}]}, "engine": engine, "size": 64}
     )

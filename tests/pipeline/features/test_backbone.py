@@ -18,7 +18,9 @@ from pipeline.config.shared.section import parse
 from pipeline.features.backbone import make_backbone
 from pipeline.features.checkpoints import read_weights
 
-MINI, B0, SIZE = "efficientnet-mini", "efficientnet-b0", 32
+MINI = "efficientnet-mini"
+B0 = "efficientnet-b0"
+SIZE = 32
 TIMM_SMALL = "timm:tf_mobilenetv3_small_minimal_100"
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # 2x - 1
 MEAN_STD = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -50,10 +52,10 @@ def published(tensors: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.Mo
     paths = {}
     for kind, prefix, urls in (("advprop", "adv-", utils.url_map_advprop), ("imagenet", "", utils.url_map)):
         changed = {name: value + (kind == "advprop") for name, value in tensors.items()}
-        made = tmp_path / "made.pth"
-        torch.save(changed, made, _use_new_zipfile_serialization=False)
-        digest = hashlib.sha256(made.read_bytes()).hexdigest()[:8]
-        paths[kind] = made.rename(folder / f"{prefix}{B0}-{digest}.pth")
+        saved = tmp_path / "made.pth"
+        torch.save(changed, saved, _use_new_zipfile_serialization=False)
+        digest = hashlib.sha256(saved.read_bytes()).hexdigest()[:8]
+        paths[kind] = saved.rename(folder / f"{prefix}{B0}-{digest}.pth")
         monkeypatch.setitem(urls, B0, f"https://localhost/{paths[kind].name}")
     return paths
 
@@ -162,10 +164,10 @@ def test_classifier_is_left_out_and_every_other_tensor_loaded(
     tensors: dict[str, Tensor], tmp_path: Path, suffix: str
 ) -> None:
     path = write(tmp_path / f"b0.{suffix}", tensors)
-    found = make_backbone(B0, str(path), SIZE, "advprop").network.state_dict()
+    loaded = make_backbone(B0, str(path), SIZE, "advprop").network.state_dict()
     expected = {f"network.{name}": value for name, value in tensors.items() if not name.startswith("_fc.")}
-    assert set(found) == set(expected)
-    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    assert set(loaded) == set(expected)
+    assert all(torch.equal(loaded[name], value) for name, value in expected.items())
 
 
 def test_timm_loads_by_path_without_its_classifier(tmp_path: Path) -> None:
@@ -173,9 +175,9 @@ def test_timm_loads_by_path_without_its_classifier(tmp_path: Path) -> None:
 
     whole = timm.create_model(TIMM_SMALL.removeprefix("timm:"), pretrained=False)
     path = write(tmp_path / "weights.safetensors", whole.state_dict())
-    found = make_backbone(TIMM_SMALL, str(path), SIZE).network.state_dict()
-    assert all(torch.equal(value, whole.state_dict()[name]) for name, value in found.items())
-    assert set(whole.state_dict()) - set(found) == {"classifier.weight", "classifier.bias"}
+    loaded = make_backbone(TIMM_SMALL, str(path), SIZE).network.state_dict()
+    assert all(torch.equal(value, whole.state_dict()[name]) for name, value in loaded.items())
+    assert set(whole.state_dict()) - set(loaded) == {"classifier.weight", "classifier.bias"}
 
 
 @pytest.mark.parametrize(
@@ -212,7 +214,8 @@ class Attack:
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_code_in_a_file_is_refused_without_running(tmp_path: Path, zipped: bool) -> None:
-    mark, path = tmp_path / "mark", tmp_path / "evil.pth"
+    mark = tmp_path / "mark"
+    path = tmp_path / "evil.pth"
     torch.save({"weight": Attack(mark)}, path, _use_new_zipfile_serialization=zipped)
     assert "cannot be read" in refused(B0, str(path), SIZE, "advprop")
     assert not mark.exists()
@@ -233,7 +236,8 @@ def test_cut_file_is_refused(tmp_path: Path, name: str, kept: int) -> None:
 @pytest.mark.parametrize("name", ["b0.pth", "old.pth"])
 def test_broken_file_is_refused_or_read_but_never_a_crash(tmp_path: Path, name: str) -> None:
     path = write(tmp_path / name, {"weight": torch.arange(50.0)})
-    whole, random = path.read_bytes(), np.random.default_rng(0)
+    whole = path.read_bytes()
+    random = np.random.default_rng(0)
     refusals = 0
     for _ in range(500):
         broken = bytearray(whole)

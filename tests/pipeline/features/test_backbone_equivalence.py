@@ -36,8 +36,10 @@ def test_both_architectures_are_one_function(scale: int, size: int) -> None:
     published, other = (network.double() for network in make_pair(scale, size))
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(scale)).double()
     with torch.inference_mode():
-        logits, other_logits = published(images), other(images)  # as published, with its own form of swish
-        features, others = PooledEfficientNet(published)(images), pooled(other, images)
+        logits = published(images)
+        other_logits = other(images)  # as published, with its own form of swish
+        features = PooledEfficientNet(published)(images)
+        others = pooled(other, images)
     assert 0.1 < features.std() < 10 and 0.1 < logits.std() < 10  # or agreement would mean nothing
     assert (features[0] - features[1]).abs().max() > 0.01
     assert (features - others).abs().max() < TOLERANCE
@@ -46,7 +48,8 @@ def test_both_architectures_are_one_function(scale: int, size: int) -> None:
 
 def test_both_names_give_the_same_backbone_from_files(tmp_path: Path) -> None:
     published, other = make_pair(0, 64)
-    ours, theirs = tmp_path / "adv-efficientnet-b0-00000000.pth", tmp_path / "b0.ap_in1k.safetensors"
+    ours = tmp_path / "adv-efficientnet-b0-00000000.pth"
+    theirs = tmp_path / "b0.ap_in1k.safetensors"
     torch.save(published.state_dict(), ours)
     save_file(other.state_dict(), theirs)
     first = make_backbone("efficientnet-b0", str(ours), 64)

@@ -35,7 +35,8 @@ def make_config(*overrides: str) -> FeaturizeConfig:
 def test_onnx_and_eager_torch_give_the_features_of_float64(backbone: str, size: int) -> None:
     network = Featurizer(make_config(f"backbone={backbone}", "weights=random", f"size={size}")).backbone.network
     images = torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(0))
-    exact, bound = exact_features(network, images), rounding_bound(network, images)
+    exact = exact_features(network, images)
+    bound = rounding_bound(network, images)
     engines = [make_engine(name, network, Placement(CPU, size, False)) for name in ("eager", "onnx")]
     eager, onnx = (engine(images) for engine in engines)
     assert relative_error(eager, exact) < bound

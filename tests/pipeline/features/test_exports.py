@@ -1,5 +1,6 @@
 """A network is exported to ONNX once: the kept export serves until anything that decides it changes."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,14 @@ def test_the_second_process_finds_the_export_of_the_first(exports: list[int], st
     first = onnx_features(small_network())
     assert torch.equal(onnx_features(small_network()), first) and len(exports) == 1
     assert len(list((store / "engines").glob("*.onnx"))) == 1
+
+
+def test_an_export_that_is_used_is_not_old(exports: list[int], store: Path) -> None:
+    onnx_features(small_network())
+    (kept,) = (store / "engines").glob("*.onnx")
+    os.utime(kept, (1000, 1000))
+    onnx_features(small_network())
+    assert kept.stat().st_mtime > 1000 and len(exports) == 1
 
 
 def test_other_weights_or_another_structure_are_exported_anew(exports: list[int]) -> None:

@@ -20,7 +20,7 @@ KEYS = np.array([b""] * len(IMAGES))
 
 def make_config(*overrides: str) -> FeaturizeConfig:
     chosen = ["backbone=efficientnet-mini", "size=48", "batch=16", "dtype=float32", "device=cpu", *overrides]
-    config = read_params(ROOT / "params.yaml", [f"featurize.{each}" for each in chosen]).featurize
+    config = read_params(ROOT / "params.yaml", [f"featurize.{override}" for override in chosen]).featurize
     assert isinstance(config, FeaturizeConfig)
     return config
 
@@ -32,7 +32,8 @@ def features() -> np.ndarray:
 
 @pytest.mark.parametrize("engine", ["eager", "onnx"])
 def test_a_row_does_not_depend_on_its_place_or_its_neighbours(engine: str) -> None:
-    featurizer, order = Featurizer(make_config(f"engine={engine}")), np.random.default_rng(1).permutation(len(IMAGES))
+    featurizer = Featurizer(make_config(f"engine={engine}"))
+    order = np.random.default_rng(1).permutation(len(IMAGES))
     whole = featurizer(IMAGES, KEYS)
     assert np.array_equal(featurizer(IMAGES[order], KEYS), whole[order])
     assert np.array_equal(featurizer(IMAGES[7:8], KEYS)[0], whole[7])
@@ -43,7 +44,8 @@ def test_a_row_does_not_depend_on_its_place_or_its_neighbours(engine: str) -> No
 def test_bits_do_not_depend_on_the_number_of_threads(engine: str, threads: int) -> None:
     """With torch's own threads they do: the ends of each thread's share run through other code."""
     featurizer = Featurizer(make_config(f"engine={engine}"))
-    whole, before = featurizer(IMAGES, KEYS), torch.get_num_threads()
+    whole = featurizer(IMAGES, KEYS)
+    before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         assert np.array_equal(featurizer(IMAGES, KEYS), whole)
@@ -114,6 +116,6 @@ def test_the_order_of_memory_changes_no_bit_of_a_resized_image(side: int, size: 
     pixels = torch.randint(0, 256, (4, side, side, 3), generator=torch.Generator().manual_seed(0))
     images = pixels.to(torch.uint8).permute(0, 3, 1, 2)
     last, first = (
-        images.to(torch.float32, memory_format=each) for each in (torch.channels_last, torch.contiguous_format)
+        images.to(torch.float32, memory_format=layout) for layout in (torch.channels_last, torch.contiguous_format)
     )
     assert torch.equal(resized(last, size, interpolation), resized(first, size, interpolation))

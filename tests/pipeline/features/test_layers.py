@@ -94,7 +94,7 @@ def test_threads_do_not_mix_their_images() -> None:
                 return network(images_of(count))
 
         features = list(threads.map(run, range(1, 9)))
-    assert all(torch.equal(one, other) for one, other in zip(features, expected, strict=True))
+    assert all(torch.equal(own, other) for own, other in zip(features, expected, strict=True))
 
 
 @pytest.mark.parametrize("name", [MINI, "timm:test_resnet", "timm:test_vit"])
@@ -106,7 +106,8 @@ def test_onnx_and_eager_give_the_same_groups(name: str) -> None:
         for engine in ("eager", "onnx")
     )
     assert eager.recipe["groups"] == onnx.recipe["groups"]
-    rows, others = eager(images, keys), onnx(images, keys)
+    rows = eager(images, keys)
+    others = onnx(images, keys)
     assert rows.shape == others.shape == (3, sum(width for _, width in eager.recipe["groups"]))
     cosine = (rows * others).sum(axis=1) / np.linalg.norm(rows, axis=1) / np.linalg.norm(others, axis=1)
     assert cosine.min() > 0.999  # what the engine itself demands

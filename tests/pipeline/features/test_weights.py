@@ -65,7 +65,8 @@ def server() -> Iterator[Server]:
             body = state.content[start:]
             self.send_response(206 if start else 200)
             if start:
-                first, last = start + state.shift, len(state.content) - 1
+                first = start + state.shift
+                last = len(state.content) - 1
                 self.send_header("Content-Range", f"bytes {first}-{last}/{len(state.content)}")
             if state.length:
                 self.send_header("Content-Length", str(len(body)))
@@ -95,9 +96,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def official(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of a real state dict in the published form, which the server sends as b0's AdvProp weights."""
     torch.manual_seed(0)
-    made = tmp_path / "made.pth"
-    torch.save(torch.nn.Linear(300, 300).state_dict(), made, _use_new_zipfile_serialization=False)
-    server.content = made.read_bytes()
+    saved = tmp_path / "made.pth"
+    torch.save(torch.nn.Linear(300, 300).state_dict(), saved, _use_new_zipfile_serialization=False)
+    server.content = saved.read_bytes()
     name = f"adv-efficientnet-b0-{hashlib.sha256(server.content).hexdigest()[:8]}.pth"
     monkeypatch.setitem(utils.url_map_advprop, B0, f"{server.address}/releases/{name}")
     return name
@@ -164,7 +165,8 @@ def test_download_cut_short_goes_on_where_it_stopped(server: Server, folder: Pat
 def test_server_without_range_starts_over(server: Server, folder: Path, official: str) -> None:
     server.cut = 100_000
     refusal(folder)
-    server.cut, server.ranges = None, False
+    server.cut = None
+    server.ranges = False
     assert fetch_weights(B0, "advprop", str(folder)).read_bytes() == server.content
     assert server.requests == [None, "bytes=100000-"]
 
@@ -191,7 +193,8 @@ def test_foreign_partial_is_deleted_and_the_next_run_mends(
 def test_another_range_than_asked_for_is_refused(server: Server, folder: Path, official: str) -> None:
     server.cut = 1000
     refusal(folder)
-    server.cut, server.shift = None, 1
+    server.cut = None
+    server.shift = 1
     assert "another range" in refusal(folder)
     assert fetch_weights(B0, "advprop", str(folder)).read_bytes() == server.content
 
@@ -199,8 +202,9 @@ def test_another_range_than_asked_for_is_refused(server: Server, folder: Path, o
 def test_wrong_hash_leaves_nothing(server: Server, folder: Path, official: str) -> None:
     server.content = server.content[:-1] + b"\0\1"
     line = refusal(folder)
-    expected, found = official[-12:-4], hashlib.sha256(server.content).hexdigest()[:8]
-    assert "wrong hash" in line and expected in line and found in line and official in line and "deleted" in line
+    expected = official[-12:-4]
+    digest = hashlib.sha256(server.content).hexdigest()[:8]
+    assert "wrong hash" in line and expected in line and digest in line and official in line and "deleted" in line
     assert left(folder) == set()
 
 
@@ -412,7 +416,7 @@ def test_our_own_weights_are_shipped_and_checked(tmp_path: Path, monkeypatch: py
     assert path.with_suffix(".md").read_text().startswith("# efficientnet-mini")
     backbone = make_backbone(MINI, "advprop", 64)
     assert backbone.mean == backbone.std == (0.5, 0.5, 0.5)
-    assert sum(one.numel() for one in backbone.network.parameters()) <= 1_400_000
+    assert sum(parameter.numel() for parameter in backbone.network.parameters()) <= 1_400_000
     features = backbone.network(torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1)
     assert torch.isfinite(features).all() and float(features.std(dim=0).mean()) > 0.01
     changed = tmp_path / path.name

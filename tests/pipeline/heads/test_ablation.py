@@ -37,22 +37,22 @@ def config(*phases: str) -> TrainHeadConfig:
         "train_head.batch=16",
         "gan.kind=wgan",
     ]
-    found = read_params(ROOT / "params.yaml", chosen).train_head
-    assert isinstance(found, TrainHeadConfig)
-    return found
+    section = read_params(ROOT / "params.yaml", chosen).train_head
+    assert isinstance(section, TrainHeadConfig)
+    return section
 
 
 TRAIN = {"unaugmented": clouds(60, "unaugmented", 0, 3.0), "color_1": clouds(60, "color_1", 1, 3.0)}
 VAL = {"unaugmented": clouds(300, "valunaugmented", 2, 3.0)}
 
 
-def found(train: dict[str, FeatureSet], *phases: str) -> dict[str, VariantGain]:
-    return {one.variant: one for one in ablate_schedule(train, VAL, config(*phases), 2)}
+def gains_of(train: dict[str, FeatureSet], *phases: str) -> dict[str, VariantGain]:
+    return {gain.variant: gain for gain in ablate_schedule(train, VAL, config(*phases), 2)}
 
 
 def test_wrong_labels_harm_and_more_rows_do_not() -> None:
     train = TRAIN | {"spatial_1": clouds(60, "spatial_1", 3, 3.0, turn=1)}
-    worth = found(train, "spatial_1 x 6", "color_1 x 1")
+    worth = gains_of(train, "spatial_1 x 6", "color_1 x 1")
     assert list(worth) == ["color_1", "spatial_1", TOGETHER]
     assert worth["spatial_1"].gain.mean < -0.1 and worth["color_1"].gain.mean > worth["spatial_1"].gain.mean
     assert worth["spatial_1"].by_class.mean() == pytest.approx(worth["spatial_1"].gain.mean)  # classes of equal size
@@ -63,7 +63,10 @@ def test_wrong_labels_harm_and_more_rows_do_not() -> None:
 def test_samples_of_a_gan_may_be_fewer_or_more_than_photos(samples: int) -> None:
     good, bad = (clouds(samples, "gan_1", 5, 3.0, turn) for turn in (0, 1))
     same = np.array([b"f" * 60 + b"%04d" % number for number in range(samples)])
-    gains = [found({**TRAIN, "gan_1": replace(one, ids=same)}, "gan_1 x 40")["gan_1"].gain.mean for one in (good, bad)]
+    gains = [
+        gains_of({**TRAIN, "gan_1": replace(sampled, ids=same)}, "gan_1 x 40")["gan_1"].gain.mean
+        for sampled in (good, bad)
+    ]
     assert gains[1] < gains[0] - 0.1
 
 

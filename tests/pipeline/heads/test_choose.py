@@ -98,7 +98,8 @@ def test_named_values_stay_in_every_candidate(
 
 
 def test_evidence_follows_val_and_the_budget() -> None:
-    train, big = {"unaugmented": clouds(300), "turn_1": clouds(300, "turn_1", 2)}, {"unaugmented": clouds(1200, seed=1)}
+    train = {"unaugmented": clouds(300), "turn_1": clouds(300, "turn_1", 2)}
+    big = {"unaugmented": clouds(1200, seed=1)}
     by_val = plan_evidence(train, big, config())
     by_folds = plan_evidence(train, {}, config())
     frugal = plan_evidence(train, {}, config("budget=0.000001"))
@@ -145,9 +146,9 @@ def test_discriminant_analysis_is_scikit_learn_s(shrinkage: float) -> None:
     scatter = scatter_of(rows, torch.from_numpy(features.labels), 3)
     (ours,) = discriminant_path(scatter, [shrinkage], rows.shape[1])
     peer = LinearDiscriminantAnalysis(solver="eigen", shrinkage=shrinkage).fit(rows.double().numpy(), features.labels)
-    found = torch.softmax(rows @ ours.weight + ours.bias, dim=1).numpy()
+    probabilities = torch.softmax(rows @ ours.weight + ours.bias, dim=1).numpy()
     # scikit-learn shrinks each class's covariance by its own mean variance and then averages: the same for equal counts
-    np.testing.assert_allclose(found, peer.predict_proba(rows.double().numpy()), atol=1e-3)
+    np.testing.assert_allclose(probabilities, peer.predict_proba(rows.double().numpy()), atol=1e-3)
 
 
 def test_a_family_sends_its_best_head_into_the_blend_and_the_blend_is_calibrated() -> None:

@@ -42,9 +42,11 @@ def config() -> TrainHeadConfig:
     overrides = ["device=cpu", "hidden=[32]", "batch=32", "lr=0.01", "weight_decay=0.01"]
     overrides.append("schedule=[unaugmented x 3, spatial_1 x 2]")
     variants = "augment.variants=[spatial_1, color_1]"
-    found = read_params(ROOT / "params.yaml", [variants, *(f"train_head.{each}" for each in overrides)]).train_head
-    assert isinstance(found, TrainHeadConfig)
-    return found
+    section = read_params(
+        ROOT / "params.yaml", [variants, *(f"train_head.{override}" for override in overrides)]
+    ).train_head
+    assert isinstance(section, TrainHeadConfig)
+    return section
 
 
 @pytest.fixture
@@ -94,7 +96,8 @@ def test_half_precision_learns_the_same_and_keeps_its_weights_whole(
     config: TrainHeadConfig, train: dict[str, FeatureSet]
 ) -> None:
     whole, half = (
-        fit_head(train, {}, config.model_copy(update={"precision": one})).head for one in ("float32", "bfloat16")
+        fit_head(train, {}, config.model_copy(update={"precision": precision})).head
+        for precision in ("float32", "bfloat16")
     )
     for ours, theirs in zip(whole.state_dict().values(), half.state_dict().values(), strict=True):
         assert theirs.dtype == torch.float32
@@ -211,7 +214,8 @@ def saved(tmp_path: Path, config: TrainHeadConfig, train: dict[str, FeatureSet])
 def test_a_saved_classifier_predicts_the_same(
     saved: Path, config: TrainHeadConfig, train: dict[str, FeatureSet]
 ) -> None:
-    fit, features = fit_head(train, {}, config), make_features(30, seed=3)
+    fit = fit_head(train, {}, config)
+    features = make_features(30, seed=3)
     expected = HeadClassifier(fit.head, CLASSES, RECIPE).predict(features)
     assert np.array_equal(load_classifier(saved).predict(features).probabilities, expected.probabilities)
 
@@ -229,7 +233,8 @@ def test_a_missing_or_damaged_classifier_is_one_clear_line(saved: Path, tmp_path
 
 
 def test_features_of_another_backbone_or_of_other_classes_are_refused(saved: Path) -> None:
-    classifier, features = load_classifier(saved), make_features(6)
+    classifier = load_classifier(saved)
+    features = make_features(6)
     identity = features.labels, features.ids
     other = FeatureSet(features.features, *identity, CLASSES, "unaugmented", "mini", {**RECIPE, "weights": "cd"})
     with pytest.raises(RecordError, match="expected ab, found cd"):

@@ -47,9 +47,9 @@ def params(*overrides: str) -> Params:
 
 
 def config(*overrides: str) -> TrainHeadConfig:
-    found = params(*(f"train_head.{each}" for each in overrides)).train_head
-    assert isinstance(found, TrainHeadConfig)
-    return found
+    section = params(*(f"train_head.{override}" for override in overrides)).train_head
+    assert isinstance(section, TrainHeadConfig)
+    return section
 
 
 def data(folds: torch.Tensor | None = None) -> SweepData:
@@ -89,8 +89,8 @@ def test_a_gpu_trains_heads_that_are_as_good() -> None:
         alone = fit_head(TRAIN, VAL, chosen.model_copy(update={"hidden": list(spec.hidden), "lr": spec.lr}))
         assert trial.head is not None and trial.head.mean.device.type == alone.head.mean.device.type == "cpu"
         assert trial.val_accuracy == pytest.approx(alone.curves[alone.best_epoch - 1]["val_accuracy"], abs=0.05)
-    assert [one.val_accuracy for one in run_pass(specs, place, chosen)] == [
-        one.val_accuracy for one in run_pass(specs, place, chosen)
+    assert [own.val_accuracy for own in run_pass(specs, place, chosen)] == [
+        own.val_accuracy for own in run_pass(specs, place, chosen)
     ]
 
 
@@ -104,8 +104,8 @@ def test_company_changes_nothing() -> None:
 def test_the_same_pass_twice_gives_the_same_bits() -> None:
     specs = [replace(spec, dropout=0.3, mixup=0.4) for spec in SPECS]
     once, again = (run_pass(specs, data(), config()) for _ in range(2))
-    assert [one.val_loss for one in once] == [one.val_loss for one in again]
-    assert len({one.val_loss for one in once}) == len(specs)
+    assert [trial.val_loss for trial in once] == [trial.val_loss for trial in again]
+    assert len({trial.val_loss for trial in once}) == len(specs)
 
 
 def test_dropout_mixup_and_smoothing_make_heads_less_sure() -> None:
@@ -123,9 +123,9 @@ def test_halving_drops_the_worst_after_each_phase_and_finds_the_same_winner() ->
     specs = [HeadSpec(hidden, lr, 0.01, 0.0, 0.0) for hidden in ((), (24,)) for lr in (1e-6, 1e-5, 0.003, 0.02)]
     seen: list[int] = []
     halved = run_pass(specs, data(), config(), keep=0.5, advance=seen.append)
-    assert sorted(one.epochs for one in halved) == [2] * 4 + [4] * 2 + [5] * 2
+    assert sorted(trial.epochs for trial in halved) == [2] * 4 + [4] * 2 + [5] * 2
     assert sum(seen) == 310 * (8 * 2 + 4 * 2 + 2 * 1)
-    assert all((one.head is None) == (one.epochs < 5) for one in halved)
+    assert all((trial.head is None) == (trial.epochs < 5) for trial in halved)
     whole = winner(run_pass(specs, data(), config()))
     assert winner(halved).val_accuracy >= whole.val_accuracy - 0.02
 
@@ -136,7 +136,8 @@ def test_what_halving_keeps_goes_on_as_if_nothing_had_been_dropped(optimizer: st
     rates = [(0.02, 0.1), (0.003, 0.1), (0.003, 0.1), (1e-5, 0.1), (0.003, 0.0), (1e-5, 0.0), (0.02, 0.0), (1e-5, 0.0)]
     specs = [HeadSpec((24,), lr, decay, 0.0, 0.1, seed=number) for number, (lr, decay) in enumerate(rates)]
     chosen = config(f"optimizer={optimizer}")
-    whole, halved = run_pass(specs, data(), chosen), run_pass(specs, data(), chosen, keep=0.5)
+    whole = run_pass(specs, data(), chosen)
+    halved = run_pass(specs, data(), chosen, keep=0.5)
     kept = [(trial, other) for trial, other in zip(halved, whole, strict=True) if trial.head is not None]
     assert len(kept) == 2
     for trial, other in kept:
@@ -161,9 +162,9 @@ def test_a_fold_is_never_trained_on() -> None:
     chosen = config("schedule=[unaugmented x 40]", "lr=0.01")
     place = make_sweep_data({"unaugmented": train}, {}, chosen, folds)
     specs = [HeadSpec((64,), 0.01, 0.0, 0.0, 0.0, fold=fold) for fold in range(3)]
-    found = run_pass(specs, place, chosen)
-    assert [one.spec.fold for one in found] == [0, 1, 2]
-    assert max(one.val_accuracy for one in found) < 0.5
+    trials = run_pass(specs, place, chosen)
+    assert [trial.spec.fold for trial in trials] == [0, 1, 2]
+    assert max(trial.val_accuracy for trial in trials) < 0.5
     rows = {"unaugmented": train}
     by_heart = fit_head(rows, {}, chosen.model_copy(update={"hidden": [64], "label_smoothing": 0.0}))
     assert by_heart.curves[-1]["train_accuracy"] > 0.8
@@ -185,7 +186,8 @@ def test_without_val_or_folds_there_is_nothing_to_choose_by() -> None:
 
 def test_a_head_that_may_not_see_a_variant_trains_on_unaugmented_instead() -> None:
     everything = HeadSpec((), 0.01, 0.0, 0.0, 0.0)
-    none, all_of = replace(everything, variants=frozenset()), replace(everything, variants=frozenset({"color_1"}))
+    none = replace(everything, variants=frozenset())
+    all_of = replace(everything, variants=frozenset({"color_1"}))
     trials = run_pass([everything, none, all_of], data(), config())
     plain = run_pass([everything], data(), config("schedule=[unaugmented x 5]"))[0]
     assert_same_head(trials[0], trials[2])
@@ -196,7 +198,7 @@ def test_a_head_that_may_not_see_a_variant_trains_on_unaugmented_instead() -> No
 
 def test_subsets_are_all_or_all_but_one() -> None:
     names = ["unaugmented", "spatial_1", "color_1", "spatial_2"]
-    assert [sorted(each) for each in subsets(names, "leave_one_out")] == [
+    assert [sorted(variants) for variants in subsets(names, "leave_one_out")] == [
         ["color_1", "spatial_1", "spatial_2"],
         ["spatial_1", "spatial_2"],
         ["color_1", "spatial_2"],
@@ -207,7 +209,7 @@ def test_subsets_are_all_or_all_but_one() -> None:
 
 
 def test_the_grid_is_every_combination_once() -> None:
-    found = params(
+    grids = params(
         "sweep.hidden=[[], [8]]",
         "sweep.lr=[0.1, 0.2]",
         "sweep.dropout=[0.1, 0.5]",
@@ -215,8 +217,8 @@ def test_the_grid_is_every_combination_once() -> None:
         "sweep.label_smoothing=[0]",
         "sweep.mixup=[0, 0.2]",
     ).sweep
-    assert isinstance(found, SweepConfig)
-    specs = grid(found, 7)
+    assert isinstance(grids, SweepConfig)
+    specs = grid(grids, 7)
     assert len(specs) == len(set(specs)) == 2 * 2 + 2 * 2 * 2  # dropout means nothing to a linear head
     assert {spec.seed for spec in specs} == {7}
     assert [spec.seed for spec in repeated(specs[0], 3)] == [7, 8, 9]

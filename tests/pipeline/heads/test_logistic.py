@@ -47,9 +47,9 @@ def test_it_reaches_the_optimum_that_scikit_learn_finds(count: int, width: int, 
         best = objective(weight, bias, rows, labels, strength)
         ours = objective(*of(solution), rows, labels, strength)
         assert ours <= best * (1 + 1e-4)
-        found = (unseen @ solution.weight + solution.bias).argmax(dim=1)
+        predicted = (unseen @ solution.weight + solution.bias).argmax(dim=1)
         expected = (unseen.double().numpy() @ weight + bias).argmax(axis=1)
-        assert (found.numpy() == expected).mean() >= 0.99  # ties between classes, within 1e-4 of the objective
+        assert (predicted.numpy() == expected).mean() >= 0.99  # ties between classes, within 1e-4 of the objective
 
 
 def test_a_path_and_a_single_strength_meet() -> None:
@@ -83,4 +83,4 @@ def test_constant_features_and_classes_without_rows_are_no_trouble() -> None:
 def test_the_same_rows_give_the_same_bits() -> None:
     rows, labels = clouds(120, 40, 3)
     once, again = (list(logistic_path(rows, labels, 3, STRENGTHS)) for _ in range(2))
-    assert all(torch.equal(one.weight, other.weight) for one, other in zip(once, again, strict=True))
+    assert all(torch.equal(own.weight, other.weight) for own, other in zip(once, again, strict=True))

@@ -15,15 +15,15 @@ ROOT = Path(__file__).parents[3]
 
 def torch_s_own(optimizer: str, schedule: str, steps: int, tensors: list[torch.Tensor]) -> tuple[Any, Any]:
     if optimizer == "sgd":
-        made: Any = torch.optim.SGD(tensors, 0.1, 0.9, weight_decay=0.01, nesterov=True, fused=True)
+        peer: Any = torch.optim.SGD(tensors, 0.1, 0.9, weight_decay=0.01, nesterov=True, fused=True)
     else:
-        made = torch.optim.AdamW(tensors, 0.1, weight_decay=0.01, fused=True)
+        peer = torch.optim.AdamW(tensors, 0.1, weight_decay=0.01, fused=True)
     schedules: dict[str, Any] = {
-        "onecycle": lambda: torch.optim.lr_scheduler.OneCycleLR(made, 0.1, total_steps=steps + 1),
-        "cosine": lambda: torch.optim.lr_scheduler.CosineAnnealingLR(made, steps),
-        "constant": lambda: torch.optim.lr_scheduler.ConstantLR(made, factor=1.0),
+        "onecycle": lambda: torch.optim.lr_scheduler.OneCycleLR(peer, 0.1, total_steps=steps + 1),
+        "cosine": lambda: torch.optim.lr_scheduler.CosineAnnealingLR(peer, steps),
+        "constant": lambda: torch.optim.lr_scheduler.ConstantLR(peer, factor=1.0),
     }
-    return made, schedules[schedule]()
+    return peer, schedules[schedule]()
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 10, 101])
@@ -54,7 +54,8 @@ def test_steps_are_those_of_torch_s_own_classes(optimizer: str, schedule: str, s
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_gradient_of_other_strides_is_taken_for_what_it_is(optimizer: str) -> None:
     gradient = torch.randn(4, 6, generator=torch.Generator().manual_seed(1))
-    plain, turned = torch.ones(4, 6), torch.ones(4, 6)
+    plain = torch.ones(4, 6)
+    turned = torch.ones(4, 6)
     FusedOptimizer([plain], optimizer, 0.0).step([gradient], 0.1, 0.9)
     FusedOptimizer([turned], optimizer, 0.0).step([gradient.T.contiguous().T], 0.1, 0.9)
     assert torch.equal(plain, turned)

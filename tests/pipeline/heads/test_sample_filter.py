@@ -22,7 +22,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def features(count: int, seed: int, variant: str = "unaugmented", noise: float = 1.0) -> FeatureSet:
-    random, labels = np.random.default_rng(seed), np.arange(count) % 3
+    random = np.random.default_rng(seed)
+    labels = np.arange(count) % 3
     rows = np.eye(3, 6)[labels] * 6 + random.normal(0, noise, (count, 6))
     ids = np.array([b"%064x" % (1000 * seed + number) for number in range(count)])
     return FeatureSet(rows.astype(np.float32), labels, ids, ("a", "b", "c"), variant, "mini", {"backbone": "mini"})
@@ -36,19 +37,22 @@ def config(**changes: Any) -> TrainHeadConfig:
 
 def test_the_frechet_distance_is_that_of_two_gaussians() -> None:
     random = np.random.default_rng(0)
-    one, other = random.normal(0, 1, (500, 4)), random.normal(1, 2, (400, 4)) @ random.normal(0, 1, (4, 4))
-    first, second = np.cov(one, rowvar=False), np.cov(other, rowvar=False)
+    rows = random.normal(0, 1, (500, 4))
+    other = random.normal(1, 2, (400, 4)) @ random.normal(0, 1, (4, 4))
+    first = np.cov(rows, rowvar=False)
+    second = np.cov(other, rowvar=False)
     root = sqrtm(first @ second).real
-    expected = ((one.mean(0) - other.mean(0)) ** 2).sum() + np.trace(first + second - 2 * root)
+    expected = ((rows.mean(0) - other.mean(0)) ** 2).sum() + np.trace(first + second - 2 * root)
     # A matrix's square root has half the digits of float64, relative to the traces.
     rounding = FLOAT64**0.5 * (np.trace(first) + np.trace(second))
-    assert frechet(one, other) == pytest.approx(expected, abs=rounding)
-    assert frechet(one, one) == pytest.approx(0, abs=rounding)
-    assert frechet(one + 3, one) == pytest.approx(36, abs=rounding)
+    assert frechet(rows, other) == pytest.approx(expected, abs=rounding)
+    assert frechet(rows, rows) == pytest.approx(0, abs=rounding)
+    assert frechet(rows + 3, rows) == pytest.approx(36, abs=rounding)
 
 
 def test_copies_show_and_real_images_are_the_measure() -> None:
-    train, val = features(90, 1), features(90, 2)
+    train = features(90, 1)
+    val = features(90, 2)
     good = measure_samples(features(60, 3, "gan_1"), train, val, 0.999)
     copies = measure_samples(replace(train, variant="gan_1"), train, val, 0.999)
     poor = measure_samples(features(60, 4, "gan_1", noise=5.0), train, val, 0.999)
@@ -60,9 +64,10 @@ def test_copies_show_and_real_images_are_the_measure() -> None:
 
 
 def test_samples_that_do_not_convince_a_head_are_dropped() -> None:
-    train, val = features(90, 1), features(30, 2)
-    made = features(30, 3, "gan_1")
-    wrong = replace(made, labels=np.where(np.arange(30) < 12, (made.labels + 1) % 3, made.labels))
+    train = features(90, 1)
+    val = features(30, 2)
+    samples = features(30, 3, "gan_1")
+    wrong = replace(samples, labels=np.where(np.arange(30) < 12, (samples.labels + 1) % 3, samples.labels))
     sets = {"unaugmented": train, "gan_1": wrong}
     schedule = read_params(ROOT / "params.yaml", [
         "train_head.schedule=[unaugmented x 5, gan_1 x 1]", "gan.kind=conv", "train_head.gan_filter=0.5",
@@ -75,8 +80,8 @@ def test_samples_that_do_not_convince_a_head_are_dropped() -> None:
 
 
 def test_a_filter_that_leaves_nothing_says_so() -> None:
-    made = features(9, 3, "gan_1")
-    wrong = replace(made, labels=(made.labels + 1) % 3)
+    samples = features(9, 3, "gan_1")
+    wrong = replace(samples, labels=(samples.labels + 1) % 3)
     schedule = [Phase("unaugmented", 5), Phase("gan_1", 1)]
     chosen = config(schedule=schedule, gan_filter=0.9)
     with pytest.raises(InputError, match=r"gan_1: no GAN sample convinces a head. Lower train_head.gan_filter"):

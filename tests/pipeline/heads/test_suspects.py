@@ -44,10 +44,10 @@ def test_wrong_labels_are_suspected_and_right_ones_are_not(seed: int) -> None:
     checked = cross_validate(features, noisy, 3, 0)
     assert checked is not None
     suspects = find_suspects(checked.probabilities, noisy)
-    found = set(suspects.rows.tolist()) & set(wrong.tolist())
-    assert found == set(suspects.rows.tolist())  # the clouds are twelve deviations apart
-    assert len(found) >= 3 / 4 * len(wrong)  # how many are wrong is only estimated
-    right = [labels[row] == other for row, other in zip(suspects.rows, suspects.classes, strict=True) if row in found]
+    caught = set(suspects.rows.tolist()) & set(wrong.tolist())
+    assert caught == set(suspects.rows.tolist())  # the clouds are twelve deviations apart
+    assert len(caught) >= 3 / 4 * len(wrong)  # how many are wrong is only estimated
+    right = [labels[row] == other for row, other in zip(suspects.rows, suspects.classes, strict=True) if row in caught]
     assert all(right)
 
 

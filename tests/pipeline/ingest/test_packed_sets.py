@@ -85,9 +85,9 @@ def test_mnist_as_torchvision_leaves_it(tmp_path: Path) -> None:
     idx(folder, "t10k", 10)
     packed = gzip.compress((folder / "train-images-idx3-ubyte").read_bytes())
     (folder / "train-images-idx3-ubyte.gz").write_bytes(packed)  # beside it, not a second set
-    found = entries(tmp_path)
-    assert len(found) == 30 and "test/9/00009.png" in found
-    assert (pixels(found["train/7/00017.png"]) == images[17]).all()
+    contents = entries(tmp_path)
+    assert len(contents) == 30 and "test/9/00009.png" in contents
+    assert (pixels(contents["train/7/00017.png"]) == images[17]).all()
     config = read_params(ROOT / "params.yaml", [f"prepare.source={tmp_path}", "prepare.test=official"]).prepare
     layout = place(list_source(str(tmp_path)), config)
     assert layout.classes == tuple("0123456789") and layout.held.tolist().count(2) == 10

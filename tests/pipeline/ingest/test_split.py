@@ -83,7 +83,9 @@ def test_a_count_is_per_class_and_none_makes_no_split() -> None:
 
 def test_official_splits_are_taken_whole() -> None:
     ids, labels, held = columns()
-    held[:5], held[100:103], held[155] = 2, 2, 2
+    held[:5] = 2
+    held[100:103] = 2
+    held[155] = 2
     rows = split_rows(ids, labels, held, CLASSES, replace(RULE, test="official"), {})
     assert sorted(rows["test"].tolist()) == [*range(5), *range(100, 103), 155]
     assert len(rows["val"]) == 10 + 5 + 1

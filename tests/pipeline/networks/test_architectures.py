@@ -49,12 +49,12 @@ def imagined(config: NetworkConfig | dict[str, Any], limit: int | None = None) -
 
 def shapes(network: nn.Module, kind: type[nn.Module], size: int) -> list[tuple[int, ...]]:
     """[c, h, w] of what each module of a kind gives, in the order of their work, for one image of this side."""
-    found: list[tuple[int, ...]] = []
+    sides: list[tuple[int, ...]] = []
     for module in network.modules():
         if isinstance(module, kind):
-            module.register_forward_hook(lambda _module, _inputs, output: found.append(tuple(output.shape[1:])))
+            module.register_forward_hook(lambda _module, _inputs, output: sides.append(tuple(output.shape[1:])))
     network(torch.zeros(2, 3, size, size, device="meta"))
-    return found
+    return sides
 
 
 def randomised(module: nn.Module) -> nn.Module:
@@ -118,8 +118,8 @@ def test_every_stack_but_the_first_halves_the_map(values: Any, stacks: list[tupl
 
 
 def test_resnet50_has_pyramids_after_bottlenecks_3_7_and_13() -> None:
-    found = shapes(imagined(RESNET50 | {"spp": True}), SpatialPyramid, 64)
-    assert found == [(256, 16, 16), (512, 8, 8), (1024, 4, 4)]
+    sides = shapes(imagined(RESNET50 | {"spp": True}), SpatialPyramid, 64)
+    assert sides == [(256, 16, 16), (512, 8, 8), (1024, 4, 4)]
     blocks = [type(part).__name__ for part in imagined(RESNET50 | {"spp": True}).layer3]
     assert blocks == ["Bottleneck"] * 6 + ["SpatialPyramid"]
 
@@ -158,14 +158,16 @@ def test_activations_are_their_formulas(name: str, expected: Any) -> None:
 
 
 def test_swish_learns_its_beta() -> None:
-    swish, x = Swish(), torch.linspace(-4, 4, 32)
+    swish = Swish()
+    x = torch.linspace(-4, 4, 32)
     swish(x).sum().backward()
     share = torch.sigmoid(x)
     torch.testing.assert_close(swish.beta.grad, (x**2 * share * (1 - share)).sum())
 
 
 def test_cbam_is_timm_s() -> None:
-    own, reference = Cbam(32), CbamModule(32).eval()
+    own = Cbam(32)
+    reference = CbamModule(32).eval()
     randomised(own)
     names = {
         "squeeze": "channel.fc1",
@@ -224,12 +226,15 @@ def test_a_spatial_pyramid_is_three_pools_one_after_another() -> None:
 
 def test_the_transformer_block_is_attention_over_places_and_can_be_left_out() -> None:
     network: Any = make(SMALL_003).eval()
-    layer, x = network.transformer.layer, torch.randn(2, 64, 3, 5, generator=torch.Generator().manual_seed(1))
+    layer = network.transformer.layer
+    x = torch.randn(2, 64, 3, 5, generator=torch.Generator().manual_seed(1))
     places = x.permute(0, 2, 3, 1).reshape(2, 15, 64)
     normed = layer.norm1(places)
     heads = [
-        one.view(2, 15, 4, 16).transpose(1, 2)
-        for one in functional.linear(normed, layer.self_attn.in_proj_weight, layer.self_attn.in_proj_bias).chunk(3, -1)
+        projected.view(2, 15, 4, 16).transpose(1, 2)
+        for projected in functional.linear(normed, layer.self_attn.in_proj_weight, layer.self_attn.in_proj_bias).chunk(
+            3, -1
+        )
     ]
     attended = functional.scaled_dot_product_attention(*heads).transpose(1, 2).reshape(2, 15, 64)
     places = places + layer.self_attn.out_proj(attended)
@@ -245,7 +250,8 @@ def test_the_transformer_block_is_attention_over_places_and_can_be_left_out() ->
 )
 def test_a_small_stem_keeps_the_map_four_times_as_large(model: str) -> None:
     values = {"name": "library", "model": model, "stem": "imagenet"}
-    large, small = imagined(values), imagined(values | {"stem": "small"})
+    large = imagined(values)
+    small = imagined(values | {"stem": "small"})
     assert shapes(large, nn.BatchNorm2d, 32)[-1][1:] == (1, 1)
     first, *_, last = shapes(small, nn.BatchNorm2d, 32)
     assert first[1:] == (32, 32) and last[1:] == (4, 4)

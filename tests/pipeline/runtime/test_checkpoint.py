@@ -16,9 +16,9 @@ def test_a_state_comes_back_as_it_was(store: Path) -> None:
     assert checkpoint.load() is None
     checkpoint.save({"weights": torch.zeros(1)})
     checkpoint.save(STATE)
-    found = checkpoint.load()
-    assert found is not None and torch.equal(found.pop("weights"), STATE["weights"])
-    assert found == {"epoch": 3, "curves": STATE["curves"]}
+    loaded = checkpoint.load()
+    assert loaded is not None and torch.equal(loaded.pop("weights"), STATE["weights"])
+    assert loaded == {"epoch": 3, "curves": STATE["curves"]}
     assert checkpoint.path.is_relative_to(store)
     assert [path.name for path in checkpoint.path.parent.iterdir()] == [checkpoint.path.name]
 

@@ -13,7 +13,7 @@ def test_a_seed_depends_on_every_part_and_on_their_borders() -> None:
         (0, "spatial_1", b"b"),
         (0, "spatial_1a"),
     ]
-    assert len({derived_seed(*each) for each in parts}) == len(parts)
+    assert len({derived_seed(*names) for names in parts}) == len(parts)
 
 
 def test_a_seed_is_the_same_on_every_machine() -> None:

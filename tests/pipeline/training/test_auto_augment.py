@@ -26,7 +26,8 @@ from pipeline.training.auto_augment import (
     warp,
 )
 
-SIZE, COUNT = 32, 6
+SIZE = 32
+COUNT = 6
 STRENGTH = torch.tensor([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
 SIGN = torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0, -1.0])
 SIGNED = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color", "Contrast", "Sharpness")
@@ -42,7 +43,10 @@ def photos() -> Tensor:
 def smooth() -> Tensor:
     """float32 [6, 3, 24, 32] of slow waves, which bilinear interpolation hardly changes."""
     places = torch.arange(SIZE).float()
-    waves = [torch.sin(places / (5 + one))[:, None] * torch.cos(places / (7 + one))[None] for one in range(3 * COUNT)]
+    waves = [
+        torch.sin(places / (5 + number))[:, None] * torch.cos(places / (7 + number))[None]
+        for number in range(3 * COUNT)
+    ]
     return 128 + 100 * torch.stack(waves).view(COUNT, 3, SIZE, SIZE)[:, :, :24]
 
 
@@ -92,8 +96,8 @@ def test_posterize_and_solarize_have_torchvision_s_levels() -> None:
     levels = torch.arange(31) / 30
     bits = (8 - torch.arange(31) / (30 / 4)).round().int().tolist()  # as its RandAugment has them
     thresholds = torch.linspace(255, 0, 31).tolist()
-    posterized = torch.stack([functional.posterize(one, count) for one, count in zip(ramp, bits, strict=True)])
-    solarized = torch.stack([functional.solarize(one, least) for one, least in zip(ramp, thresholds, strict=True)])
+    posterized = torch.stack([functional.posterize(image, count) for image, count in zip(ramp, bits, strict=True)])
+    solarized = torch.stack([functional.solarize(image, least) for image, least in zip(ramp, thresholds, strict=True)])
     assert torch.equal(run("Posterize", ramp, levels, levels), posterized.float())
     assert torch.equal(run("Solarize", ramp, levels, levels), solarized.float())
 
@@ -115,12 +119,13 @@ GEOMETRY: dict[str, Callable[[Tensor, float], Tensor]] = {
 @pytest.mark.parametrize("name", GEOMETRY)
 def test_geometry_is_torchvision_s_up_to_the_sign_s_meaning(name: str) -> None:
     """Both signs are as likely, so one may mean left here and right there; but the same for every image and amount."""
-    images, amounts = smooth(), (STRENGTH * SIGN).tolist()
-    found = run(name, images)[:, :, 1:-1, 1:-1]
+    images = smooth()
+    amounts = (STRENGTH * SIGN).tolist()
+    moved = run(name, images)[:, :, 1:-1, 1:-1]
     distances = []
     for direction in (1, -1):
-        each = [GEOMETRY[name](image, direction * amount) for image, amount in zip(images, amounts, strict=True)]
-        distances.append((found - torch.stack(each)[:, :, 1:-1, 1:-1]).abs().mean(dim=(1, 2, 3)))
+        peers = [GEOMETRY[name](image, direction * amount) for image, amount in zip(images, amounts, strict=True)]
+        distances.append((moved - torch.stack(peers)[:, :, 1:-1, 1:-1]).abs().mean(dim=(1, 2, 3)))
     right, wrong = sorted(distances, key=lambda distance: float(distance.sum()))
     assert float(right.max()) < 1.0
     assert float(wrong[1:].min()) > 2.0
@@ -149,37 +154,37 @@ def test_a_warp_moves_by_pixels_and_turns_by_matrices() -> None:
 
 def test_identity_leaves_every_byte() -> None:
     images = photos().float()
-    found = apply_operations(images, np.full(COUNT, "Identity"), STRENGTH, SIGN)
-    assert torch.equal(found, images) and found is not images
+    moved = apply_operations(images, np.full(COUNT, "Identity"), STRENGTH, SIGN)
+    assert torch.equal(moved, images) and moved is not images
 
 
 @pytest.mark.parametrize("name", SIGNED)
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_no_strength_changes_nothing(name: str, sign: float) -> None:
     images = photos().float()
-    found = run(name, images, torch.zeros(COUNT), torch.full((COUNT,), sign))
-    torch.testing.assert_close(found, images, rtol=0, atol=1e-2)
+    moved = run(name, images, torch.zeros(COUNT), torch.full((COUNT,), sign))
+    torch.testing.assert_close(moved, images, rtol=0, atol=1e-2)
 
 
 def test_each_image_has_its_own_operation_strength_and_sign() -> None:
     images = photos().float()
     names = np.array(["Invert", "Identity", "Rotate", "Invert", "Brightness", "Rotate"])
     before = images.clone()
-    found = apply_operations(images, names, STRENGTH, SIGN)
-    assert torch.equal(images, before) and torch.equal(found[1], images[1])
+    moved = apply_operations(images, names, STRENGTH, SIGN)
+    assert torch.equal(images, before) and torch.equal(moved[1], images[1])
     for row, name in enumerate(names):
         if name != "Identity":
-            one = slice(row, row + 1)
-            alone = run(str(name), images[one], STRENGTH[one], SIGN[one])
-            torch.testing.assert_close(found[one], alone, rtol=0, atol=1e-3)
+            place = slice(row, row + 1)
+            alone = run(str(name), images[place], STRENGTH[place], SIGN[place])
+            torch.testing.assert_close(moved[place], alone, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_operation_stays_within_0_and_255(name: str) -> None:
     wild = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (COUNT, 3, 17, 23))).float()
-    found = run(name, wild)
-    assert found.shape == wild.shape and found.isfinite().all()
-    assert float(found.min()) >= -1e-3 and float(found.max()) <= 255 + 1e-3
+    moved = run(name, wild)
+    assert moved.shape == wild.shape and moved.isfinite().all()
+    assert float(moved.min()) >= -1e-3 and float(moved.max()) <= 255 + 1e-3
 
 
 def test_equal_pixels_survive_what_stretches() -> None:
@@ -189,7 +194,8 @@ def test_equal_pixels_survive_what_stretches() -> None:
 
 
 def test_a_factor_of_nought_is_black_grey_or_flat() -> None:
-    images, none = photos().float(), torch.zeros(COUNT)
+    images = photos().float()
+    none = torch.zeros(COUNT)
     assert not brightness(images, none).any()
     torch.testing.assert_close(saturation(images, none), grey(images).expand_as(images))
     flat = contrast(images, none)

@@ -23,7 +23,8 @@ def make_stored(tmp_path: Path) -> Make:
 
     def make(n: int, labels: np.ndarray | None = None) -> ImageSet:
         pixels = np.random.default_rng(0).integers(0, 256, (n, 4, 4, 3), dtype=np.uint8)
-        pixels[:, 0, 0, 0], pixels[:, 0, 1, 0] = np.arange(n) // 256, np.arange(n) % 256
+        pixels[:, 0, 0, 0] = np.arange(n) // 256
+        pixels[:, 0, 1, 0] = np.arange(n) % 256
         ids = np.array([f"{row:064x}".encode() for row in range(n)], dtype="S64")
         chosen = np.arange(n) % 3 if labels is None else labels
         write_images(tmp_path / "a.h5", ImageSet(pixels, chosen, ids, ("ant", "bee", "cow")))
@@ -41,7 +42,8 @@ def streamed(images: ImageSet, rows: int) -> ImageBatches:
 
 def read_through(pixels: ImageBatches, order: np.ndarray, batch: int, start: int = 0) -> tuple[list[int], list[int]]:
     """Rows, as their pixels spell them, and labels of an epoch from a batch on."""
-    rows, labels = [], []
+    rows = []
+    labels = []
     for images, own in pixels.batches(order, batch, start):
         assert images.dtype == torch.uint8 and images.shape[1:] == (4, 4, 3) and len(own) == len(images) <= batch
         rows += (images[:, 0, 0, 0].long() * 256 + images[:, 0, 1, 0]).tolist()

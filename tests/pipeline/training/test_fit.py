@@ -26,29 +26,30 @@ SETS = {"train": coloured(48, 1), "val": coloured(30, 2)}
 
 def fit(chosen: Recipe, val: bool = True, **changes: Any) -> ModelFit:
     sets = {"unaugmented": SETS["train"], "spatial_1": replace(SETS["train"], variant="spatial_1")}
-    (found,) = fit_model(sets, {"unaugmented": SETS["val"]} if val else {}, chosen, settings(**changes))
-    return found
+    (trained,) = fit_model(sets, {"unaugmented": SETS["val"]} if val else {}, chosen, settings(**changes))
+    return trained
 
 
-def same_bits(one: ModelFit, other: ModelFit) -> bool:
-    mine, theirs = one.network.state_dict(), other.network.state_dict()
-    return one.curves == other.curves and all(torch.equal(mine[name], theirs[name]) for name in mine)
+def same_bits(left: ModelFit, other: ModelFit) -> bool:
+    mine = left.network.state_dict()
+    theirs = other.network.state_dict()
+    return left.curves == other.curves and all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
 def test_it_learns_and_keeps_what_val_finds_best() -> None:
-    found = fit(recipe(schedule=["unaugmented x 3", "spatial_1 x 2"]))
-    assert [row["variant"] for row in found.curves] == ["unaugmented"] * 3 + ["spatial_1"] * 2
-    accuracies = [row["val_accuracy"] for row in found.curves]
-    assert found.kept["val_accuracy"] == max(accuracies) > 0.9
-    assert accuracies[found.best_epoch - 1] == max(accuracies)
-    assert found.curves[-1]["train_loss"] < found.curves[0]["train_loss"]
-    assert 0 < found.temperature < 10
+    trained = fit(recipe(schedule=["unaugmented x 3", "spatial_1 x 2"]))
+    assert [row["variant"] for row in trained.curves] == ["unaugmented"] * 3 + ["spatial_1"] * 2
+    accuracies = [row["val_accuracy"] for row in trained.curves]
+    assert trained.kept["val_accuracy"] == max(accuracies) > 0.9
+    assert accuracies[trained.best_epoch - 1] == max(accuracies)
+    assert trained.curves[-1]["train_loss"] < trained.curves[0]["train_loss"]
+    assert 0 < trained.temperature < 10
 
 
 def test_without_val_the_last_epoch_is_kept() -> None:
-    found = fit(recipe(), val=False)
-    assert found.best_epoch == 2 and found.kept == {} and found.temperature == 1.0
-    assert all(torch.equal(found.last[name], tensor) for name, tensor in found.network.state_dict().items())
+    trained = fit(recipe(), val=False)
+    assert trained.best_epoch == 2 and trained.kept == {} and trained.temperature == 1.0
+    assert all(torch.equal(trained.last[name], tensor) for name, tensor in trained.network.state_dict().items())
 
 
 BUILT = [name for name in recipe_names() if read_recipe(name, {}).network.name != "backbone"]
@@ -69,9 +70,9 @@ def test_every_recipe_takes_a_step_and_its_loss_falls_on_one_batch(name: str) ->
     if chosen.network.name in ("resnet50", "library"):
         tiny["network"] = {"name": "resnetv2", **narrow["resnetv2"]}
     chosen = read_recipe(name, {**tiny, "lr": 0.01, "warmup_epochs": 0, "swa": None})
-    found = next(fit_model({"unaugmented": coloured(12, 1)}, {}, chosen, settings()))
-    assert all(np.isfinite(row["train_loss"]) for row in found.curves)
-    assert min(row["train_loss"] for row in found.curves[1:]) < found.curves[0]["train_loss"]
+    trained = next(fit_model({"unaugmented": coloured(12, 1)}, {}, chosen, settings()))
+    assert all(np.isfinite(row["train_loss"]) for row in trained.curves)
+    assert min(row["train_loss"] for row in trained.curves[1:]) < trained.curves[0]["train_loss"]
 
 
 class Killed(Exception):
@@ -102,7 +103,8 @@ def test_a_killed_training_goes_on_bit_for_bit(
     monkeypatch.setenv("AUGCACHE_STORE", str(tmp_path / "quiet"))
     quiet = fit(chosen, checkpoint_seconds=0)
     monkeypatch.setenv("AUGCACHE_STORE", str(tmp_path / "killed"))
-    seen, whole = [0], module.Trainer._take_step
+    seen = [0]
+    whole = module.Trainer._take_step
 
     def dies(self: module.Trainer, *args: Any) -> None:
         seen[0] += 1
@@ -120,30 +122,30 @@ def test_a_killed_training_goes_on_bit_for_bit(
 
 
 def test_swa_keeps_the_average_with_statistics_of_its_own() -> None:
-    found = fit(recipe(swa={"start": 0.5, "lr": 0.05}, schedule=["unaugmented x 4"]))
+    trained = fit(recipe(swa={"start": 0.5, "lr": 0.05}, schedule=["unaugmented x 4"]))
     plain = fit(recipe(schedule=["unaugmented x 4"]))
-    assert found.best_epoch == 4
-    assert found.curves[1]["lr"] == plain.curves[1]["lr"]
-    assert found.curves[3]["lr"] != plain.curves[3]["lr"]
-    name = next(name for name in found.last if name.endswith("running_mean"))
-    assert not torch.equal(found.last[name], found.network.state_dict()[name])
-    assert found.kept["val_accuracy"] > 0.9
+    assert trained.best_epoch == 4
+    assert trained.curves[1]["lr"] == plain.curves[1]["lr"]
+    assert trained.curves[3]["lr"] != plain.curves[3]["lr"]
+    name = next(name for name in trained.last if name.endswith("running_mean"))
+    assert not torch.equal(trained.last[name], trained.network.state_dict()[name])
+    assert trained.kept["val_accuracy"] > 0.9
 
 
 def test_ema_is_what_val_judges() -> None:
-    found = fit(recipe(ema=0.9, schedule=["unaugmented x 4"]))
-    assert any(not torch.equal(found.last[name], each) for name, each in found.network.state_dict().items())
+    trained = fit(recipe(ema=0.9, schedule=["unaugmented x 4"]))
+    assert any(not torch.equal(trained.last[name], tensor) for name, tensor in trained.network.state_dict().items())
 
 
 def test_of_several_rates_the_one_with_the_lowest_loss_on_val_is_taken() -> None:
-    found = fit(recipe(lr=[1e-9, 0.05, 1e9], schedule=["unaugmented x 8"]))
-    assert max(row["lr"] for row in found.curves) == pytest.approx(0.05, rel=0.1)
-    assert same_bits(found, fit(recipe(lr=0.05, schedule=["unaugmented x 8"])))
+    trained = fit(recipe(lr=[1e-9, 0.05, 1e9], schedule=["unaugmented x 8"]))
+    assert max(row["lr"] for row in trained.curves) == pytest.approx(0.05, rel=0.1)
+    assert same_bits(trained, fit(recipe(lr=0.05, schedule=["unaugmented x 8"])))
 
 
 def test_without_val_the_first_rate_is_taken() -> None:
-    found = fit(recipe(lr=[0.02, 0.05]), val=False)
-    assert same_bits(found, fit(recipe(lr=0.02), val=False))
+    trained = fit(recipe(lr=[0.02, 0.05]), val=False)
+    assert same_bits(trained, fit(recipe(lr=0.02), val=False))
 
 
 @pytest.mark.parametrize(("first", "last", "kept"), [(1, 0.97, 3), (0.5, 0.9, 3), (0.93, 0.9, 3), (1, 0.9, 1)])
@@ -168,14 +170,15 @@ def test_averages_follow_quickly_at_first_and_then_slowly() -> None:
 
 
 def test_patience_stops_training() -> None:
-    found = fit(recipe(lr=1e-9, patience=1, schedule=["unaugmented x 9"]))
-    assert len(found.curves) < 9
+    trained = fit(recipe(lr=1e-9, patience=1, schedule=["unaugmented x 9"]))
+    assert len(trained.curves) < 9
 
 
 def test_seeds_give_different_networks_and_the_same_seed_the_same() -> None:
-    sets, val = {"unaugmented": SETS["train"]}, {"unaugmented": SETS["val"]}
+    sets = {"unaugmented": SETS["train"]}
+    val = {"unaugmented": SETS["val"]}
     three = list(fit_model(sets, val, recipe(), settings(seeds=3)))
-    assert len({tuple(row["train_loss"] for row in one.curves) for one in three}) == 3
+    assert len({tuple(row["train_loss"] for row in fitted.curves) for fitted in three}) == 3
     (again,) = fit_model(sets, val, recipe(), settings(seed=1))
     assert same_bits(again, three[1])
 
@@ -187,18 +190,18 @@ def test_streamed_from_disk_it_learns_as_well(tmp_path: Path) -> None:
         stored[split] = read_images(tmp_path / f"{split}.h5")
     chosen = recipe(schedule=["unaugmented x 4"])
     sets = ({"unaugmented": stored["train"]}, {"unaugmented": stored["val"]})
-    (found,) = fit_model(*sets, chosen, settings(memory_gb=1e-6))
-    assert found.kept["val_accuracy"] > 0.9
+    (trained,) = fit_model(*sets, chosen, settings(memory_gb=1e-6))
+    assert trained.kept["val_accuracy"] > 0.9
 
 
 def test_adversarial_training_with_norms_of_its_own_leaves_one_network() -> None:
-    found = fit(recipe(adversary={"steps": 2, "eps": 4, "step": 2, "norms": "separate"}))
-    assert sum(isinstance(part, nn.BatchNorm2d) for part in found.network.modules()) == 4
+    trained = fit(recipe(adversary={"steps": 2, "eps": 4, "step": 2, "norms": "separate"}))
+    assert sum(isinstance(part, nn.BatchNorm2d) for part in trained.network.modules()) == 4
 
 
 def test_inputs_are_brought_to_the_recipes_size() -> None:
-    found = fit(recipe(size=8))
-    assert found.size == 8 and found.describe("x")["size"] == 8
+    trained = fit(recipe(size=8))
+    assert trained.size == 8 and trained.describe("x")["size"] == 8
 
 
 @pytest.mark.parametrize(
@@ -231,17 +234,17 @@ def test_sets_that_do_not_belong_together_are_refused(
 
 
 def test_samples_of_a_gan_hide_no_leak_and_val_variants_out_of_the_schedule_do_not_matter() -> None:
-    made = replace(coloured(6, 7), variant="gan_1")
+    samples = replace(coloured(6, 7), variant="gan_1")
     chosen = recipe(schedule=["gan_1 x 1", "unaugmented x 1"])
     with pytest.raises(RecordError, match="are in both train and val"):
         list(
             fit_model(
-                {"gan_1": made, "unaugmented": coloured(9, 1)}, {"unaugmented": coloured(9, 1)}, chosen, settings()
+                {"gan_1": samples, "unaugmented": coloured(9, 1)}, {"unaugmented": coloured(9, 1)}, chosen, settings()
             )
         )
     val = {"unaugmented": coloured(9, 2), "spatial_1": coloured(9, 2, "spatial_1", size=8)}
-    (found,) = fit_model({"gan_1": made, "unaugmented": coloured(40, 1)}, val, chosen, settings())
-    assert [row["variant"] for row in found.curves] == ["gan_1", "unaugmented"]
+    (trained,) = fit_model({"gan_1": samples, "unaugmented": coloured(40, 1)}, val, chosen, settings())
+    assert [row["variant"] for row in trained.curves] == ["gan_1", "unaugmented"]
 
 
 @pytest.mark.parametrize(("images", "batch", "steps"), [(33, 16, 3), (20, 16, 2), (16, 16, 1), (7, 16, 1)])
@@ -311,9 +314,10 @@ def test_a_saved_model_predicts_the_same(tmp_path: Path) -> None:
     made_by = fitted.describe("plain")
     classifier = make_model_classifier(fitted.network, SETS["train"].classes, made_by, fitted.temperature)
     save_classifier(tmp_path, classifier)
-    found, expected = load_classifier(tmp_path), classifier.predict(SETS["val"])
-    assert isinstance(found, ModelClassifier) and found.recipe == classifier.recipe
-    assert np.array_equal(found.predict(SETS["val"]).probabilities, expected.probabilities)
+    trained = load_classifier(tmp_path)
+    expected = classifier.predict(SETS["val"])
+    assert isinstance(trained, ModelClassifier) and trained.recipe == classifier.recipe
+    assert np.array_equal(trained.predict(SETS["val"]).probabilities, expected.probabilities)
     assert expected.correct.mean() > 0.9
     with pytest.raises(RecordError, match="other classes"):
-        found.predict(replace(SETS["val"], classes=("a", "b", "c")))
+        trained.predict(replace(SETS["val"], classes=("a", "b", "c")))

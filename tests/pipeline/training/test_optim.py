@@ -29,14 +29,15 @@ def two() -> nn.Module:
 def curve(recipe: Recipe, steps: int) -> list[float]:
     """The learning rate of each step, and what would come after the last."""
     optimizer = make_optimizer(two(), recipe, None)
-    scheduler, found = make_scheduler(optimizer, recipe, steps, EPOCH), []
+    scheduler = make_scheduler(optimizer, recipe, steps, EPOCH)
+    rates = []
     for _ in range(steps):
-        found.append(optimizer.param_groups[0]["lr"])
+        rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The epoch parameter")  # SequentialLR's own
             scheduler.step()
-    return [*found, optimizer.param_groups[0]["lr"]]
+    return [*rates, optimizer.param_groups[0]["lr"]]
 
 
 def test_a_constant_rate_stays() -> None:
@@ -44,45 +45,45 @@ def test_a_constant_rate_stays() -> None:
 
 
 def test_steps_are_taken_at_the_milestones() -> None:
-    found = curve(read_recipe("004-baseline", {}), 120 * EPOCH)
-    assert found == pytest.approx([0.1] * 60 * EPOCH + [0.01] * 30 * EPOCH + [0.001] * (30 * EPOCH + 1))
+    rates = curve(read_recipe("004-baseline", {}), 120 * EPOCH)
+    assert rates == pytest.approx([0.1] * 60 * EPOCH + [0.01] * 30 * EPOCH + [0.001] * (30 * EPOCH + 1))
 
 
 def test_a_warm_up_leaves_the_milestones_where_they_are() -> None:
-    found = curve(make_recipe(lr_schedule="steps", warmup_epochs=5), 200)
-    assert found[:50] == pytest.approx([0.1 * (0.01 + 0.99 * step / 50) for step in range(50)])
-    assert found[50:] == pytest.approx([0.1] * 50 + [0.01] * 50 + [0.001] * 51)
+    rates = curve(make_recipe(lr_schedule="steps", warmup_epochs=5), 200)
+    assert rates[:50] == pytest.approx([0.1 * (0.01 + 0.99 * step / 50) for step in range(50)])
+    assert rates[50:] == pytest.approx([0.1] * 50 + [0.01] * 50 + [0.001] * 51)
 
 
 def test_a_milestone_within_the_warm_up_is_taken_when_it_ends() -> None:
-    found = curve(make_recipe(lr_schedule="steps", warmup_epochs=10, milestones=[0.25, 0.5, 0.75]), 200)
-    assert found[99] < 0.1 and found[100:150] == pytest.approx([0.001] * 50)
+    rates = curve(make_recipe(lr_schedule="steps", warmup_epochs=10, milestones=[0.25, 0.5, 0.75]), 200)
+    assert rates[99] < 0.1 and rates[100:150] == pytest.approx([0.001] * 50)
 
 
 def test_a_cosine_falls_from_its_peak_to_its_least() -> None:
-    found = curve(make_recipe(lr_schedule="cosine", min_lr=0.01), 100)
+    rates = curve(make_recipe(lr_schedule="cosine", min_lr=0.01), 100)
     expected = [0.01 + 0.09 * (1 + math.cos(math.pi * step / 100)) / 2 for step in range(101)]
-    assert found == pytest.approx(expected)
+    assert rates == pytest.approx(expected)
 
 
 def test_a_cosine_begins_where_its_warm_up_ends() -> None:
-    found = curve(make_recipe(lr_schedule="cosine", warmup_epochs=2), 100)
+    rates = curve(make_recipe(lr_schedule="cosine", warmup_epochs=2), 100)
     rising = [0.1 * (0.01 + 0.99 * step / 20) for step in range(20)]
-    assert found == pytest.approx([*rising, *(0.05 * (1 + math.cos(math.pi * step / 80)) for step in range(81))])
+    assert rates == pytest.approx([*rising, *(0.05 * (1 + math.cos(math.pi * step / 80)) for step in range(81))])
 
 
 def test_one_cycle_peaks_where_its_rise_ends() -> None:
-    found = curve(read_recipe("003-cbam", {}), 99)  # of 100 rates a tenth rises
-    assert found[0] == pytest.approx(0.002 / 25) and found[9] == max(found) == pytest.approx(0.002)
-    assert found[:10] == sorted(found[:10]) and found[9:] == sorted(found[9:], reverse=True)
-    assert found[-1] == pytest.approx(0.002 / 25 / 1e4)
+    rates = curve(read_recipe("003-cbam", {}), 99)  # of 100 rates a tenth rises
+    assert rates[0] == pytest.approx(0.002 / 25) and rates[9] == max(rates) == pytest.approx(0.002)
+    assert rates[:10] == sorted(rates[:10]) and rates[9:] == sorted(rates[9:], reverse=True)
+    assert rates[-1] == pytest.approx(0.002 / 25 / 1e4)
 
 
 @pytest.mark.parametrize("kind", ["constant", "steps", "cosine", "onecycle"])
 @pytest.mark.parametrize("steps", [1, 2, 9, 10, 11])
 def test_every_schedule_fits_into_any_number_of_steps(kind: str, steps: int) -> None:
-    found = curve(make_recipe(lr_schedule=kind, warmup_epochs=1, rise=0.1), steps)
-    assert all(0 < lr <= 0.1 + 1e-12 for lr in found[:steps])
+    rates = curve(make_recipe(lr_schedule=kind, warmup_epochs=1, rise=0.1), steps)
+    assert all(0 < lr <= 0.1 + 1e-12 for lr in rates[:steps])
 
 
 def test_one_cycle_takes_no_warm_up() -> None:

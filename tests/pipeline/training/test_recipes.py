@@ -228,7 +228,8 @@ def test_plain_holds_every_value() -> None:
 
 def test_an_override_is_merged_mapping_by_mapping() -> None:
     changes = {"lr": 0.5, "augmentation": {"flip": 0}, "network": {"blocks": 1}, "schedule": ["unaugmented x 2"]}
-    before, after = read_recipe("002-v2-20-t1", {}), read_recipe("002-v2-20-t1", changes)
+    before = read_recipe("002-v2-20-t1", {})
+    after = read_recipe("002-v2-20-t1", changes)
     assert (after.lr, after.augmentation.flip, value_of(after, "epochs")) == (0.5, 0, 2)
     assert after.augmentation == before.augmentation.model_copy(update={"flip": 0})
     assert after.network == ResNetV2Config(name="resnetv2", widths=[16, 32, 64], blocks=1)
