@@ -15,7 +15,7 @@ from pipeline.training.trainer import DivergedError
 
 TRIAL = 1 / 4  # of a training, for a learning rate that may be chosen
 TRIAL_IMAGES = 3000  # at most
-TRIALS = 3  # how many there are, usually
+TRIALS = 3  # how many there are, at most times
 CLEARLY = 1.645  # standard errors of a difference: chance gives as much in one of twenty
 
 
@@ -26,10 +26,10 @@ def choose_rate(
 
     trial: cross entropies [n] of val's images after a training on some images by a recipe; it may raise DivergedError.
 
-    The next lower rates are tried as long as each is clearly better than the one before, by a paired test at 5 %; if
-    none is, the next higher ones. A short trial orders rates that differ little by chance. It has the whole schedule in
-    short, a quarter at most, its learning rate falling to the end; a set that is seen only a few times is thinned out
-    as well.
+    The next lower rate is tried; if it is clearly better, by a paired test at 5 %, the ones below it as long as each is
+    better still, and if it is clearly worse, the higher ones. In between, the loss hardly depends on the rate. A trial
+    has the whole schedule in short, a quarter at most, its learning rate falling to the end; a set that is seen only a
+    few times is thinned out as well.
     """
     epochs = sum(phase.epochs for phase in recipe.schedule)
     part = min(TRIAL, TRIAL_IMAGES / images_trained(recipe.model_copy(update={"lr": recipe.peak_lr}), train))
@@ -48,13 +48,17 @@ def choose_rate(
     best = recipe.peak_lr
     rates = sorted(recipe.rates)
     first = rates.index(best)
-    for direction in (rates[:first][::-1], rates[first + 1 :]):
-        for rate in direction:
-            if not _clearly_lower(losses(rate), losses(best)):
-                break
-            best = rate
-        if best != recipe.peak_lr:
+    lower = rates[:first][::-1]
+    higher = rates[first + 1 :]
+    towards = higher
+    if lower and _clearly_lower(losses(lower[0]), losses(best)):
+        towards = lower
+    elif lower and not _clearly_lower(losses(best), losses(lower[0])):
+        towards = []
+    for rate in towards:
+        if not _clearly_lower(losses(rate), losses(best)):
             break
+        best = rate
     return best
 
 

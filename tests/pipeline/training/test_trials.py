@@ -34,7 +34,8 @@ def chosen(means: Mapping[float, float | None]) -> float:
     [
         ({0.01: 1.0, 0.003: 0.9, 0.001: 0.8}, 0.001),
         ({0.01: 1.0, 0.003: 0.9, 0.001: 0.9}, 0.003),
-        ({0.01: 1.0, 0.003: 0.9999, 0.03: 0.9999}, 0.01),  # differences of a tenth of the noise are chance
+        ({0.01: 1.0, 0.003: 0.9999}, 0.01),  # a difference of a tenth of the noise is chance, and nothing more is tried
+        ({0.01: 1.0, 0.003: 1.0001}, 0.01),
         ({0.01: 1.0, 0.003: 1.1, 0.03: 0.9}, 0.03),
         ({0.01: 1.0, 0.003: 1.1, 0.03: None}, 0.01),
         ({0.01: None, 0.003: 1.0, 0.001: None}, 0.003),
