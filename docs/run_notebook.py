@@ -30,8 +30,12 @@ def merged(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
     """Outputs in order, texts that came in pieces joined; warnings of libraries are left out."""
     kept: list[nbformat.NotebookNode] = []
     for output in outputs:
-        if output.output_type == "stream" and output.name == "stderr":
-            continue
+        if output.output_type == "stream":
+            if output.name == "stderr":
+                continue
+            output.text = output.text.replace("\r\n", "\n")  # a terminal's ends of lines
+        else:
+            output.data.pop("image/jpeg", None)  # PNG is there as well
         if kept and output.output_type == kept[-1].output_type == "stream":
             kept[-1].text += output.text
         else:
