@@ -8,12 +8,12 @@ for other programs; this project reads the part files, and checks each row again
 import hashlib
 import re
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from cache.errors import DamagedFile, ForeignFile, StorageError
@@ -46,32 +46,18 @@ def part_name(recipe: dict[str, Any], keys: Array) -> str:
     return hashlib.sha256(b":".join([recipe_key(recipe).encode(), *keys.tolist()])).hexdigest()
 
 
-def write_index_rows(file: h5py.File, rows: PartedRows) -> None:
-    """Write where the rows lie, a virtual dataset over them, and their digests."""
-    counts = np.array([len(source) for source in rows.sources], dtype=np.int64)
-    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    properties.set_obj_track_times(False)
-    start = 0
-    for source in rows.sources:
-        here = h5py.h5s.create_simple(rows.shape)
-        here.select_hyperslab((start, *(0 for _ in rows.shape[1:])), source.shape)
-        name = f"{rows.folder.name}/{source.path.name}"
-        properties.set_virtual(here, name.encode(), b"rows", h5py.h5s.create_simple(source.shape))
-        start += len(source)
-    space = h5py.h5s.create_simple(rows.shape)
-    h5py.h5d.create(file.id, b"rows", h5py.h5t.py_create(rows.dtype), space, dcpl=properties)
+def index_table(rows: PartedRows) -> dict[str, Array]:
+    """Where the rows lie, part by part, and the digest of each row: what an index holds instead of the rows."""
     columns = {
         "part_names": np.array([source.path.stem for source in rows.sources]),
-        "part_rows": counts,
+        "part_rows": np.array([len(source) for source in rows.sources]),
         "part_offsets": np.array([source.offset for source in rows.sources]),
         "part_bytes": rows.sizes,
     }
-    for name, dtype in TABLE.items():
-        file.create_dataset(name, data=columns[name].astype(dtype), track_times=False)
-    file.create_dataset("digests", data=rows.digests, track_times=False)
+    return {**{name: columns[name].astype(dtype) for name, dtype in TABLE.items()}, "digests": rows.digests}
 
 
-def read_index_rows(path: Path, file: h5py.File) -> PartedRows:
+def read_index_rows(path: Path, file: Mapping[str, Any]) -> PartedRows:
     """The rows of an index whose seal holds. Raises FileError if a part file is missing or not as long as it was."""
     if not set(TABLE) <= set(file):
         raise ForeignFile("the index of its parts is incomplete", where=path, remedy=REMAKE)

@@ -3,7 +3,6 @@
 A file is complete or absent: whatever kills the process, the final name never holds half a file.
 """
 
-import io
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -29,9 +28,10 @@ from cache.layout import (
     row_digests,
     rows_per_block,
 )
-from cache.parted import PartedRows, parts_folder, remove_other_parts, write_index_rows
+from cache.parted import PartedRows, index_table, parts_folder, remove_other_parts
 from cache.records import FeatureSet, ImageSet, Rows, Variant
 from cache.sealed import seal_of
+from cache.steady_file import SteadyFile
 from cache.stored_rows import GatheredRows
 
 
@@ -92,45 +92,6 @@ def write_file(path: Path, kind: str, rows: Rows | None, columns: Mapping[str, A
             partial.unlink(missing_ok=True)
 
 
-class SteadyFile(io.FileIO):
-    """A file that never fails while HDF5 holds it, because HDF5 crashes the process where closing fails.
-
-    The first error (a full disk, Ctrl-C) is kept, what follows is dropped, and `check` raises it.
-    """
-
-    error: BaseException | None = None
-
-    def write(self, content: Any) -> int:
-        """Write all of it, unless something has failed before."""
-        try:
-            left = memoryview(content).cast("B")
-            while len(left) and self.error is None and not self.closed:
-                left = left[super().write(left) :]
-        except (OSError, KeyboardInterrupt) as error:
-            self.error = error
-        return len(content)
-
-    def truncate(self, size: int | None = None) -> int:
-        """Set the length, unless something has failed before."""
-        try:
-            return 0 if self.closed or self.error is not None else super().truncate(size)
-        except (OSError, KeyboardInterrupt) as error:
-            self.error = error
-        return 0
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go there, unless HDF5 asks too late: it tries again where a close was interrupted."""
-        return 0 if self.closed else super().seek(offset, whence)
-
-    def flush(self) -> None:
-        """Nothing is buffered."""
-
-    def check(self) -> None:
-        """Raise what has failed."""
-        if self.error is not None:
-            raise self.error
-
-
 def _check_columns(path: Path, kind: str, rows: Rows | None, columns: Mapping[str, Array]) -> None:
     if rows is not None and np.dtype(rows.dtype).str not in ROW_TYPES[kind]:
         expected = " or ".join(ROW_TYPES[kind])
@@ -158,7 +119,9 @@ def _write_rows(file: h5py.File, raw: SteadyFile, rows: Rows | None) -> tuple[in
         return 0, 0
     if isinstance(rows, PartedRows):
         sync_folder(rows.folder)
-        write_index_rows(file, rows)
+        _create_virtual_rows(file, rows)
+        for name, column in index_table(rows).items():
+            file.create_dataset(name, data=column, track_times=False)
         return 0, 0
     return _write_plain_rows(file, raw, rows)
 
@@ -189,6 +152,21 @@ def _create_rows(file: h5py.File, rows: Rows) -> h5py.Dataset:
     space = h5py.h5s.create_simple(tuple(rows.shape))
     kind = h5py.h5t.py_create(np.dtype(rows.dtype))
     return h5py.Dataset(h5py.h5d.create(file.id, b"rows", kind, space, dcpl=properties))
+
+
+def _create_virtual_rows(file: h5py.File, rows: PartedRows) -> None:
+    """A dataset that shows other programs the rows of all part files as one array."""
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_obj_track_times(False)
+    start = 0
+    for source in rows.sources:
+        here = h5py.h5s.create_simple(rows.shape)
+        here.select_hyperslab((start, *(0 for _ in rows.shape[1:])), source.shape)
+        name = f"{rows.folder.name}/{source.path.name}"
+        properties.set_virtual(here, name.encode(), b"rows", h5py.h5s.create_simple(source.shape))
+        start += len(source)
+    space = h5py.h5s.create_simple(rows.shape)
+    h5py.h5d.create(file.id, b"rows", h5py.h5t.py_create(rows.dtype), space, dcpl=properties)
 
 
 def _seal(raw: SteadyFile, kind: str, version: int, extent: tuple[int, int]) -> None:

@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from hypothesis import strategies as st
 
 import cache.layout as layout
 import cache.stored_rows as stored_rows
+import cache.writer as writer
 from cache.errors import AugcacheError, DamagedFile, ForeignFile
 from cache.lay_out import link, part_files, placed_rows
-from cache.parted import PartedRows, part_name, remove_other_sets
+from cache.parted import PartedRows, part_name, remove_other_parts, remove_other_sets
 from cache.parts import PartStore
 from cache.reader import keep_sets, read_features, read_file, read_images, read_kind
 from cache.records import FeatureSet, ImageSet
@@ -267,6 +269,33 @@ def test_only_sets_of_many_parts_are_large() -> None:
         most = layout.LARGE_PARTS * rows
         assert layout.rows_per_part(kind, most) is None
         assert layout.rows_per_part(kind, most + 1) == rows
+
+
+@pytest.mark.parametrize(("before", "is_new"), [("_seal", False), ("sync_folder", True), ("remove_other_parts", True)])
+def test_death_in_the_writer_leaves_the_old_or_the_new_set_whole(
+    path: Path, features: FeatureSet, before: str, is_new: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = {"stage": "other"}
+    old = features.features[:]
+    rows = laid_out(path, old[::-1], features.ids, other)
+    calls = []
+
+    def die(*_: object) -> None:
+        calls.append(before)
+        if before != "sync_folder" or len(calls) == 2:  # the first one is of the part files
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    child = os.fork()
+    if not child:
+        monkeypatch.setattr(writer, before, die)
+        write_features(path, FeatureSet(rows, *identity_of(features), "color_1", "b", other))
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert len(list(path.with_suffix(".parts").iterdir())) == 6
+    assert np.array_equal(read_features(path).features[:], old[::-1] if is_new else old)
+    remove_other_parts(path, read_features(path).features)
+    assert len(list(path.with_suffix(".parts").iterdir())) == 3
+    assert np.array_equal(read_features(path).features[:], old[::-1] if is_new else old)
 
 
 # Files of version 3, for good. Made by `make_archive`; they are never made again.

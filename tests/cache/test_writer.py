@@ -19,12 +19,14 @@ import h5py
 import numpy as np
 import pytest
 
+import cache.steady_file as steady_file
 import cache.writer as writer
 from cache.errors import RecordError, StorageError
 from cache.files import check_space, storage_error
 from cache.reader import read_features, read_images
 from cache.records import FeatureSet, ImageSet
-from cache.writer import SteadyFile, write_features, write_file, write_images
+from cache.steady_file import SteadyFile
+from cache.writer import write_features, write_file, write_images
 
 Make = Callable[..., Any]
 KEYS = np.array([b"a", b"b"], dtype="S64")
@@ -79,11 +81,11 @@ def test_rows_and_columns_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 @contextmanager
 def failing_at(step: int, fail: Callable[[], object]) -> Iterator[list[int]]:
-    """Call `fail` before the given line that runs in cache/writer.py; yields how many lines have run, in a list."""
+    """Call `fail` before the given line that runs in the writer; yields how many lines have run, in a list."""
     ran = [0]
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
-        if frame.f_code.co_filename != writer.__file__:
+        if frame.f_code.co_filename not in (writer.__file__, steady_file.__file__):
             return None
         if event == "line":
             ran[0] += 1
