@@ -141,12 +141,12 @@ def test_images_are_taken_as_programs_hold_them(bundle: Bundle, tmp_path: Path) 
 
 def test_what_is_no_image_is_one_line(bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"x")
-    for wrong, line in (
-        ([3], "image has the wrong form; expected uint8 .* found int"),
-        (tmp_path / "gone.png", r"gone\.png: cannot be read: No such file"),
-        (tmp_path / "a.jpg", r"a\.jpg: is no image"),
+    for wrong, error, line in (
+        ([3], RecordError, "image has the wrong form; expected uint8 .* found int"),
+        (tmp_path / "gone.png", Unreadable, r"gone\.png: cannot be read: No such file"),
+        (tmp_path / "a.jpg", Unreadable, r"a\.jpg: is no image"),
     ):
-        with pytest.raises((RecordError, Unreadable), match=line):
+        with pytest.raises(error, match=line):
             bundle.predict(wrong)  # type: ignore[arg-type]
 
 
