@@ -260,7 +260,9 @@ def test_a_truncated_file_is_refused_at_every_length(archived: tuple[Path, str])
     content = path.read_bytes()
     for length in range(0, len(content), 7):
         path.write_bytes(content[:length])
-        with pytest.raises((DamagedFile, ForeignFile), match=r"a\.h5: (wrong length; expected|not an augcache)"):
+        error = DamagedFile if length >= len(content[:USER_BLOCK].rstrip()) else ForeignFile  # a whole header?
+        line = "wrong length; expected" if error is DamagedFile else "not an augcache"
+        with pytest.raises(error, match=rf"a\.h5: {line}"):
             read_file(path, kind)
     path.write_bytes(content + b"\0")
     with pytest.raises(

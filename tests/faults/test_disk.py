@@ -1,56 +1,43 @@
 """A full disk, a read-only one, a file that disappears: one line, exit code 2, and nothing lost."""
 
-import os
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 Start = Callable[..., Any]
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 160 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("this platform does not let us mount a small disk")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def remount(disk: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", str(disk)], check=True)
 
 
-def test_a_full_disk_is_one_line_and_the_repeat_goes_on(place: Any, reference: Any, start: Start, disk: Path) -> None:
+def test_a_full_disk_is_one_line_and_the_repeat_goes_on(
+    place: Any, reference: Any, start: Start, tiny_disk: Path
+) -> None:
     place.adopt(reference, "prepare")
-    (place.data / "augment").symlink_to(disk)
+    (place.data / "augment").symlink_to(tiny_disk)
     child = start(place, "augment")
     assert child.wait() == 2, child.text
     assert child.text.startswith("error: ")
     assert "MiB free" in child.text
     assert child.text.endswith("Free some space and run the same command again: finished work is kept.\n")
     assert child.text.count("\n") == 1
-    assert not list(disk.rglob("*.partial"))
-    remount(disk, "size=8m")
+    assert not list(tiny_disk.rglob("*.partial"))
+    remount(tiny_disk, "size=8m")
     child = start(place, "augment")
     assert child.wait() == 0, child.text
     assert place.contents("augment") == reference.contents("augment")
 
 
-def test_a_read_only_disk_is_one_line(place: Any, reference: Any, start: Start, disk: Path) -> None:
+def test_a_read_only_disk_is_one_line(place: Any, reference: Any, start: Start, tiny_disk: Path) -> None:
     place.adopt(reference, "prepare")
-    (place.data / "augment").symlink_to(disk)
-    remount(disk, "size=8m")  # else it is found to be too small first
-    remount(disk, "ro")
+    (place.data / "augment").symlink_to(tiny_disk)
+    remount(tiny_disk, "size=8m")  # else it is found to be too small first
+    remount(tiny_disk, "ro")
     child = start(place, "augment")
     assert child.wait() == 2, child.text
     assert "Read-only file system. Choose a folder that can be written to." in child.text

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from cache.errors import InputError
 from pipeline.config.edit import edit_params
 from pipeline.config.params import read_params
 from stages import augment, featurize, prepare
@@ -136,5 +137,5 @@ def test_bad_tables_are_one_line(params: Path, tmp_path: Path, text: str | None,
 def test_an_unknown_class_is_refused_by_prepare(params: Path, tmp_path: Path, make_job: Callable[..., Job]) -> None:
     review(tmp_path, {"file": "ant/ant_0.png", "action": "relabel", "label": "dog"})
     relabel(params)
-    with pytest.raises(Exception, match="unknown class; expected one of ant, bee, cow, found dog"):
+    with pytest.raises(InputError, match="unknown class; expected one of ant, bee, cow, found dog"):
         run_stages(params)

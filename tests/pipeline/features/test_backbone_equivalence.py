@@ -4,7 +4,6 @@ The official AdvProp files and timm's `tf_efficientnet_b*.ap_in1k` are one set o
 be fetched here, so one random network, its batch statistics random too, is moved across instead.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +69,7 @@ def test_comparison_sees_a_single_misplaced_tensor() -> None:
         assert (published(images) - other(images)).abs().max() > TOLERANCE
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """On a busy machine threads that wait for each other take ten times as long as one alone."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def make_pair(scale: int, size: int) -> tuple[Any, Any]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cache.errors import InputError
 from pipeline.features.engines import Placement, make_engine
 from pipeline.runtime.devices import choose_device
 
@@ -78,6 +79,6 @@ def test_what_changes_in_onnx_is_not_kept(store: Path) -> None:
             return features if len(images) == 2 else -features
 
     for _ in range(2):
-        with pytest.raises(Exception, match="changes in ONNX"):
+        with pytest.raises(InputError, match="changes in ONNX"):
             onnx_features(Fickle())
     assert not list(store.glob("engines/*.onnx"))

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bundles import noise, tiny_bundle
+from rounding import of_sums
 
 from cache.errors import DamagedFile
 from pipeline.inference.answers import Answerer
@@ -36,10 +37,12 @@ def test_answers_are_those_of_the_bundle(bundle: Bundle) -> None:
     images = noise(5, 32)
     answers = Answerer(bundle)(images)
     assert np.array_equal(answers.probabilities, bundle.predict(images))
-    assert answers.features.shape[0] == 5 and answers.probabilities.sum(axis=1) == pytest.approx(np.ones(5), abs=1e-5)
+    assert answers.features.shape[0] == 5 and answers.probabilities.sum(axis=1) == pytest.approx(
+        np.ones(5), abs=of_sums(8)
+    )
     flipped = Answerer(bundle, ("flip",))(images)
     assert flipped.computed == 5  # other views are other answers
-    np.testing.assert_allclose(flipped.probabilities, bundle.predict(images, ("flip",)), atol=1e-6)
+    np.testing.assert_allclose(flipped.probabilities, bundle.predict(images, ("flip",)), atol=of_sums(8))
 
 
 def test_the_same_image_twice_is_computed_once(bundle: Bundle) -> None:

@@ -14,6 +14,7 @@ import pytest
 from bundles import CLASSES, tiny_bundle
 from pictures import packed, textured
 from PIL import Image
+from rounding import of_sums
 
 from cache.errors import InputError
 from pipeline.inference import predict
@@ -68,10 +69,10 @@ def test_a_folder_an_archive_a_pattern_and_one_file_give_the_same(
     assert [file.probabilities for file in pattern] == [file.probabilities for file in folder]
     (single,) = predict_files(str(photos / "bee" / "bee_3.png"), bundle, 3)
     expected = next(file for file in folder if file.path == "bee/bee_3.png")
-    assert single.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
+    assert single.probabilities == pytest.approx(expected.probabilities, abs=of_sums(8))
     monkeypatch.setattr(predict, "CHUNK", 7)
     for piecewise, whole in zip(predict_files(str(photos), bundle, 3), folder, strict=True):
-        assert piecewise.probabilities == pytest.approx(whole.probabilities, abs=1e-6)
+        assert piecewise.probabilities == pytest.approx(whole.probabilities, abs=of_sums(8))
 
 
 def test_unreadable_files_are_listed_and_other_files_passed_over(photos: Path, bundle: Bundle) -> None:

@@ -4,11 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from rounding import of_sums
 
 from cache.errors import RecordError
 from cache.records import FeatureSet
 from pipeline.metrics import near_duplicates as module
 from pipeline.metrics.near_duplicates import near_duplicates, nearest_rows
+
+COSINE = of_sums(4 * 16)  # a product and two lengths over 16 features, and their quotient
 
 
 def features(rows: np.ndarray, first_id: int) -> FeatureSet:
@@ -27,7 +30,7 @@ def test_a_copy_and_a_near_copy_are_found_the_nearest_first(train: FeatureSet) -
     strangers[2] = train.features[7] + np.random.default_rng(2).normal(0, 0.02, 16)
     strangers[4] = train.features[9]
     copy, near = near_duplicates("test", features(strangers, 0), train, 0.95)
-    assert (copy.row, copy.train_row, copy.split, copy.cosine) == (4, 9, "test", pytest.approx(1, abs=1e-5))
+    assert (copy.row, copy.train_row, copy.split, copy.cosine) == (4, 9, "test", pytest.approx(1, abs=COSINE))
     assert (copy.actual, copy.train_class, copy.id, copy.train_id) == ("a", "b", f"{4:064x}", f"{1009:064x}")
     assert (near.row, near.train_row) == (2, 7)
     assert 0.95 < near.cosine < copy.cosine
@@ -47,7 +50,7 @@ def test_blocks_give_what_one_matrix_gives(train: FeatureSet, monkeypatch: pytes
     monkeypatch.setattr(module, "BLOCK_CELLS", 200)
     blocked_index, blocked_cosine = nearest_rows(queries, np.asarray(train.features))
     assert np.array_equal(index, blocked_index)
-    np.testing.assert_allclose(cosine, blocked_cosine, rtol=1e-5)
+    np.testing.assert_allclose(cosine, blocked_cosine, rtol=0, atol=COSINE)
 
 
 def test_sets_of_different_backbones_are_refused_and_empty_ones_have_no_duplicates(train: FeatureSet) -> None:

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
+from models import coloured
 
 from cache.layout import Array
 from cache.records import ImageSet
 from pipeline.config.recipe import Recipe, read_recipe
 from pipeline.training.trainer import DivergedError
-from pipeline.training.trials import choose_rate
-from tests.models import coloured
+from pipeline.training.trials import choose_rate, images_trained
 
 RATES = [0.01, 0.003, 0.001, 0.03]
 NOISE = np.random.default_rng(0).normal(0, 0.01, (4, 100))
@@ -43,3 +43,15 @@ def chosen(means: Mapping[float, float | None]) -> float:
 )
 def test_another_rate_than_the_first_has_to_be_clearly_better(means: dict[float, float | None], rate: float) -> None:
     assert chosen(means) == rate
+
+
+def test_a_trial_sees_a_quarter_of_the_training_at_most() -> None:
+    seen: list[int] = []
+
+    def trial(few: Mapping[str, ImageSet], short: Recipe) -> Array:
+        seen.append(images_trained(short, few))
+        return np.ones(10)
+
+    whole = read_recipe("plain", {"lr": [0.1, 0.01], "schedule": ["unaugmented x 2"]})
+    choose_rate({"unaugmented": coloured(48, 1)}, whole, trial)
+    assert len(seen) == 2 and set(seen) == {2 * 48 // 4}
