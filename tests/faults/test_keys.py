@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rounding import FLOAT16, FLOAT32
+from rounding import FLOAT16
 from safetensors.torch import load_file, save_file
 
 import pipeline.augmentation.policy as policy_module
@@ -211,10 +211,11 @@ def test_features_do_not_change_unless_the_code_version_does() -> None:
     assert then["features_code"] == now["features_code"], "Run make_golden of this file."
     expected = np.load(GOLDEN / "features.npy")
     computed = fixed_features()
-    # Stored in float16, a value next to the middle of two is rounded to the other one; and about 100 layers of sums in
-    # another order, in float32, move features of the size of ten.
-    assert np.allclose(computed, expected, rtol=FLOAT16, atol=100 * FLOAT32 * 10), REMAKE
-    if (then["processor"], then["libraries"]) == (now["processor"], now["libraries"]):
+    # Features are used in float16: a row that moves by less than a unit of that, as another order of sums may move it,
+    # is the same row; another preprocessing or network moves it by much more.
+    moved = np.linalg.norm(computed - expected, axis=1) / np.linalg.norm(expected, axis=1)
+    assert moved.max() < FLOAT16, REMAKE
+    if all(then[name] == now[name] for name in ("processor", "libraries")):
         assert computed.tobytes() == expected.tobytes(), REMAKE
 
 
