@@ -47,16 +47,16 @@ def reasons_to_run(folder: Path) -> dict[str, str]:
         values = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, KeyError, TypeError):
         return {}
-    made = {out["path"]: out.get("md5") for stage in locked.values() for out in stage.get("outs", ())}
-    return {name: _reason(name, stage, values, made) for name, stage in locked.items()}
+    outputs = {out["path"]: out.get("md5") for stage in locked.values() for out in stage.get("outs", ())}
+    return {name: _reason(name, stage, values, outputs) for name, stage in locked.items()}
 
 
-def _reason(name: str, stage: Mapping[str, Any], values: Mapping[str, Any], made: Mapping[str, Any]) -> str:
+def _reason(name: str, stage: Mapping[str, Any], values: Mapping[str, Any], outputs: Mapping[str, Any]) -> str:
     for key, value in stage.get("params", {}).get("params.yaml", {}).items():
         if value != _value(values, key):
             return f"values of section {key.partition('.')[0]} have changed"
     for dep in stage.get("deps", ()):
-        if dep["path"] in made and dep.get("md5") != made[dep["path"]]:
+        if dep["path"] in outputs and dep.get("md5") != outputs[dep["path"]]:
             return f"{dep['path']} has changed"
     return ""
 

@@ -110,7 +110,7 @@ def expected_seconds(data: Path, stage: str) -> float | None:
         for path, key in ((data / "runs" / f"{stage}.json", "seconds"), (data / ESTIMATES, stage))
         if path.exists()
     ]
-    known = [(made, float(seconds)) for made, seconds in sources if isinstance(seconds, int | float)]
+    known = [(written, float(seconds)) for written, seconds in sources if isinstance(seconds, int | float)]
     return max(known)[1] if known else None
 
 

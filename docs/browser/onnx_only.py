@@ -15,7 +15,8 @@ session = InferenceSession(folder / "model.onnx")
 for photo in photos:
     image = ImageOps.exif_transpose(Image.open(photo)).convert("RGB")
     side = min(image.size)  # prepare.fit crop: the square in the middle
-    left, top = (image.width - side) / 2, (image.height - side) / 2
+    left = (image.width - side) / 2
+    top = (image.height - side) / 2
     box = (left, top, left + side, top + side)
     square = image.resize((size, size), Image.Resampling.LANCZOS, box, reducing_gap=3.0)
     (probabilities,) = session.run(["probabilities"], {"images": np.asarray(square)[None]})[0]

@@ -252,7 +252,8 @@ NAME = "aa9319ebfdff9de8abc08a9f2901d6e0c531f529722acd68b4e754a7d41211af"
 
 
 def test_a_link_replaces_what_is_there_and_fails_without_a_trace(tmp_path: Path) -> None:
-    source, target = tmp_path / "a", tmp_path / "parts" / "b"
+    source = tmp_path / "a"
+    target = tmp_path / "parts" / "b"
     source.write_bytes(b"new")
     target.parent.mkdir()
     target.write_bytes(b"old")

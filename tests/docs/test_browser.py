@@ -31,10 +31,10 @@ no_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this ma
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, Path]:
-    made = tiny_bundle()
+    exported = tiny_bundle()
     folder = tmp_path_factory.mktemp("browser") / "bundle"
-    save_bundle(folder, made, to_onnx(made), {})
-    return made, folder
+    save_bundle(folder, exported, to_onnx(exported), {})
+    return exported, folder
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -132,7 +132,7 @@ def test_without_the_runtime_the_page_says_what_to_do(page: Page) -> None:
 @no_browser
 @pytest.mark.skipif(not RUNTIME, reason="ORT_WEB names no folder of onnxruntime-web")
 def test_the_browser_answers_as_the_bundle_does(page: Page, bundle: tuple[Bundle, Path], tmp_path: Path) -> None:
-    made, _ = bundle
+    exported, _ = bundle
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
     page.get_by_text("Ready.").wait_for()
@@ -142,9 +142,9 @@ def test_the_browser_answers_as_the_bundle_does(page: Page, bundle: tuple[Bundle
         page.set_input_files("#file", path)
         page.wait_for_selector("#classes .row:nth-child(3)")
         shown: list[Any] = page.locator("#classes .row").all_inner_texts()
-        own = made.predict(image, ())[0]
+        own = exported.predict(image, ())[0]
         best = int(own.argmax())
-        assert shown[0].split()[0] == made.classes[best]
+        assert shown[0].split()[0] == exported.classes[best]
         # shown to a thousandth; features of the bundle are rounded to float16
         assert float(shown[0].split()[1]) / 100 == pytest.approx(own[best], abs=5e-3)
     own_host = page.url.rsplit("/", 1)[0]
@@ -152,16 +152,16 @@ def test_the_browser_answers_as_the_bundle_does(page: Page, bundle: tuple[Bundle
 
 
 def test_plain_onnx_runtime_answers_as_the_bundle_does(bundle: tuple[Bundle, Path], tmp_path: Path) -> None:
-    made, folder = bundle
+    exported, folder = bundle
     photos = []
     for number, shape in enumerate([(32, 32), (200, 131), (31, 400)]):
         photos.append(tmp_path / f"{number}.png")
         photos[-1].write_bytes(packed(textured(*shape), "PNG"))
     command = [sys.executable, "-P", str(DOCS / "onnx_only.py"), str(folder), *map(str, photos)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    for line, row, photo in zip(done.stdout.splitlines(), made.predict(photos, ()), photos, strict=True):
+    for line, row, photo in zip(done.stdout.splitlines(), exported.predict(photos, ()), photos, strict=True):
         name, probability = line.removeprefix(f"{photo}: ").split()
-        assert name == made.classes[int(row.argmax())]
+        assert name == exported.classes[int(row.argmax())]
         assert float(probability) == pytest.approx(float(row.max()), abs=5e-3)
     source = (DOCS / "onnx_only.py").read_text(encoding="utf-8")
     assert "pipeline" not in source and "torch" not in source
