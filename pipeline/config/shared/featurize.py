@@ -41,7 +41,9 @@ class FeaturizeConfig(Section):
     """The frozen backbone and how its features are computed and kept."""
 
     backbone: str = Field(
-        description="`efficientnet-mini`, `efficientnet-lite0` … `lite2`, `efficientnet-b0` … `b8`, "
+        description="`auto` (the shipped one, `efficientnet-lite0`, for small images and machines without a network; "
+        "`start` recommends one for photos), `efficientnet-mini`, `efficientnet-lite0` … `lite2`, "
+        "`efficientnet-b0` … `b8`, "
         "`efficientnet:<width>x<depth>/<stem stride>`, or `timm:<name>`; list them: "
         "`python -m stages.featurize --backbones`"
     )
@@ -88,6 +90,11 @@ class FeaturizeConfig(Section):
     def backbone_arguments(self) -> tuple[str, str, int, str, str | None, "Layers"]:
         """What `make_backbone` takes."""
         return self.backbone, self.weights, self.size, self.preprocessing, self.weights_folder, self.layers
+
+    @field_validator("backbone", mode="before")
+    @classmethod
+    def _auto_is_the_shipped_one(cls, backbone: Any) -> Any:
+        return LITE0 if backbone == AUTO else backbone
 
     @field_validator("size", mode="before")
     @classmethod

@@ -83,3 +83,10 @@ def test_a_changed_backbone_reruns_the_stages_whose_size_is_auto() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     for name in ("prepare", "augment"):
         assert {"featurize.backbone", "featurize.size"} <= set(stages[name]["params"])
+
+
+def test_the_backbone_auto_is_the_shipped_one_with_the_same_key() -> None:
+    auto, named = (
+        read_params(PARAMS, [f"featurize.backbone={name}"]).featurize for name in ("auto", "efficientnet-lite0")
+    )
+    assert auto == named and auto.size == 64 and auto.backbone_arguments == named.backbone_arguments
