@@ -1,10 +1,14 @@
 """Tables on the terminal, and the one that ends `make demo`: accuracies, time and cache hits of the last run."""
 
+import csv
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from cache.records import UNAUGMENTED
+from pipeline.config.shared.variants import TOGETHER
 
 DATA = Path("data")
 PIPE_WIDTH = 240  # characters, if the output is no terminal
@@ -21,6 +25,8 @@ def main() -> None:
     if len(metrics["classifiers"]) > 1:
         rows = [_classifier_row(*item) for item in metrics["classifiers"].items()]
         print_table(("classifier", "top-1 on val", "top-1 on test", "interval"), rows)
+    if gains := [*_gain_rows()]:
+        print_table(("what it brought", "points", "interval"), gains)
     print_table(("stage", "seconds", "from the cache", "result"), _stage_rows())
     print(f"report: {(DATA / 'report' / 'index.html').absolute()}")
 
@@ -52,6 +58,30 @@ def _classifier_row(stage: str, scores: Mapping[str, float]) -> tuple[str, ...]:
 
 def _interval(scores: Mapping[str, float]) -> str:
     return f"{scores['top1_low']:.1%} to {scores['top1_high']:.1%}"
+
+
+def _gain_rows() -> Iterable[tuple[str, ...]]:
+    """What fine-tuning brings over the head, on test, and all cached variants together bring to the head, on val."""
+    for row in _rows(DATA / "evaluate" / "classifiers.csv"):
+        if (row["group"], row["name"]) == ("test", UNAUGMENTED):
+            low, high = (_points(float(row[name])) for name in ("change_low", "change_high"))
+            yield "fine-tuning, on test", _points(float(row["change"])), f"{low} to {high}"
+    for row in _rows(DATA / "evaluate" / "variants.csv"):
+        if (row["variant"], row["class"]) == (TOGETHER, ""):
+            deviation = 100 * float(row["deviation"])
+            yield "cached variants, to the head, on val", _points(float(row["gain"])), f"± {deviation:.1f} over seeds"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share + 0.0:+.1f}"
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    """Of a table, empty if it was not written because there was nothing to compare."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def _stage_rows() -> Iterable[tuple[str, ...]]:

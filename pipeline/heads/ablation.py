@@ -9,6 +9,7 @@ import torch
 
 from cache.layout import Array
 from cache.records import UNAUGMENTED, FeatureSet
+from pipeline.config.shared.variants import TOGETHER
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.halving import SweepData, Trial, kept_head, make_sweep_data, run_pass
 from pipeline.heads.sample_filter import keep_convincing
@@ -16,8 +17,6 @@ from pipeline.heads.spec import HeadSpec, spec_of
 from pipeline.metrics.csv_text import to_csv
 from pipeline.metrics.intervals import Spread, spread
 from pipeline.networks.head import predict_logits
-
-TOGETHER = "all together"
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,13 @@ def test_the_last_run_is_shown(
         },
     }
     (tmp_path / "data" / "evaluate" / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    tables = {
+        "classifiers": "group,name,n,head,model,change,change_low,change_high\n"
+        "test,unaugmented,6,0.75,0.5,-0.25,-0.5,0.0125\ntest,mild_1,6,0.5,0.5,0,0,0\n",
+        "variants": "variant,class,gain,deviation\nmild_1,,0.5,0.1\nall together,,0.031,0.004\nall together,a,1,\n",
+    }
+    for name, table in tables.items():
+        (tmp_path / "data" / "evaluate" / f"{name}.csv").write_text(table, encoding="utf-8")
     run = {"seconds": 2.0, "cached": 1234, "summary": "9 rows"}
     (tmp_path / "data" / "runs" / "featurize.json").write_text(json.dumps(run), encoding="utf-8")
     main()
@@ -44,6 +51,8 @@ def test_the_last_run_is_shown(
     assert "unaugmented 6 75.0% 65.0% to 85.0%" in rows
     assert "train_head, used 50.0% 75.0% 65.0% to 85.0%" in rows
     assert "train_model 50.0% 40.0% to 60.0%" in rows  # no accuracy on val is known
+    assert "fine-tuning, on test -25.0 -50.0 to +1.2" in rows
+    assert "cached variants, to the head, on val +3.1 ± 0.4 over seeds" in rows
     assert "featurize 2.0 1,234 9 rows" in rows
     assert "prepare restored by DVC from its own cache" in rows
 

@@ -6,6 +6,7 @@ from cache.records import UNAUGMENTED
 
 VARIANT_PATTERN = re.compile(r"(?P<policy>[a-z][a-z_]*)_(?P<draw>[1-9][0-9]*)")
 GAN_VARIANT = "gan_1"
+TOGETHER = "all together"  # of tables of gains: all variants at once
 GAN_PREFIX = "gan_"  # variants that a GAN made: rows of their own, none of which is a photo
 
 

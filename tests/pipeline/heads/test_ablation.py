@@ -9,8 +9,9 @@ import pytest
 
 from cache.records import FeatureSet
 from pipeline.config.params import read_params
+from pipeline.config.shared.variants import TOGETHER
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.heads.ablation import TOGETHER, VariantGain, ablate_schedule, variant_gains_csv
+from pipeline.heads.ablation import VariantGain, ablate_schedule, variant_gains_csv
 from pipeline.metrics.intervals import spread
 
 CLASSES = ("ant", "bee", "cow")
