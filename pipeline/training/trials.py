@@ -16,20 +16,20 @@ from pipeline.training.trainer import DivergedError
 TRIAL = 1 / 4  # of a training, for a learning rate that may be chosen
 TRIAL_IMAGES = 3000  # at most
 TRIALS = 3  # how many there are, at most times
-CLEARLY = 1.645  # standard errors of a difference: chance gives as much in one of twenty
+BETTER = 0.5  # standard errors of a difference: odds of two to one that it is no chance
 
 
 def choose_rate(
     train: Mapping[str, ImageSet], recipe: Recipe, trial: Callable[[Mapping[str, ImageSet], Recipe], Array]
 ) -> float:
-    """The first learning rate of the recipe, or another that is clearly better on val after short trials.
+    """The first learning rate of the recipe, or another that is better on val after short trials.
 
     trial: cross entropies [n] of val's images after a training on some images by a recipe; it may raise DivergedError.
 
-    The next lower rate is tried; if it is clearly better, by a paired test at 5 %, the ones below it as long as each is
-    better still, and if it is clearly worse, the higher ones. In between, the loss hardly depends on the rate. A trial
-    has the whole schedule in short, a quarter at most, its learning rate falling to the end; a set that is seen only a
-    few times is thinned out as well.
+    The next lower rate is tried. If it is better, by more than half a standard error of the paired difference, so are
+    the ones below it, as long as each is better still; if it is worse by as much, the higher ones. In between, the loss
+    hardly depends on the rate. A trial has the whole schedule in short, a quarter at most, its learning rate falling to
+    the end; a set that is seen only a few times is thinned out as well.
     """
     epochs = sum(phase.epochs for phase in recipe.schedule)
     part = min(TRIAL, TRIAL_IMAGES / images_trained(recipe.model_copy(update={"lr": recipe.peak_lr}), train))
@@ -51,23 +51,23 @@ def choose_rate(
     lower = rates[:first][::-1]
     higher = rates[first + 1 :]
     towards = higher
-    if lower and _clearly_lower(losses(lower[0]), losses(best)):
+    if lower and _is_lower(losses(lower[0]), losses(best)):
         towards = lower
-    elif lower and not _clearly_lower(losses(best), losses(lower[0])):
+    elif lower and not _is_lower(losses(best), losses(lower[0])):
         towards = []
     for rate in towards:
-        if not _clearly_lower(losses(rate), losses(best)):
+        if not _is_lower(losses(rate), losses(best)):
             break
         best = rate
     return best
 
 
-def _clearly_lower(losses: Array, others: Array) -> bool:
+def _is_lower(losses: Array, others: Array) -> bool:
     """By the paired difference of cross entropies of the same images."""
     if not (np.isfinite(losses).all() and np.isfinite(others).all()):
         return bool(np.isfinite(losses).all())
     difference = losses - others
-    return bool(difference.mean() < -CLEARLY * difference.std() / np.sqrt(len(difference)))
+    return bool(difference.mean() < -BETTER * difference.std() / np.sqrt(len(difference)))
 
 
 def _thinned(images: ImageSet, share: float) -> ImageSet:
