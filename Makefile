@@ -34,10 +34,10 @@ test: .venv/ready # two processes side by side, each with one thread
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync test-packages test-commands
 
 test-packages: .venv/ready
-	@OMP_NUM_THREADS=1 python -m pytest -q tests/pipeline
+	@OMP_NUM_THREADS=1 python -m pytest -q tests/pipeline tests/faults
 
 test-commands: .venv/ready
-	@OMP_NUM_THREADS=1 python -m pytest -q --ignore tests/pipeline
+	@OMP_NUM_THREADS=1 python -m pytest -q --ignore tests/pipeline --ignore tests/faults
 
 test-long: .venv/ready
 	@OMP_NUM_THREADS=1 python -m pytest -q -m long

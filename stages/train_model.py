@@ -52,8 +52,8 @@ def run(job: Job) -> str:
     job.facts.update(rows=rows, recipe=config.recipe)
     accuracy = f"val accuracy {accuracies[0]:.1%}" if accuracies else "no validation set"
     seeds = f", {over.percent()} over {over.count} seeds" if over else ""
-    tried = f", lr {own['lr']:g} of {len(recipe.rates)} tried" if len(recipe.rates) > 1 else ""
-    return f"{config.recipe}, {first.parameters:,} parameters{tried}: {accuracy} after epoch {first.best_epoch}{seeds}"
+    chosen = f", lr {own['lr']:g} chosen of {len(recipe.rates)}" if len(recipe.rates) > 1 else ""
+    return f"{config.recipe}, {first.parameters:,} parameters{chosen}: {accuracy} after epoch {first.best_epoch}{seeds}"
 
 
 if __name__ == "__main__":
