@@ -42,7 +42,9 @@ def chosen(means: Mapping[float, float | None]) -> float:
         ({0.01: None, 0.003: 1.0, 0.001: None}, 0.003),
     ],
 )
-def test_another_rate_than_the_first_has_to_be_better_than_by_chance(means: dict[float, float | None], rate: float) -> None:
+def test_another_rate_than_the_first_has_to_be_better_than_by_chance(
+    means: dict[float, float | None], rate: float
+) -> None:
     assert chosen(means) == rate
 
 
