@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -32,9 +33,10 @@ keep_freed_memory()  # as the stages do; whoever is compared in one process has 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one command: wall time, highest sum of resident memory over its processes, and its last line."""
+    """Of one command: wall time, processor time and highest resident memory of all its processes, and its last line."""
 
     seconds: float
+    processor_seconds: float
     peak_mib: float
     summary: str
 
@@ -57,17 +59,26 @@ class Place:
         command = [sys.executable, "-m", f"stages.{stage}", "--data", str(self.folder / "data"), *sets]
         own = os.environ | {"AUGCACHE_STORE": str(self.folder / "store")}
         started = time.perf_counter()
+        used = children_seconds()
         with subprocess.Popen(command, cwd=ROOT, env=own, stdout=subprocess.PIPE, text=True) as process:
             peak = peak_memory(process)
             assert process.stdout is not None
             output = process.stdout.read()
         if process.returncode:
             raise RuntimeError(f"{stage} failed: {output}")
-        return Cost(time.perf_counter() - started, peak, output.strip().splitlines()[-1])
+        summary = output.strip().splitlines()[-1]
+        return Cost(time.perf_counter() - started, children_seconds() - used, peak, summary)
+
+
+def children_seconds() -> float:
+    """Processor time of all processes that this one has started and waited for, and of theirs."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def peak_memory(process: "subprocess.Popen[str]") -> float:
-    """MiB of a process and all that it starts, looked at until it ends."""
+    """MiB of a process and all that it starts, looked at until it ends: often at first, less often in a long run."""
+    started = time.monotonic()
     peak = 0
     parent = psutil.Process(process.pid)
     while process.poll() is None:
@@ -78,7 +89,7 @@ def peak_memory(process: "subprocess.Popen[str]") -> float:
             except psutil.Error:
                 continue
         peak = max(peak, total)
-        time.sleep(SAMPLE_SECONDS)
+        time.sleep(max(SAMPLE_SECONDS, (time.monotonic() - started) / 1000))
     return peak / 2**20
 
 
