@@ -11,6 +11,7 @@ from cache.errors import ParamsError
 from pipeline.config.params import read_params
 from pipeline.config.shared.featurize import FeaturizeConfig
 from pipeline.features.backbone import make_backbone
+from pipeline.features.engines import AGREEMENT
 from pipeline.features.featurizer import Featurizer
 from pipeline.features.layers import block_names
 
@@ -110,7 +111,7 @@ def test_onnx_and_eager_give_the_same_groups(name: str) -> None:
     others = onnx(images, keys)
     assert rows.shape == others.shape == (3, sum(width for _, width in eager.recipe["groups"]))
     cosine = (rows * others).sum(axis=1) / np.linalg.norm(rows, axis=1) / np.linalg.norm(others, axis=1)
-    assert cosine.min() > 0.999  # what the engine itself demands
+    assert cosine.min() > AGREEMENT
 
 
 def test_layers_have_a_key_of_their_own_and_last_has_the_old_one() -> None:
