@@ -2,8 +2,9 @@
 
     python benchmarks/plot_peers.py benchmarks/results/peers-*.json --out docs/peers.png
 
-The records are called `peers-<data>-<images per class>.json`. One panel per record: time from the folder of images to predictions, on a logarithmic axis, and accuracy on test, the
-mean over the splits. Points of one name at several lengths are joined.
+The records are called `peers-<data>-<images per class>.json`. One panel per record: time from the folder of images to
+predictions, on a logarithmic axis, and accuracy on test, the mean over the splits. Points of one name at several
+lengths are joined.
 """
 
 import argparse
