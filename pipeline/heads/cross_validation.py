@@ -5,16 +5,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from cache.layout import Array
 from pipeline.heads.evidence import RATE, STEPS_PER_STRENGTH
 from pipeline.heads.folds import deal_folds
 from pipeline.heads.logistic import logistic_path
 from pipeline.heads.sets import Rows, fit_standardizer
+from pipeline.metrics.calibration import fit_temperature
 
 FOLDS = 5
 FEW_FOLDS = 3
-STRENGTHS = (1.0, 0.1, 0.01)  # of the penalty; the one with the lowest loss on unseen rows is taken
+STRENGTHS = (10.0, 3.0, 1.0, 0.3, 0.1, 0.01)  # of the penalty
+FEW_STRENGTHS = (0.1,)
 SHARES = (0.125, 0.25, 0.5, 1.0)  # of the rows of each class, for the learning curve
 SECONDS = 60.0  # on two ordinary cores, counted in arithmetic
 
@@ -44,9 +47,11 @@ def is_affordable(rows: int, width: int, classes: int, solutions: int) -> bool:
 def cross_validate(features: Array, labels: Array, classes: int, seed: int) -> CrossValidated | None:
     """Logistic regressions on all rows but those of a fold; the strength that fits unseen rows best.
 
-    features: float [n, d]. labels: int [n]. None if even a few folds are too much work, or fewer than two rows.
+    features: float [n, d]. labels: int [n]. None if even a few folds are too much work, or fewer than two rows. Strengths
+    are compared by their losses at a temperature of their own; the probabilities stay as they are, because a strong
+    penalty, which makes them timid, is what finds wrong labels.
     """
-    choices = [(FOLDS, STRENGTHS), (FEW_FOLDS, STRENGTHS[1:2])]
+    choices = [(FOLDS, STRENGTHS), (FEW_FOLDS, FEW_STRENGTHS)]
     fitting = [
         (count, strengths)
         for count, strengths in choices
@@ -61,10 +66,8 @@ def cross_validate(features: Array, labels: Array, classes: int, seed: int) -> C
         outside = folds != fold
         for number, own in enumerate(_solved(features, labels, classes, (outside, ~outside), strengths)):
             logits[number, ~outside] = own
-    probabilities = [_softmax(own) for own in logits]
-    losses = [float(-np.log(np.maximum(own[np.arange(len(labels)), labels], 1e-12)).mean()) for own in probabilities]
-    best = int(np.argmin(losses))
-    return CrossValidated(probabilities[best], strengths[best])
+    best = int(np.argmin([_calibrated_loss(own, labels) for own in logits]))
+    return CrossValidated(_softmax(logits[best]), strengths[best])
 
 
 def learning_curve(
@@ -128,6 +131,12 @@ def _solved(
         return
     for weights in logistic_path(rows, known.labels, classes, strengths):
         yield (unseen @ weights.weight + weights.bias).numpy()
+
+
+def _calibrated_loss(logits: Array, labels: Array) -> float:
+    """Cross entropy at the temperature that fits best."""
+    scaled = torch.from_numpy(logits).double() / fit_temperature(logits, labels)
+    return float(functional.cross_entropy(scaled, torch.from_numpy(labels)))
 
 
 def _softmax(logits: Array) -> Array:

@@ -17,7 +17,7 @@ LEAST_ROWS = 3  # of a class whose labels are suspected at all
 
 @dataclass(frozen=True)
 class Suspects:
-    """Rows int [k] whose labels are suspected, the surest first, and the class int [k] that fits each better."""
+    """Rows int [k] whose labels are suspected, the surest first, and the likeliest class int [k] of each."""
 
     rows: Array
     classes: Array
@@ -29,20 +29,18 @@ def find_suspects(probabilities: Array, labels: Array) -> Suspects:
     sizes = np.bincount(labels, minlength=count)
     joint = confident_joint(probabilities, labels)
     own = probabilities[np.arange(len(labels)), labels]
-    best: dict[int, tuple[float, int]] = {}
+    suspected: set[int] = set()
     for label, other in zip(*np.nonzero(joint), strict=True):
         if label == other or min(sizes[label], sizes[other]) < LEAST_ROWS:
             continue
         wrong = round(float(sizes[label] * joint[label, other] / joint[label].sum()))
         members = np.flatnonzero(labels == label)
         margins = probabilities[members, other] - own[members]
-        for place in np.argsort(-margins, kind="stable")[:wrong]:
-            row = int(members[place])
-            margin = float(margins[place])
-            if margin > max(0.0, best.get(row, (0.0, 0))[0]):
-                best[row] = (margin, int(other))
-    rows = sorted(best, key=lambda row: (-best[row][0], row))
-    return Suspects(np.array(rows, dtype=np.int64), np.array([best[row][1] for row in rows], dtype=np.int64))
+        surest = np.argsort(-margins, kind="stable")[:wrong]
+        suspected.update(members[surest[margins[surest] > 0]].tolist())
+    lead = probabilities.max(axis=1) - own  # of the likeliest class
+    rows = np.array(sorted(suspected, key=lambda row: (-lead[row], row)), dtype=np.int64)
+    return Suspects(rows, probabilities[rows].argmax(axis=1))
 
 
 def confident_joint(probabilities: Array, labels: Array) -> Array:

@@ -51,6 +51,31 @@ def test_wrong_labels_are_suspected_and_right_ones_are_not(seed: int) -> None:
     assert all(right)
 
 
+def test_what_is_suggested_is_the_likeliest_class() -> None:
+    """Row 0 is confidently of class 1, whose threshold is low, and likelier still of class 2."""
+    probabilities = np.array(
+        [[0.1, 0.42, 0.48], [0.9, 0.05, 0.05], [0.9, 0.05, 0.05], [0.3, 0.4, 0.3], [0.3, 0.4, 0.3], [0.3, 0.4, 0.3]]
+        + [[0.02, 0.03, 0.95]] * 3,
+        dtype=np.float32,
+    )
+    labels = np.repeat(np.arange(3), 3)
+    assert confident_joint(probabilities, labels)[0].tolist() == [2, 1, 0]
+    suspects = find_suspects(probabilities, labels)
+    assert suspects.rows.tolist() == [0] and suspects.classes.tolist() == [2]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_few_rows_with_many_features_get_a_strong_penalty(seed: int) -> None:
+    """With few rows and much noise a weak penalty learns the wrong labels by heart."""
+    random = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(4), 40)
+    centres = random.standard_normal((4, 300))
+    features = (0.5 * centres[labels] + random.standard_normal((160, 300))).astype(np.float32)
+    noisy = np.where(random.random(160) < 0.1, (labels + 1) % 4, labels)
+    checked = cross_validate(features, noisy, 4, 0)
+    assert checked is not None and checked.strength > 0.1
+
+
 def test_no_row_is_predicted_by_a_head_that_has_seen_it() -> None:
     """Labels at random cannot be guessed, unless the row itself was learned."""
     random = np.random.default_rng(0)
