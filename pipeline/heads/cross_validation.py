@@ -47,9 +47,9 @@ def is_affordable(rows: int, width: int, classes: int, solutions: int) -> bool:
 def cross_validate(features: Array, labels: Array, classes: int, seed: int) -> CrossValidated | None:
     """Logistic regressions on all rows but those of a fold; the strength that fits unseen rows best.
 
-    features: float [n, d]. labels: int [n]. None if even a few folds are too much work, or fewer than two rows. Strengths
-    are compared by their losses at a temperature of their own; the probabilities stay as they are, because a strong
-    penalty, which makes them timid, is what finds wrong labels.
+    features: float [n, d]. labels: int [n]. None if even a few folds are too much work, or fewer than two rows.
+    Strengths are compared by their losses at a temperature of their own; the probabilities stay as they are, because a
+    strong penalty, which makes them timid, is what finds wrong labels.
     """
     choices = [(FOLDS, STRENGTHS), (FEW_FOLDS, FEW_STRENGTHS)]
     fitting = [
