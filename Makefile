@@ -1,3 +1,4 @@
+# make help   these lines
 # make demo   everything from a clean clone to a report on real images
 # make demo-gan   the same with samples of a GAN in the schedule, beside it in data/demo-gan
 # make run SOURCE=photos   the same on images of your own: chooses values, says why, runs; FLAGS="--size 160" for more
@@ -12,10 +13,13 @@ UV := .venv/bin/uv pip
 export VIRTUAL_ENV := .venv
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo demo-gan run test test-packages test-commands test-long lint bench lock clean
+.PHONY: help demo demo-gan run test test-packages test-commands test-long lint bench lock clean
 
 GAN := --data data/demo-gan --set gan.kind=conv --set augment.variants=[] \
   --set "train_head.schedule=[unaugmented x 4, gan_1 x 2, unaugmented x 4]"
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
 
 demo: .venv/ready
 	@dvc repro
@@ -27,6 +31,7 @@ demo-gan: .venv/ready
 run: .venv/ready
 	@test -n "$(SOURCE)" || { echo "error: name a folder of photos: make run SOURCE=photos"; exit 2; }
 	@python -m stages.start "$(SOURCE)" $(FLAGS)
+	@echo "progress and time left, in another terminal: .venv/bin/python -m stages.watch"
 	@dvc repro
 	@python -m stages._table
 
@@ -59,6 +64,7 @@ lint: .venv/ready
 
 .venv/ready: requirements.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is needed and was not found"; exit 2; }
+	@echo "setting up .venv with pinned packages: about a minute"
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet uv==0.13.8
 	$(UV) install --quiet --compile-bytecode --system-certs --no-deps -r requirements.txt

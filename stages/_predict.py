@@ -11,6 +11,11 @@ from stages._cli import Job
 from stages._measure import measured_for
 from stages._views import choose_views, views_of_flag
 
+OWN_IMAGES = (
+    "these are images of prepare.source, and most of them were trained on: how good the classifier is, the figures of "
+    "test say. Labels are those of the folders, without corrections"
+)
+
 
 @dataclass(frozen=True)
 class Predicting:
@@ -26,6 +31,11 @@ class Predicting:
     submission: bool
 
 
+def is_inside(images: str, source: str) -> bool:
+    """Whether a folder or file is the source of the training images, or lies in it."""
+    return Path(images).expanduser().resolve().is_relative_to(Path(source).expanduser().resolve())
+
+
 def predict(job: Job, wanted: Predicting, overrides: list[str]) -> None:
     """Predict every image, write the table, sort copies, print what was found."""
     from pipeline.inference import predict as prediction
@@ -38,6 +48,8 @@ def predict(job: Job, wanted: Predicting, overrides: list[str]) -> None:
     sort_files.check_folder(wanted.sort_into, wanted.images)
     listing = prediction.list_images(wanted.images)
     prediction.check_submission_ids(listing.images if wanted.submission else [])
+    if wanted.bundle is None and is_inside(wanted.images, job.params.prepare.source):
+        typer.echo(f"predict: {OWN_IMAGES}")
     classifier = read_bundle(job, wanted.bundle, asked_values(job.params.sections, overrides))
     names = views_of_flag(job, wanted.views, classifier if wanted.bundle is not None else None)
     answer = Answerer(classifier, choose_views(job, classifier.classifier, names))

@@ -112,7 +112,11 @@ def decide(starting: Starting, look: "Look", wishes: "Wishes") -> "list[Choice]"
     choices = choose(look, wishes, this_machine(folder))
     source = source_of(starting.photos)
     title = {"report.title": Path(source["prepare.source"]).name.partition(".")[0] or "augcache"}
-    first = Choice("source", source["prepare.source"], "as you say", source | title | _kept(starting, source))
+    kept = _kept(starting, source)
+    first = Choice("source", source["prepare.source"], "as you say", source | title | kept)
+    relabel = read_value(read_text(starting.params), "prepare.relabel")
+    if relabel and not kept:
+        choices = [Choice("corrections", "kept", f"labels are as {relabel} corrects them"), *choices]
     if starting.preset is None:
         return [first, *choices]
     preset = read_preset(starting.preset)

@@ -37,7 +37,9 @@ def _prepare(job: Job, config: PrepareConfig, scratch: Path) -> str:
     source = ingest(config, scratch, job.progress)
     for line in source.lines():
         job.say(line)
-    write_unreadable(source.unreadable, job.data / "runs" / "prepare-unreadable.txt", config.unreadable == "refuse")
+    unreadable = job.data / "runs" / "prepare-unreadable.txt"
+    if line := write_unreadable(source.unreadable, unreadable, config.unreadable == "refuse"):
+        job.say(line)
     looks = config.duplicates != "keep"
     duplicates = find_duplicates(*source.columns[:3]) if looks else without_looking(len(source.ids))
     if config.duplicates == "refuse":

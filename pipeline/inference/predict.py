@@ -119,18 +119,21 @@ def predict_files(
 
 
 def summary_of(predictions: Sequence[FilePrediction], passed_over: Counter[str] | None = None) -> str:
-    """How many images, files that are unreadable or no images, and the accuracy on labelled files with its interval."""
+    """How many images, of which classes, files that are unreadable or no images; the accuracy on labelled files."""
     unreadable = sum(1 for prediction in predictions if prediction.error)
     parts = [f"{len(predictions) - unreadable:,} images"]
     if unreadable:
         parts.append(f"{unreadable:,} unreadable file" + "s" * (unreadable != 1))
     if passed_over:
         parts.append(f"{_counted(passed_over)} passed over")
+    counts = Counter(file.classes[0] for file in predictions if not file.error)
+    rest = f" and {len(counts) - LISTED:,} other classes" if len(counts) > LISTED else ""
+    parts.append(", ".join(f"{count:,} {name}" for name, count in counts.most_common(LISTED)) + rest)
     right = [file.classes[0] == file.label for file in predictions if file.label and not file.error]
     if right:
         interval = accuracy_interval(sum(right), len(right), CONFIDENCE)
         parts.append(f"top-1 {interval.percent()} on {len(right):,} with a label")
-    return ", ".join(parts)
+    return "; ".join(filter(None, parts))
 
 
 def images_of(source: str) -> Iterator[SourceFile]:

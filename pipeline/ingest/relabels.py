@@ -6,6 +6,7 @@ digits of the SHA-256 of its content, so that DVC notices every change.
 """
 
 import csv
+import difflib
 import hashlib
 import io
 import re
@@ -151,6 +152,8 @@ def apply_corrections(
 
 def refuse_unknown(corrections: Mapping[str, Correction], classes: Sequence[str], where: str) -> None:
     """Raise InputError for a correction to a class that there is not."""
-    unknown = next((own.label for own in corrections.values() if own.label and own.label not in classes), None)
-    if unknown is not None:
-        raise InputError("unknown class", where=where, expected=f"one of {some(classes, 20)}", found=unknown)
+    for file, own in corrections.items():
+        if own.label and own.label not in classes:
+            near = difflib.get_close_matches(own.label, classes, 1)
+            expected = near[0] if near else f"one of {some(classes, 20)}"
+            raise InputError("unknown class", where=f"{where}, {file}", expected=expected, found=own.label)

@@ -278,21 +278,22 @@ def choose_rows(source: Source, duplicates: Duplicates, config: PrepareConfig) -
     return unique, split_rows(*unique.columns, rule, losses)
 
 
-def write_unreadable(unreadable: dict[str, str], path: Path, refuse: bool) -> None:
-    """List every image that cannot be read, one a line. Raises InputError naming the list when they are refused."""
+def write_unreadable(unreadable: dict[str, str], path: Path, refuse: bool) -> str:
+    """List every image that cannot be read, one a line, and say so. Raises InputError if they are refused."""
     if not unreadable:
         path.unlink(missing_ok=True)
-        return
+        return ""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{name}: {reason}\n" for name, reason in unreadable.items()), encoding="utf-8")
+    count = "1 image" if len(unreadable) == 1 else f"{len(unreadable):,} images"
+    lines = [f"{name} {reason}" for name, reason in unreadable.items()]
+    first = "; ".join(lines if len(lines) <= FIRST else [*lines[:FIRST], "..."])
     if refuse:
-        count = "1 image" if len(unreadable) == 1 else f"{len(unreadable):,} images"
-        lines = [f"{name} {reason}" for name, reason in unreadable.items()]
-        first = "; ".join(lines if len(lines) <= FIRST else [*lines[:FIRST], "..."])
         raise InputError(
             f"{count} cannot be read: {first}",
             remedy=f"All are listed in {path}: mend or delete them, or set prepare.unreadable to allow.",
         )
+    return f"left out {count} that cannot be read: {first}; all are listed in {path}"
 
 
 def write_files_csv(path: Path, source: Source, rows: Mapping[str, Array]) -> None:

@@ -29,7 +29,10 @@ class ThresholdError:
             return f"no image of val is above {self.threshold:g}, so its error is not known"
         share = 100 * self.above / self.images
         interval = f"[{100 * self.low:.1f}, {100 * self.high:.1f}]"
-        return f"above {self.threshold:g}: {100 * self.wrong:.1f} % {interval} wrong on val, and {share:.0f} % of it"
+        return (
+            f"of the images of val, {share:.0f} % are above {self.threshold:g}, "
+            f"and {100 * self.wrong:.1f} % {interval} of these are wrong"
+        )
 
 
 def threshold_error(probabilities: Array, labels: Array, threshold: float) -> ThresholdError:

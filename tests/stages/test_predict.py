@@ -1,6 +1,7 @@
 """`python -m stages.predict` with a bundle: its tables, its one line, its refusals."""
 
 import csv
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from bundles import tiny_bundle
 from typer.testing import CliRunner, Result
 
 from pipeline.inference.bundle import save_bundle
+from stages._predict import is_inside
 from stages.predict import app
 
 
@@ -36,14 +38,18 @@ def test_the_line_counts_images_unreadable_files_and_labels(photos: Path, bundle
     assert result.exit_code == 0
     table = rows(out)
     right = sum(row["label"] == row["class"] for row in table)
-    assert result.output.startswith(f"predict: 30 images, 1 unreadable file, top-1 {100 * right / 30:.1f} % [")
+    counts = Counter(row["class"] for row in table if not row["error"])
+    classes = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+    start = f"predict: 30 images; 1 unreadable file; {classes}; top-1 {100 * right / 30:.1f} % ["
+    assert result.output.startswith(start)
     assert result.output.endswith(f"on 30 with a label, in {out}\n")
     assert list(table[0]) == ["path", "label", "class", "probability", "error"]
 
 
 def test_a_submission_is_file_name_and_class(photos: Path, bundle: Path, tmp_path: Path) -> None:
     result = predict(photos / "bee", bundle, tmp_path / "submission.csv", "--submission")
-    assert result.output == f"predict: 10 images, in {tmp_path}/submission.csv\n"
+    assert result.output.startswith("predict: 10 images; ")
+    assert result.output.endswith(f", in {tmp_path}/submission.csv\n")
     table = rows(tmp_path / "submission.csv")
     assert [row["id"] for row in table] == [f"bee_{number}.png" for number in range(10)]
     assert {row["label"] for row in table} <= {"ant", "bee", "cow"}
@@ -160,3 +166,11 @@ def test_the_project_tells_strangers_from_its_own_photos(project: list[str], pho
     result = CliRunner().invoke(app, ["--images", str(photos), "--out", str(out), *project])
     assert result.exit_code == 0, result.output
     assert all(0 <= float(row["unknown"]) <= 1 for row in rows(out))
+
+
+def test_the_source_itself_is_no_test(tmp_path: Path) -> None:
+    (tmp_path / "photos" / "ant").mkdir(parents=True)
+    assert is_inside(str(tmp_path / "photos" / "ant"), str(tmp_path / "photos"))
+    assert is_inside(str(tmp_path / "photos"), str(tmp_path / "photos"))
+    assert not is_inside(str(tmp_path / "photos2"), str(tmp_path / "photos"))
+    assert not is_inside(str(tmp_path), str(tmp_path / "photos"))

@@ -87,7 +87,9 @@ def test_unreadable_files_are_listed_and_other_files_passed_over(photos: Path, b
     passed_over = list_images(str(photos)).passed_over
     assert passed_over == Counter({".txt": 1})
     summary = summary_of(files, passed_over)
-    assert summary.startswith("30 images, 2 unreadable files, 1 other file (.txt 1) passed over, top-1 ")
+    assert summary.startswith("30 images; 2 unreadable files; 1 other file (.txt 1) passed over; ")
+    counts = Counter(file.classes[0] for file in files if not file.error)
+    assert all(f"{count} {name}" in summary for name, count in counts.items()) and "; top-1 " in summary
 
 
 def test_what_pillow_refuses_is_listed_and_so_is_what_is_in_doubt(photos: Path, bundle: Bundle) -> None:

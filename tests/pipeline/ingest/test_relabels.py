@@ -79,7 +79,7 @@ def test_rows_that_cannot_be_meant_are_refused(text: str, message: str) -> None:
 
 
 def test_unknown_classes_and_empty_ones_are_refused() -> None:
-    with pytest.raises(InputError, match="t: unknown class; expected one of ant, bee, found cow"):
+    with pytest.raises(InputError, match=r"t, set/ant/0\.png: unknown class; expected one of ant, bee, found cow"):
         apply_corrections(layout(), {"set/ant/0.png": Correction("relabel", "cow")}, {}, "t")
     with pytest.raises(InputError, match="t: would leave classes without images; found ant"):
         apply_corrections(layout(), {f"set/ant/{number}.png": Correction("drop") for number in range(3)}, {}, "t")
