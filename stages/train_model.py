@@ -24,17 +24,17 @@ def run(job: Job) -> str:
         write_text(job.out / "metrics.json", "{}\n")
         write_text(job.out / "curves.csv", curves_csv([]))
         return "off (train_model.recipe is none)"
+    from pipeline.config.shared.schedule import images_trained
     from pipeline.features.featurizer import stored_as
     from pipeline.inference.classifier import make_model_classifier, save_classifier, weights_of
     from pipeline.inference.restore import Project, open_start
     from pipeline.training.fit import fit_model
-    from pipeline.training.trials import images_trained
 
     recipe = read_recipe(config.recipe, config.override)
     train, val = (job.images(split) for split in ("train", "val"))
     project = Project(job.data, job.params.featurize, {})
     start = open_start(job.data / "train_head", project) if recipe.fine_tunes else None
-    rows = config.seeds * images_trained(recipe, train)
+    rows = config.seeds * images_trained(recipe.schedule, train)
     with job.watch(rows, "image") as watch, tensorboard(config.tensorboard, watch) as logged:
         fits = fit_model(train, val, recipe, config, logged, start)
         first = next(fits)

@@ -93,7 +93,7 @@ class Recipe(Section):
     batch: int = Field(ge=2, description="images a step")
     optimizer: Literal["sgd", "adam", "adamw"]
     lr: Rate | Annotated[list[Rate], Field(min_length=1)] = Field(
-        description="peak learning rate; of several the one that does best on val in trials, or the first without val"
+        description="peak learning rate; of several the highest that leaves val no worse half way than before"
     )
     head_lr: float = Field(gt=0, description="factor of it for the head, when a backbone is fine-tuned")
     layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
@@ -124,13 +124,13 @@ class Recipe(Section):
 
     @property
     def rates(self) -> list[float]:
-        """The learning rates that there are to choose from."""
+        """The learning rates that there are to go down to."""
         return self.lr if isinstance(self.lr, list) else [self.lr]
 
     @property
     def peak_lr(self) -> float:
-        """The learning rate, or the first of several."""
-        return self.rates[0]
+        """The learning rate, or the highest of several."""
+        return max(self.rates)
 
     @property
     def fine_tunes(self) -> bool:

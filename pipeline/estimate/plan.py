@@ -17,6 +17,7 @@ from pipeline.augmentation.policy import make_augmentation
 from pipeline.config.gan import OFF as NO_GAN
 from pipeline.config.params import Params
 from pipeline.config.recipe import read_recipe
+from pipeline.config.shared.schedule import images_trained
 from pipeline.config.shared.stages import AUGMENT, EVALUATE, FEATURIZE, GAN, PREPARE, REPORT, TRAIN_HEAD, TRAIN_MODEL
 from pipeline.config.train_model import OFF as NO_MODEL
 from pipeline.estimate.cached import kept_features, kept_images, sets_of
@@ -40,7 +41,6 @@ from pipeline.estimate.timings import (
 )
 from pipeline.features.featurizer import Featurizer
 from pipeline.runtime.threads import usable_threads
-from pipeline.training.trials import images_trained
 
 REPORT_SECONDS = 2.0  # beyond start-up: it draws small pictures, and no more of them for more images
 LIGHT = "import stages._cli, pipeline.ingest.source"
@@ -104,7 +104,7 @@ def _stages(params: Params, past: PreviousRun, known: Survey) -> Iterator[tuple[
     yield TRAIN_HEAD, trained, lambda: estimate_train_head(head, heads(), samples)
     if model.recipe != NO_MODEL:
         recipe = read_recipe(model.recipe, model.override)
-        trained = model.seeds * images_trained(recipe, {UNAUGMENTED: range(known.rows["train"])})
+        trained = model.seeds * images_trained(recipe.schedule, {UNAUGMENTED: range(known.rows["train"])})
         yield TRAIN_MODEL, trained, lambda: _apart(lambda: estimate_train_model(recipe, params, known))
     yield EVALUATE, known.rows.get("test", 0) * variants, of_judging
     yield REPORT, images, lambda: Estimate(REPORT, images, 0, REPORT_SECONDS, 1e6)

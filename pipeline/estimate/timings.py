@@ -24,7 +24,7 @@ from pipeline.config.gan import GanConfig
 from pipeline.config.params import Params
 from pipeline.config.recipe import Recipe
 from pipeline.config.shared.featurize import FeaturizeConfig
-from pipeline.config.shared.schedule import Phase
+from pipeline.config.shared.schedule import Phase, images_trained
 from pipeline.config.shared.stages import AUGMENT, FEATURIZE, GAN, PREPARE, TRAIN_MODEL
 from pipeline.estimate.survey import Survey
 from pipeline.features.backbone import make_backbone
@@ -34,7 +34,6 @@ from pipeline.runtime.threads import usable_threads
 from pipeline.runtime.workers import STARTUP_SECONDS, Pool
 from pipeline.training.fit import fit_model
 from pipeline.training.start import Start, linear_head, start_from_head
-from pipeline.training.trials import images_trained
 
 PROCESS_BYTES = 280e6  # of one of augment's own
 COUNTING = """
@@ -179,7 +178,7 @@ def estimate_train_model(recipe: Recipe, params: Params, known: Survey) -> Estim
     more = train(6)
     step = max(0.0, more - few) / (4 * recipe.batch)
     train_rows = range(known.rows["train"])
-    rows = config.seeds * images_trained(recipe, {UNAUGMENTED: train_rows})
+    rows = config.seeds * images_trained(recipe.schedule, {UNAUGMENTED: train_rows})
     looked = rows / len(train_rows) * known.rows.get("val", 0)
     return Estimate(
         TRAIN_MODEL, rows, 0, (rows + looked / 3) * step, 0, sum(known.rows.values()) * known.images[0].nbytes

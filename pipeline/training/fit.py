@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -10,10 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from cache.errors import InputError, ParamsError, RecordError
-from cache.layout import Array
 from cache.records import UNAUGMENTED, ImageSet
 from pipeline.config.recipe import Recipe
 from pipeline.config.shared.schedule import Phase, settled, variants_of
@@ -30,10 +29,9 @@ from pipeline.runtime.seeds import derived_seed
 from pipeline.training.batches import ImageBatches, channel_statistics
 from pipeline.training.start import Start
 from pipeline.training.state import Plan, TrainingState
-from pipeline.training.trainer import Trainer, loss_and_accuracy
-from pipeline.training.trials import choose_rate
+from pipeline.training.trainer import DivergedError, OvershotError, Trainer, loss_and_accuracy
 
-CODE_VERSION = 3
+CODE_VERSION = 4
 LIBRARIES = ("torch", "torchvision", "timm", "efficientnet-pytorch")  # as far as a machine has them
 
 
@@ -62,8 +60,7 @@ class ModelFit:
     better on val-unaugmented. mean, deviation: of the training images' channels in 0..255. last: weights after the last
     step. recipe: as it was used, its schedule for these sets and its learning rate the one that was chosen.
     curves: one row per epoch: epoch, variant, lr, train_loss, train_accuracy and, with val, val_loss, val_accuracy.
-    kept: the val figures of the kept weights, val_losses: float64 [n], their cross entropy of each image of
-    val-unaugmented, empty without it. temperature: fitted on val-unaugmented, 1 without it.
+    kept: the val figures of the kept weights. temperature: fitted on val-unaugmented, 1 without it.
     """
 
     network: nn.Module
@@ -74,7 +71,6 @@ class ModelFit:
     curves: list[dict[str, Any]]
     best_epoch: int
     kept: dict[str, float]
-    val_losses: Array
     start: dict[str, Any]
     recipe: Recipe
     temperature: float = 1.0
@@ -109,35 +105,42 @@ def fit_model(
     """Train once per seed, or resume from checkpoints in the store.
 
     start: what a recipe of the network `backbone` goes on from. watch: its log gets the first seed's curves. Of several
-    learning rates the one is taken that does best in short trials (`choose_rate`). Deterministic on one machine with
-    one number of threads. Raises InputError if the schedule names a variant that is not there or the loss is not
-    finite, RecordError for sets that do not belong together, ParamsError for a network beyond its limit.
+    learning rates the highest comes first; the next lower one is taken, from the start anew, if val is worse half way
+    than before, or the loss is not finite. Deterministic on one machine with one number of threads. Raises InputError
+    if the schedule names a variant that is not there or the last loss is not finite, RecordError for sets that do not
+    belong together, ParamsError for a network beyond its limit.
     """
     recipe = recipe.model_copy(update={"schedule": settled(recipe.schedule, train)})
     if (start is None) == recipe.fine_tunes:
         raise ParamsError("only the network `backbone` starts from another one", where="recipe network")
     check_image_sets(train, val, recipe.schedule, any_size=recipe.size is not None or start is not None)
-    if len(recipe.rates) > 1 and val.get(UNAUGMENTED):
-        quiet = Watch(watch.advance)
-
-        def trial(few: Mapping[str, ImageSet], short: Recipe) -> Array:
-            return next(fit_model(few, val, short, config, quiet, start)).val_losses
-
-        recipe = recipe.model_copy(update={"lr": choose_rate(train, recipe, trial)})
     pixels, held_out = _on_device(train, val, recipe, config)
-    plan = _make_plan(train, recipe, config, start)
     fields = {
         "images": _digest([images for rows in (*pixels.values(), *held_out.values()) for images in rows.variants]),
         "device": device_kind(config.device),
         "pieces": {phase: None if rows.resident is not None else rows.piece for phase, rows in pixels.items()},
         "start": None if start is None else weights_digest(start.network),
     }
+    plan = _make_plan(train, recipe, config, start)
+    rates = sorted(recipe.rates, reverse=True)
     for seed in range(config.seed, config.seed + config.seeds):
-        of_seed = replace(plan, seed=seed)
-        checkpoint = Checkpoint("training", fields | _fields_of(of_seed))
         log = watch.log if seed == config.seed else SILENT.log
-        trainer = Trainer(of_seed, pixels, held_out, checkpoint, config.checkpoint_seconds, watch.advance, log)
-        yield _fit_once(trainer, start)
+        trainers = []
+        for rate in rates:
+            of_rate = replace(plan, seed=seed, recipe=recipe.model_copy(update={"lr": rate}))
+            checkpoint = Checkpoint("training", fields | _fields_of(of_rate))
+            seconds = config.checkpoint_seconds
+            gives_up = rate > rates[-1]
+            trainers.append(Trainer(of_rate, pixels, held_out, checkpoint, seconds, watch.advance, log, gives_up))
+        yield _first_that_holds(trainers, start)
+
+
+def _first_that_holds(trainers: list[Trainer], start: Start | None) -> ModelFit:
+    """The first training that neither overshoots nor diverges, or the last one."""
+    for trainer in trainers[:-1]:
+        with suppress(OvershotError, DivergedError):
+            return _fit_once(trainer, start)
+    return _fit_once(trainers[-1], start)
 
 
 def _on_device(
@@ -207,7 +210,6 @@ def _fit_once(trainer: Trainer, start: Start | None) -> ModelFit:
         curves=training.curves,
         best_epoch=epoch,
         kept={},
-        val_losses=np.empty(0),
         start={} if start is None else start.description,
         recipe=plan.recipe,
     )
@@ -216,10 +218,9 @@ def _fit_once(trainer: Trainer, start: Start | None) -> ModelFit:
         return fit
     logits = trainer.logits(network, val, plan.epochs - 1)
     loss, accuracy = loss_and_accuracy(logits, val.labels)
-    losses = functional.cross_entropy(logits.double(), val.labels, reduction="none").cpu().numpy()
     temperature = fit_temperature(logits.cpu().numpy(), val.labels.cpu().numpy())
     kept = {"val_accuracy": accuracy, "val_loss": loss}
-    return replace(fit, kept=kept, val_losses=losses, temperature=temperature)
+    return replace(fit, kept=kept, temperature=temperature)
 
 
 def _kept_weights(training: TrainingState, trainer: Trainer) -> tuple[Mapping[str, Tensor], int]:

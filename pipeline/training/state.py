@@ -13,7 +13,7 @@ from pipeline.config.recipe import Recipe
 from pipeline.networks.adversarial import sharing_weights
 from pipeline.training.optim import make_optimizer, make_scheduler
 
-COUNTED = ("epoch", "step", "lr", "curves", "best", "best_epoch")
+COUNTED = ("epoch", "step", "lr", "curves", "best", "best_epoch", "least", "overshot")
 Tensors = tuple[Tensor, ...] | list[Tensor]
 SAVED = ("network", "auxiliary", "optimizer", "scheduler", "swa_scheduler", "average", "scaler")
 
@@ -65,6 +65,8 @@ class TrainingState:
         self.curves: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
         self.best_epoch = 0
+        self.least: Tensor | None = None  # losses [n] of val's images, of the epoch with the least mean
+        self.overshot = False  # val was worse half way than before
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values from which `restore` resumes bit for bit."""

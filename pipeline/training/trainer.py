@@ -1,6 +1,7 @@
 """The supervised training of a network on a staged schedule, one epoch after another."""
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -29,13 +30,23 @@ EVALUATION_ROWS = 500
 SWA_ANNEALING = 5  # epochs over which the learning rate moves to SWA's own (Izmailov et al., by swa_utils)
 
 
+OVERSHOT = 1.0  # standard errors by which the loss on val is higher half way than before
+
+
 class DivergedError(InputError):
     """The loss is not finite."""
 
 
+class OvershotError(Exception):
+    """Half way, val is worse than it was: the learning rate is too high."""
+
+
 @dataclass
 class Trainer:
-    """A training under way: its plan, its sets by variant, and what watches it."""
+    """A training under way: its plan, its sets by variant, and what watches it.
+
+    gives_up: half way, if val is worse than it was, because there is a lower learning rate to start anew with.
+    """
 
     plan: Plan
     train: Mapping[str, ImageBatches]
@@ -44,9 +55,13 @@ class Trainer:
     checkpoint_seconds: float
     advance: Callable[[int], object]
     log: Callable[[Mapping[str, Any]], object]
+    gives_up: bool = False
 
     def run(self, network: nn.Module) -> TrainingState:
-        """Train, or resume from the checkpoint. Raises DivergedError if the loss is not finite."""
+        """Train, or resume from the checkpoint.
+
+        Raises DivergedError if the loss is not finite, OvershotError if it gives up.
+        """
         variants = list(epochs_of(self.plan.recipe.schedule))
         steps = [self._steps(self.train[variant]) for variant in variants]
         training = TrainingState(network, self.plan, steps)
@@ -58,11 +73,17 @@ class Trainer:
         self.advance(sum(done) + training.step * self.plan.recipe.batch)
         self.saved = time.monotonic()
         for epoch in range(training.epoch, len(variants)):
+            if self.gives_up and training.overshot:
+                break
             if self._stops(training):
                 break
             if epoch >= training.swa_from and training.swa_scheduler is None:
                 training.swa_scheduler = self._swa_scheduler(training, steps)
             self._epoch(training, variants[epoch])
+        if self.gives_up and training.overshot:
+            self.checkpoint.save(training.state())
+            self.advance(-sum(len(self.train[variant]) for variant in variants[: training.epoch]))
+            raise OvershotError
         if self.plan.recipe.swa is not None and training.average is not None:
             update_bn(self._normalised_batches(variants[-1]), training.average, self.plan.mean.device)
         self.checkpoint.save(training.state())
@@ -197,10 +218,13 @@ class Trainer:
         """Measure on val, keep the best weights, move to the next epoch."""
         averaged = training.average is not None and self.plan.recipe.swa is None
         network = training.average.module if training.average is not None and averaged else training.network
+        losses: Tensor | None = None
         for name, held_out in self.val.items():
-            loss, accuracy = loss_and_accuracy(self.logits(network, held_out, training.epoch), held_out.labels)
+            logits = self.logits(network, held_out, training.epoch)
+            loss, accuracy = loss_and_accuracy(logits, held_out.labels)
             if name == UNAUGMENTED:
                 curve |= {"val_loss": loss, "val_accuracy": accuracy}
+                losses = functional.cross_entropy(logits.double(), held_out.labels, reduction="none")
             else:
                 curve[f"val_accuracy_{name}"] = accuracy
         training.curves.append(curve)
@@ -210,6 +234,11 @@ class Trainer:
         if max(training.curves, key=_rank) is curve:  # of equals, max gives the first
             training.best = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
             training.best_epoch = training.epoch
+        if losses is not None:
+            if training.epoch == -(-self.plan.epochs // 2):
+                training.overshot = training.best_epoch < training.epoch and is_worse(losses, training.least)
+            if training.least is None or losses.mean() < training.least.mean():
+                training.least = losses
         self.log(curve)
 
     def logits(self, network: nn.Module, rows: ImageBatches, epoch: int) -> Tensor:
@@ -226,6 +255,17 @@ class Trainer:
 def _rank(curve: Mapping[str, Any]) -> tuple[float, float]:
     """By val; without it the last epoch is the best."""
     return val_rank(curve.get("val_accuracy", curve["epoch"]), curve.get("val_loss", 0.0))
+
+
+def is_worse(losses: Tensor, before: Tensor | None) -> bool:
+    """Whether losses [n] are higher than those of the same images before, by more than the standard error.
+
+    The error is that of the mean of the paired differences.
+    """
+    if before is None:
+        return False
+    difference = losses - before.to(losses.device)
+    return bool(difference.mean() > OVERSHOT * difference.std() / math.sqrt(len(difference)))
 
 
 def set_training(network: nn.Module, norms: str) -> None:

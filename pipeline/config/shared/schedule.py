@@ -80,6 +80,11 @@ def settled(schedule: Sequence[Phase], sets: Mapping[str, Sized]) -> list[Phase]
     return [_in_epochs(phase, len(sets.get(phase.variants[0], ()))) for phase in named]
 
 
+def images_trained(schedule: Sequence[Phase], sizes: Mapping[str, Sized]) -> int:
+    """How many images a training sees, over all epochs. sizes: the sets of train by variant."""
+    return sum(phase.epochs * len(sizes.get(phase.variants[0], ())) for phase in settled(schedule, sizes))
+
+
 def _in_epochs(phase: Phase, size: int) -> Phase:
     if phase.images is None:
         return phase

@@ -17,6 +17,7 @@ from cache.writer import write_images
 from pipeline.config.recipe import Recipe, read_recipe, recipe_names
 from pipeline.inference.classifier import ModelClassifier, make_model_classifier, save_classifier
 from pipeline.inference.load import load_classifier
+from pipeline.runtime.progress import Watch
 from pipeline.training import trainer as module
 from pipeline.training.fit import ModelFit, fit_model
 from pipeline.training.state import moving_average
@@ -137,15 +138,58 @@ def test_ema_is_what_val_judges() -> None:
     assert any(not torch.equal(trained.last[name], tensor) for name, tensor in trained.network.state_dict().items())
 
 
-def test_of_several_rates_the_one_with_the_lowest_loss_on_val_is_taken() -> None:
-    trained = fit(recipe(lr=[1e-9, 0.05, 1e9], schedule=["unaugmented x 8"]))
-    assert max(row["lr"] for row in trained.curves) == pytest.approx(0.05, rel=0.1)
-    assert same_bits(trained, fit(recipe(lr=0.05, schedule=["unaugmented x 8"])))
+def test_a_rate_that_makes_val_worse_half_way_is_lowered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accuracy falls and the loss rises in the second epoch of three, in the first training alone."""
+    accuracies = iter([0.9, 0.5, 0.9, 0.9, 0.9, 0.9])
+    monkeypatch.setattr(module, "loss_and_accuracy", lambda logits, labels: (1.0, next(accuracies)))
+    monkeypatch.setattr(module, "is_worse", lambda losses, before: before is not None)
+    seen: list[int] = []
+    sets = {"unaugmented": SETS["train"]}
+    lowered = recipe(lr=[0.05, 0.02], schedule=["unaugmented x 3"])
+    (trained,) = fit_model(sets, {"unaugmented": SETS["val"]}, lowered, settings(), Watch(seen.append))
+    assert trained.recipe.peak_lr == 0.02 and len(trained.curves) == 3
+    assert sum(seen) == 3 * 48  # what was given up does not count
 
 
-def test_without_val_the_first_rate_is_taken() -> None:
+def test_a_rate_that_diverges_is_lowered_and_the_last_one_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = fit(recipe(lr=[1e9, 0.05]))
+    assert same_bits(trained, fit(recipe(lr=0.05)))
+    monkeypatch.setattr(module, "is_worse", lambda losses, before: True)
+    assert len(fit(recipe(schedule=["unaugmented x 4"])).curves) == 4
+
+
+def test_what_was_given_up_is_not_trained_again_after_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUGCACHE_STORE", str(tmp_path))
+    monkeypatch.setattr(module, "is_worse", lambda losses, before: True)
+    monkeypatch.setattr(module, "loss_and_accuracy", lambda logits, labels: (1.0, 0.5))
+    lowered = recipe(lr=[0.05, 0.02], schedule=["unaugmented x 4"])
+    first = fit(lowered)
+    steps: list[int] = []
+    whole = module.Trainer._take_step
+
+    def counted(self: module.Trainer, *args: Any) -> None:
+        steps.append(1)
+        whole(self, *args)
+
+    monkeypatch.setattr(module.Trainer, "_take_step", counted)
+    assert same_bits(fit(lowered), first) and first.recipe.peak_lr == 0.02 and not steps
+    assert len(fit(recipe(lr=0.05, schedule=["unaugmented x 4"])).curves) == 4  # which goes on where that one stopped
+    assert same_bits(fit(lowered), first)
+
+
+def test_worse_is_by_more_than_the_standard_error_of_paired_differences() -> None:
+    before = torch.linspace(0, 5, 100).double()  # images differ much more than the two epochs
+    noise = torch.randn(100, generator=torch.Generator().manual_seed(0)).double()
+    noise -= noise.mean()
+    error = float(noise.std()) / 10
+    assert module.is_worse(before + noise + 1.01 * error, before)
+    assert not module.is_worse(before + noise + 0.99 * error, before)
+    assert not module.is_worse(before, None)
+
+
+def test_without_val_the_highest_rate_is_taken() -> None:
     trained = fit(recipe(lr=[0.02, 0.05]), val=False)
-    assert same_bits(trained, fit(recipe(lr=0.02), val=False))
+    assert same_bits(trained, fit(recipe(lr=0.05), val=False))
 
 
 @pytest.mark.parametrize(("first", "last", "kept"), [(1, 0.97, 3), (0.5, 0.9, 3), (0.93, 0.9, 3), (1, 0.9, 1)])
