@@ -39,7 +39,7 @@ def test_it_writes_values_that_run_and_keeps_the_old_ones(photos: Path, params: 
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
     assert lines[0] == f"start: looking at {photos}"
-    assert lines[1] == "  30 images in 3 classes, 10 to 10 per class"
+    assert lines[1] == "  30 images in 3 classes, 10 per class"
     assert lines[-2] == f"start: wrote {params}; the old one is {params}.bak"
     assert lines[-1].startswith("start: now run   ") and "dvc repro" in lines[-1]
     assert Path(f"{params}.bak").read_text() == before
