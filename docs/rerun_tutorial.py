@@ -30,7 +30,7 @@ DVC_LINES = re.compile(
 )
 AMOUNT = re.compile(r"\d[\d,.]* (s|min|h|MB|GB|processor threads)\b")  # that another machine may not need or have
 MEASUREMENT = re.compile(r"\d\.\d|\d ?%|\de-\d")
-NUMBER = re.compile(r"[-+−]?([a-z]+_)?\d[\d,.]*(e[-+]?\d+)?")  # or a variant: which is the worst, numbers decide
+NUMBER = re.compile(r"[-+−]?([a-z]+_)?\d+([.,]\d+)*(e[-+]?\d+)?")  # or a variant: which is the worst, numbers decide
 
 
 def rerun(page: str, run: Callable[[str], str]) -> str:

@@ -46,6 +46,7 @@ def test_a_console_block_begins_with_a_command() -> None:
         ("featurize   1,440   0   13 s   7 MB", "featurize   1,440   0   1.5 min   0.1 GB", True),
         ("featurize   1,440   0   13 s   7 MB", "featurize   1,440   9   13 s   7 MB", False),
         ("brick_48.jpg,brick,0.999985", "brick_48.jpg,brick,1.0", True),
+        ("brick_48.jpg,brick,0.999985", "brick_48.jpg,grass,0.999985", False),
         ("auto: 2 processor threads; no GPU", "auto: 64 processor threads; no GPU", True),
         ("one", "one\ntwo", False),
     ],
