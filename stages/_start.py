@@ -19,11 +19,12 @@ from pipeline.config.params import Params, read_params
 from pipeline.config.presets import read_preset
 from pipeline.ingest.label_tables import TABLES
 from stages._cli import Job
+from stages._findings import read_findings
 from stages._params_file import change_params, read_text
 
 if TYPE_CHECKING:
-    from pipeline.estimate.choices import Choice, Wishes
     from pipeline.estimate.look import Look
+    from pipeline.estimate.wishes import Choice, Wishes
 
 ARCHIVE_FROM = 20_000  # files from which DVC takes long over a folder
 FINE_TUNING = "finetune"  # the recipe
@@ -106,11 +107,13 @@ def source_of(photos: str) -> dict[str, str]:
 def decide(starting: Starting, look: "Look", wishes: "Wishes") -> "list[Choice]":
     """All choices; a preset's in place of those that start would make."""
     from pipeline.estimate.at_hand import this_machine
-    from pipeline.estimate.choices import Choice, choose
+    from pipeline.estimate.choices import choose
+    from pipeline.estimate.wishes import Choice
 
     folder = read_value(read_text(starting.params), "featurize.weights_folder")
-    choices = choose(look, wishes, this_machine(folder))
     source = source_of(starting.photos)
+    findings = read_findings(starting.data, source["prepare.source"])
+    choices = choose(look, wishes, this_machine(folder), findings)
     title = {"report.title": Path(source["prepare.source"]).name.partition(".")[0] or "augcache"}
     kept = _kept(starting, source)
     first = Choice("source", source["prepare.source"], "as you say", source | title | kept)

@@ -8,6 +8,7 @@ Writes  data/search/trials.csv, metrics.json       every policy that was tried, 
 
 Each candidate of `search.policies` is drawn on few training images, featurized through the part store with the backbone
 of `featurize` and all its layers, and judged by heads on folds that they have not seen. Comments in params.yaml stay.
+`python -m stages.start` takes what was found, on the same source.
 """
 
 import json
@@ -18,6 +19,7 @@ from pipeline.config.edit import edit_params
 from pipeline.config.params import read_params
 from pipeline.metrics.csv_text import rows_csv
 from stages._cli import Job, run_stage
+from stages._findings import facts_of
 
 
 def run(job: Job) -> str:
@@ -36,8 +38,10 @@ def run(job: Job) -> str:
         choice = PolicySearch(drawn.unaugmented(), drawn.of_policy, config).run()
     write_text(job.out / "trials.csv", rows_csv(PolicyTrial, choice.trials))
     write_text(job.out / "metrics.json", json.dumps(vars(choice.best), indent=2) + "\n")
+    changes = changes_of(choice, config)
+    job.facts |= facts_of(choice, changes["augment.variants"], job.data, job.params)
     old = job.file.read_text(encoding="utf-8")
-    text = edit_params(old, changes_of(choice, config))
+    text = edit_params(old, changes)
     checked = job.out / "params.yaml"
     write_text(checked, text)
     read_params(checked)  # a schedule elsewhere may name variants that are gone

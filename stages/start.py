@@ -5,8 +5,9 @@
   python -m stages.start photos --size 160 --no-finetune --set train_head.seed=1
   python -m stages.start tiny-imagenet-200.zip --preset tiny-imagenet-report
 PHOTOS is whatever prepare reads: one folder per class, a table of labels, an archive. Nothing is asked, and every
-choice is a flag. The old params.yaml stays beside the new one, as params.yaml.bak. Presets are the reports' jobs:
-tiny-imagenet-report, few-images-report, cifar-10-report, attention-report, imbalanced-report.
+choice is a flag. If `python -m stages.search` has run on the same photos, its variants are taken. The old params.yaml
+stays beside the new one, as params.yaml.bak. Presets are the reports' jobs: tiny-imagenet-report, few-images-report,
+cifar-10-report, attention-report, imbalanced-report.
 """
 
 from typing import Annotated
@@ -46,7 +47,7 @@ def main(  # noqa: PLR0913, PLR0917 - one per flag
 ) -> None:
     """Look, choose, estimate, write."""
     with running("start", debug):
-        from pipeline.estimate.choices import Wishes
+        from pipeline.estimate.wishes import Wishes
 
         starting = steps.Starting(photos, params, data, preset, override or [], minutes, estimate, quiet)
         named = tuple(filter(None, variants.split(","))) if variants is not None else None

@@ -1,8 +1,7 @@
 """What a run should be for given images: each choice with its reason, and the values of params.yaml that it means."""
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,8 @@ from pipeline.config.shared.featurize import ADVPROP, EFFICIENTNETS, LITE, LITE0
 from pipeline.config.shared.stages import FEATURIZE, TRAIN_HEAD, TRAIN_MODEL
 from pipeline.estimate.at_hand import BackboneAtHand, Machine
 from pipeline.estimate.look import Look
+from pipeline.estimate.variants import SearchFindings, choose_variants
+from pipeline.estimate.wishes import Choice, Wishes
 
 SMALL = 64  # pixels: images whose shorter side is no longer keep the shipped backbone
 LEAST_SIZE = 128  # that a photo backbone is used at
@@ -19,61 +20,18 @@ SIZE_STEP = 32
 LARGEST_FILE = {False: 60_000_000, True: 400_000_000}  # bytes of weights that are worth their time; with a GPU?
 STRONGER = "timm:tf_efficientnetv2_b0"
 ELONGATED = 1.8  # longer to shorter side from which on a centre crop loses almost half of an image
-MANY_VARIANTS = 5_000  # training images up to which four variants are drawn
-FEW_VARIANTS = 20_000  # and one of each kind
 FINE_TUNED = {False: 10_000, True: 200_000}  # training images up to which fine-tuning is tried; with a GPU?
 MANY_FILES = 20_000
-SYMBOL = re.compile(r"[^\W_]|\d+")  # a letter or a number
-SIDES = re.compile(r"(?<![a-z])(left|right)(?![a-z])", re.IGNORECASE)
-AFFINE = {"rotate": [-8, 8], "scale": [0.9, 1.15], "translate_percent": [-0.06, 0.06]}
-LIGHT = {"MultiplyAndAddToBrightness": {"mul": [0.8, 1.2], "add": [-10, 10]}}
-POLICIES = {  # those of benchmarks/head_features.py
-    "flip": [{"Fliplr": {"p": 1.0}}],
-    "mild": [{"Fliplr": {"p": 0.5}}, {"Affine": AFFINE}, LIGHT],
-    "still": [{"Affine": AFFINE}, LIGHT],
-}
-WITH_FLIPS = ("flip_1", "mild_1", "mild_2", "mild_3")
-WITHOUT_FLIPS = ("still_1", "still_2", "still_3")
 
 
-@dataclass(frozen=True)
-class Wishes:
-    """What the user has decided; None is left to choice."""
-
-    val: Any = None
-    test: Any = None
-    size: int | None = None
-    fit: str | None = None
-    backbone: str | None = None
-    weights: str | None = None
-    variants: tuple[str, ...] | None = None
-    flips: bool | None = None
-    finetune: bool | None = None
-    device: str | None = None
-    attacks: bool = False
-
-
-@dataclass(frozen=True)
-class Choice:
-    """subject, value and reason are for the terminal; changes: values of params.yaml by `section.key`."""
-
-    subject: str
-    value: str
-    reason: str
-    changes: Mapping[str, Any] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        return f"{self.subject:<12}{self.value}: {self.reason}"
-
-
-def choose(look: Look, wishes: Wishes, machine: Machine) -> list[Choice]:
+def choose(look: Look, wishes: Wishes, machine: Machine, findings: SearchFindings | None = None) -> list[Choice]:
     """Everything that start decides, in the order of the story. Raises InputError if a class has too few images."""
     backbone = choose_backbone(look, wishes, machine)
     split = _split(look, wishes)
     chosen = [*_labels(look), split, *_broken(look), *_copies(look), _size(look, wishes, backbone), *_fit(look, wishes)]
     train = _training_images(look, split.changes)
     finetune = _finetune(wishes, machine, train, split.changes["prepare.val"] != "none")
-    variants = _variants(look, wishes, train)
+    variants = choose_variants(look, wishes, train, findings)
     head = _head(variants.changes["augment.variants"])
     return [*chosen, backbone.choice, variants, head, finetune, *_attacks(wishes), _device(wishes, machine)]
 
@@ -201,32 +159,6 @@ def _fit(look: Look, wishes: Wishes) -> list[Choice]:
         reason = f"the centre square of each image; of the longest {kept:.0f} % is kept; --fit pad keeps all of it"
         return [Choice("fit", "crop", reason, {"prepare.fit": "crop"})]
     return []
-
-
-def _variants(look: Look, wishes: Wishes, train: int) -> Choice:
-    flips = wishes.flips if wishes.flips is not None else not _is_mirrored_wrongly(look.classes)
-    names: tuple[str, ...] = WITH_FLIPS if flips else WITHOUT_FLIPS
-    reason = f"mild ones, as {train:,} training images are few"
-    if train > MANY_VARIANTS:
-        names = names[:2]
-        reason = f"one or two of each kind, for {train:,} training images"
-    if train > FEW_VARIANTS:
-        names = ()
-        reason = f"{train:,} training images need no variants"
-    if wishes.variants is not None:
-        names = wishes.variants
-        reason = "as you say"
-    elif not flips and names:
-        reason += "; no mirror images, " + ("as you say" if wishes.flips is False else "as the classes read like text")
-    own = {name.rpartition("_")[0] for name in names} & POLICIES.keys()
-    changes = {"augment.variants": list(names), **{f"augment.policies.{name}": POLICIES[name] for name in sorted(own)}}
-    return Choice("variants", ", ".join(names) or "none", reason, changes)
-
-
-def _is_mirrored_wrongly(classes: Sequence[str] | Mapping[str, int]) -> bool:
-    """Whether a mirror image is another class: most are letters or numbers, or some are a left and a right."""
-    symbols = sum(bool(SYMBOL.fullmatch(name)) for name in classes)
-    return 2 * symbols > len(classes) or any(SIDES.search(name) for name in classes)
 
 
 def _head(variants: Sequence[str]) -> Choice:

@@ -92,7 +92,8 @@ class Look:
     def lines(self) -> Iterator[str]:
         """What a person should know of the images, one thing per line."""
         counts = self.classes.values()
-        yield f"{self.images:,} images in {len(self.classes):,} classes, {min(counts):,} to {max(counts):,} per class"
+        per_class = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
+        yield f"{self.images:,} images in {len(self.classes):,} classes, {per_class} per class"
         for split, count in self.official.items():
             yield f"{count:,} images in a {split} split of its own"
         for split, reason in self.refused.items():

@@ -7,6 +7,7 @@ included. So it shows whether a change keeps the class, as a mirror image of a 5
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -122,7 +123,7 @@ class PolicySearch:
         return functional.cross_entropy(blended, labels, reduction="none"), right
 
 
-def changes_of(choice: PolicyChoice, config: SearchConfig, epochs: int = 2) -> dict[str, object]:
+def changes_of(choice: PolicyChoice, config: SearchConfig, epochs: int = 2) -> dict[str, Any]:
     """What to set in params.yaml, by key: the policies that paid, their draws in turn, and a schedule over them."""
     names = list(choice.policies)
     count = max(config.kept_draws, len(names)) if names else 0

@@ -1,5 +1,6 @@
 """`python -m stages.start`: what it says, what it writes, what it never overwrites."""
 
+import json
 import os
 import re
 import subprocess
@@ -38,7 +39,7 @@ def test_it_writes_values_that_run_and_keeps_the_old_ones(photos: Path, params: 
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
     assert lines[0] == f"start: looking at {photos}"
-    assert lines[1] == "  30 images in 3 classes, 10 to 10 per class"
+    assert lines[1] == "  30 images in 3 classes, 10 per class"
     assert lines[-2] == f"start: wrote {params}; the old one is {params}.bak"
     assert lines[-1].startswith("start: now run   ") and "dvc repro" in lines[-1]
     assert Path(f"{params}.bak").read_text() == before
@@ -76,6 +77,37 @@ def test_every_choice_is_a_flag(photos: Path, params: Path) -> None:
     assert (written.featurize.backbone, written.featurize.weights) == ("efficientnet-lite0", "imagenet")
     assert (written.featurize.size, written.augment.variants) == (80, ["color_1"])
     assert written.train_model.recipe == "none" and written.evaluate.attacks and written.train_head.seed == 7
+
+
+def keep_findings(params: Path, source: Path) -> None:
+    findings = {
+        "date": "2026-11-27",
+        "variants": ["noise_strong_1", "noise_strong_2"],
+        "policies": {"noise_strong": [{"AdditiveGaussianNoise": {"scale": [0, 20]}}]},
+        "gain": 0.04,
+        "error": 0.01,
+    }
+    path = params.parent / "data" / "runs" / "search.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"source": str(source), "findings": findings}))
+
+
+def test_what_a_search_found_on_the_same_photos_is_taken(photos: Path, params: Path) -> None:
+    assert "; after the first run, python -m stages.search finds out which pay" in start(photos, params).output
+    keep_findings(params, photos)
+    result = start(photos, params)
+    assert result.exit_code == 0, result.output
+    reason = "search found on 2026-11-27 that they lower the cross entropy of unseen images by 0.040 ± 0.010"
+    assert f"  variants    noise_strong_1, noise_strong_2: {reason}\n" in result.output
+    written = read_params(params)
+    assert written.augment.variants == ["noise_strong_1", "noise_strong_2"]
+    assert written.augment.policies["noise_strong"] == [{"AdditiveGaussianNoise": {"scale": [0, 20]}}]
+    assert str(written.train_head.schedule[1]) == "noise_strong_1 x 2"
+
+
+def test_what_a_search_found_on_other_photos_is_not_taken(photos: Path, params: Path) -> None:
+    keep_findings(params, photos.parent / "others")
+    assert "search found" not in start(photos, params).output
 
 
 @pytest.mark.parametrize("name", read_presets())

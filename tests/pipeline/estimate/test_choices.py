@@ -6,8 +6,9 @@ import pytest
 
 from cache.errors import InputError
 from pipeline.estimate.at_hand import BackboneAtHand, Machine
-from pipeline.estimate.choices import Choice, Wishes, choose
+from pipeline.estimate.choices import choose
 from pipeline.estimate.look import Look, OpenedImage
+from pipeline.estimate.wishes import Choice, Wishes
 
 LITE0 = BackboneAtHand("efficientnet-lite0", "imagenet", 17_000_000, 224)
 V2 = BackboneAtHand("timm:tf_efficientnetv2_b0.in1k", "pretrained", 29_000_000, 224)
@@ -69,23 +70,6 @@ def test_split(classes: dict[str, int], official: dict[str, int], val: object, t
 def test_a_class_of_one_image_is_refused() -> None:
     with pytest.raises(InputError, match="bee: a class has one image"):
         choose(look(classes={"ant": 50, "bee": 1}), Wishes(), CPU)
-
-
-@pytest.mark.parametrize(
-    ("classes", "mirrored"),
-    [
-        (["ant", "bee"], True),
-        (["0", "1", "10"], False),
-        (["a", "b", "c", "space"], False),
-        (["turn left", "turn_right", "stop"], False),
-        (["copyright", "cleft"], True),
-    ],
-)
-def test_what_reads_like_text_is_not_mirrored(classes: list[str], mirrored: bool) -> None:
-    values = chosen(look(classes=dict.fromkeys(classes, 30)))
-    assert ("flip_1" in values["augment.variants"]) is mirrored
-    flips = [step for name, steps in values.items() if name.startswith("augment.policies") for step in steps]
-    assert any("Fliplr" in step for step in flips) is mirrored
 
 
 @pytest.mark.parametrize(
