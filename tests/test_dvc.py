@@ -59,7 +59,7 @@ def test_a_large_set_is_pushed_and_pulled_whole_and_the_store_stays_as_it_was(cl
     rows = np.arange(20 * 3, dtype=np.float16).reshape(20, 3)
     store.write(ids[:10], rows[:10])
     store.write(ids[10:], rows[10:])
-    files = list(part_files(folder / "a.h5", store.open().rows(ids), ids, store.recipe, 10))
+    files = list(part_files(folder / "a.h5", store.open().rows(ids), ids, store.recipe, np.array([0, 10])))
     parted = placed_rows(folder / "a.h5", files, [file.place() for file in files])
     labels = np.zeros(20, dtype=np.int64)
     write_features(folder / "a.h5", FeatureSet(parted, labels, ids, ("ant",), "unaugmented", "b", store.recipe))

@@ -170,7 +170,7 @@ def test_a_dask_cluster_draws_and_featurizes_rows_that_are_not_kept(
 def test_a_dask_cluster_prepares_the_same_bytes(
     place: Any, reference: Any, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.ingest.decode_tasks.MOST", 5)
+    monkeypatch.setattr("pipeline.ingest.class_groups.MOST", 5)
     place.run("prepare", f"prepare.scheduler={cluster.address}")
     assert place.contents("prepare") == reference.contents("prepare")
 
