@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +73,15 @@ def link(source: Path, target: Path) -> bool:
 
 
 def part_files(
-    path: Path, rows: GatheredRows, keys: Array, recipe: dict[str, Any], rows_per_part: int
+    path: Path, rows: GatheredRows, keys: Array, recipe: dict[str, Any], starts: Array
 ) -> Iterator[PartFile]:
-    """The part files of a set, in order. Their names and bytes follow from recipe, keys and rows alone."""
-    for start in range(0, len(keys), rows_per_part):
-        own = keys[start : start + rows_per_part]
-        positions = np.arange(start, start + len(own))
+    """The part files of a set, in order. Their names and bytes follow from recipe, keys and rows alone.
+
+    starts: int [p], the first row of each.
+    """
+    for start, end in pairwise([*starts.tolist(), len(keys)]):
+        own = keys[start:end]
+        positions = np.arange(start, end)
         yield PartFile(parts_folder(path) / f"{part_name(recipe, own)}.h5", rows.select(positions), own, recipe)
 
 

@@ -6,9 +6,10 @@ for other programs; this project reads the part files, and checks each row again
 """
 
 import hashlib
+import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from cache.errors import DamagedFile, ForeignFile, StorageError
-from cache.files import remove_others, storage_error
+from cache.files import remove_others, storage_error, sync_folder
 from cache.layout import PARTS_SUFFIX, Array, recipe_key
 from cache.stored_rows import REMAKE, GatheredRows, StoredRows
 
@@ -92,10 +93,28 @@ def _check_part(index: Path, part: Path, size: int) -> None:
         raise DamagedFile("wrong length", where=part, expected=f"{size:,} bytes", found=f"{actual:,}", remedy=remedy)
 
 
+def move_set(path: Path, target: Path) -> None:
+    """Move a set with its part files on one disk; a set that is there stays whole until this one takes its place."""
+    folder = parts_folder(target)
+    moved = set()
+    for part in sorted(parts_folder(path).glob("*.h5")):
+        folder.mkdir(exist_ok=True)
+        os.replace(part, folder / part.name)
+        moved.add(folder / part.name)
+    if moved:
+        sync_folder(folder)
+    os.replace(path, target)
+    sync_folder(target.parent)
+    _remove_all_but(folder, moved)
+
+
 def remove_other_parts(path: Path, rows: object) -> None:
     """Remove what lies in the part folder of a set but is not among its rows; its file must be complete."""
-    folder = parts_folder(path)
     wanted = {source.path for source in rows.sources} if isinstance(rows, PartedRows) else set()
+    _remove_all_but(parts_folder(path), wanted)
+
+
+def _remove_all_but(folder: Path, wanted: Set[Path]) -> None:
     try:
         for part in folder.glob("*"):
             if part not in wanted:

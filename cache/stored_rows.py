@@ -126,6 +126,10 @@ class GatheredRows:
             sources.append(whole if np.array_equal(numbers, np.arange(len(whole))) else whole.select(numbers))
         return GatheredRows(tuple(sources) or self.sources[:1], order)
 
+    def take(self, positions: Array) -> "GatheredRows":
+        """The rows at these positions, still on disk; unlike in `select`, all sources stay as they are."""
+        return GatheredRows(self.sources, positions if self.positions is None else self.positions[positions])
+
     def whole_file(self) -> StoredRows | None:
         """The one file whose rows these are, all of them in order; None if there is none."""
         if len(self.sources) != 1 or self.sources[0].numbers is not None:

@@ -14,11 +14,12 @@ the stage unless prepare.unreadable is allow.
 import shutil
 from pathlib import Path
 
-from cache.writer import write_images
 from pipeline.config.prepare import PrepareConfig
 from pipeline.ingest.manifest import make_manifest
-from pipeline.ingest.source import choose_rows, ingest, publish, write_files_csv, write_unreadable
+from pipeline.ingest.outputs import publish, write_sets
+from pipeline.ingest.source import choose_rows, ingest, write_files_csv, write_unreadable
 from pipeline.ingest.split import find_duplicates, refuse_duplicates, without_looking
+from pipeline.runtime.workers import Pool
 from stages._cli import Job, run_stage
 
 
@@ -46,13 +47,12 @@ def _prepare(job: Job, config: PrepareConfig, scratch: Path) -> str:
         refuse_duplicates(duplicates, source.names)
     unique, rows = choose_rows(source, duplicates, config)
     manifest = make_manifest(config, unique, duplicates, rows, source.names)
-    with job.progress(sum(map(len, rows.values())), "image", "write") as advance:
-        for split, index in rows.items():
-            write_images(scratch / f"{split}.h5", unique.image_set(index))
-            advance(len(index))
+    count = sum(map(len, rows.values()))
+    with Pool("auto", config.scheduler) as pool, job.progress(count, "image", "write") as advance:
+        sets = write_sets(scratch, unique, rows, pool, advance)
     write_files_csv(scratch / "files.csv", unique, rows)
     (scratch / "manifest.json").write_text(manifest.text(), encoding="utf-8")
-    publish(scratch, job.out, [*(f"{split}.h5" for split in rows), "files.csv", "manifest.json"])
+    publish(scratch, job.out, [*sets, "files.csv", "manifest.json"])
     job.facts |= {"rows": manifest.images, "classes": len(unique.classes), "unreadable": len(source.unreadable)}
     return manifest.summary()
 

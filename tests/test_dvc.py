@@ -1,6 +1,7 @@
 """DVC runs again what a change concerns, and nothing else."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,14 @@ import pytest
 from closure import ROOT
 from dvc.repo import Repo
 
+from cache import layout
 from cache.lay_out import part_files, placed_rows
 from cache.parts import PartStore
-from cache.reader import read_features
+from cache.reader import read_features, read_images
 from cache.records import FeatureSet
 from cache.writer import write_features
+from stages import prepare
+from stages._cli import Job
 
 STAGES = ("prepare", "augment", "gan", "featurize", "train_head", "train_model", "evaluate", "report")
 
@@ -59,21 +63,45 @@ def test_a_large_set_is_pushed_and_pulled_whole_and_the_store_stays_as_it_was(cl
     rows = np.arange(20 * 3, dtype=np.float16).reshape(20, 3)
     store.write(ids[:10], rows[:10])
     store.write(ids[10:], rows[10:])
-    files = list(part_files(folder / "a.h5", store.open().rows(ids), ids, store.recipe, 10))
+    files = list(part_files(folder / "a.h5", store.open().rows(ids), ids, store.recipe, np.array([0, 10])))
     parted = placed_rows(folder / "a.h5", files, [file.place() for file in files])
     labels = np.zeros(20, dtype=np.int64)
     write_features(folder / "a.h5", FeatureSet(parted, labels, ids, ("ant",), "unaugmented", "b", store.recipe))
     assert {part.stat().st_nlink for part in store.path.iterdir()} == {2}
+    push_and_pull(clone, "featurize")
+    assert np.array_equal(read_features(folder / "a.h5").features[:], rows)
+    assert np.array_equal(store.open().rows(ids)[:], rows)
+
+
+def push_and_pull(clone: Path, stage: str) -> None:
+    """Commit what a stage has made, push it, lose it, and pull it."""
     with Repo(str(clone)) as repo:
         with repo.config.edit() as config:
-            config["remote"] = {"other": {"url": str(tmp_path / "remote")}}
+            config["remote"] = {"other": {"url": str(clone / "remote")}}
             config["core"]["remote"] = "other"
             config["cache"]["type"] = ["hardlink"]
         repo.commit(force=True)
-        repo.push(targets=["featurize"])
-    shutil.rmtree(folder)
+        repo.push(targets=[stage])
+    shutil.rmtree(clone / "data" / stage)
     shutil.rmtree(clone / ".dvc" / "cache")
     with Repo(str(clone)) as repo:
-        repo.pull(targets=["featurize"])
-    assert np.array_equal(read_features(folder / "a.h5").features[:], rows)
-    assert np.array_equal(store.open().rows(ids)[:], rows)
+        repo.pull(targets=[stage])
+
+
+def test_a_large_prepared_set_is_pushed_and_pulled_whole_and_prepared_anew_over_it(
+    clone: Path, photos: Path, make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout, "PART_ROWS", dict.fromkeys(layout.PART_ROWS, 4))
+    monkeypatch.setattr(layout, "LARGE_PARTS", 2)
+    job = make_job("prepare", clone / "data", f"prepare.source={photos}", "prepare.size=16")
+    folder = clone / "data" / "prepare"
+    prepare.run(job)
+    expected = read_images(folder / "train.h5").images[:]
+    assert len(list((folder / "train.parts").iterdir())) == 6
+    push_and_pull(clone, "prepare")
+    assert np.array_equal(read_images(folder / "train.h5").images[:], expected)
+    before = {path.name: path.stat().st_ino for path in (folder / "train.parts").iterdir()}
+    prepare.run(job)  # over hard links to DVC's cache, which must stay as it is
+    assert np.array_equal(read_images(folder / "train.h5").images[:], expected)
+    assert not set(before.values()) & {path.stat().st_ino for path in (folder / "train.parts").iterdir()}
+    assert to_run(clone) == set()

@@ -53,8 +53,13 @@ def choose_files(layout: Layout, ids: Array, config: PrepareConfig) -> Layout:
     return replace(layout, names=names, labels=labels[kept], held=split_of[kept], classes=classes)
 
 
-def rule_of_chosen(config: PrepareConfig) -> SplitRule:
-    """What splits files that were chosen before: each belongs to the split that `held` says, and all of them stay."""
+def rule_of(config: PrepareConfig) -> SplitRule:
+    """What splits the images that were decoded.
+
+    Files that were chosen before belong to the split that `held` says, and all of them stay.
+    """
+    if config.duplicates != "keep":
+        return SplitRule(config.val, config.test, config.limit_per_class, config.seed)
     val: HoldOut = "none" if config.val == "none" else "official"
     test: HoldOut = "none" if config.test == "none" else "official"
     return SplitRule(val, test, None, config.seed)

@@ -12,8 +12,10 @@ not: the image stays as it lies.
 import re
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import PIL
 from PIL import Image, ImageOps
 
 from cache.layout import Array
@@ -52,6 +54,16 @@ class DecodeOptions:
         """What section `prepare` says; of a classifier the depth that it was trained with, if it was told one."""
         depth = None if config.bit_depth == "auto" else config.bit_depth
         return cls(trained_depth or depth, config.max_megapixels, config.fit)
+
+
+def recipe_of(config: PrepareConfig) -> dict[str, Any]:
+    """What decides pixels besides the files, as a prepared set names it."""
+    recipe = {"size": config.size, "size_rule": RULES[config.fit], "decoder": f"pillow {PIL.__version__}"}
+    if config.bit_depth != "auto":
+        recipe["bit_depth"] = config.bit_depth
+    if config.fit != "crop":
+        recipe["fit"] = config.fit
+    return recipe
 
 
 @dataclass(frozen=True)

@@ -1,95 +1,110 @@
-"""Decode a folder of images on a cluster: each task fills one file of pixels, on a disk that all machines share."""
+"""Decode a folder of images in tasks, on this machine or on a cluster: each writes part files of its images."""
 
 import os
 import socket
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import PIL
 
 from cache.errors import RecordError, StorageError
-from cache.files import storage_error
-from cache.layout import Array, row_digests
+from cache.layout import Array, hex_keys, row_digests
+from cache.parts import PartStore, read_part
+from cache.stored_rows import GatheredRows, StoredRows
 from pipeline.ingest.archive import Unreadable, read_file
+from pipeline.ingest.class_groups import Group
 from pipeline.ingest.decode import DecodeOptions, decode_image
 from pipeline.ingest.layouts import Layout
 from pipeline.ingest.listing import Listing
-from pipeline.ingest.pixel_file import PixelFile
+from pipeline.ingest.pixel_file import DecodedSource
+from pipeline.runtime.task import is_worker
+from pipeline.runtime.threads import usable_threads
 from pipeline.runtime.workers import Pool
-
-TASK_BYTES = 64 << 20  # of pixels
-MOST = 1024  # images
 
 
 @dataclass(frozen=True)
-class DecodedFiles:
-    """What a task has decoded. digests: uint8 [k, 32], from slot `start` on, and sides: see Decoding.
+class DecodedGroup:
+    """What a task has decoded. sides: int [k, 2], of all images of the group; see Decoding.
 
-    unreadable: by name, with the reason.
+    parts: the rows of each part file, and the slots of these images. unreadable: by name, with the reason.
     """
 
-    start: int
-    digests: Array
+    group: Group
     sides: Array
+    parts: tuple[tuple[Array, StoredRows], ...]
     unreadable: dict[str, str]
 
 
 @dataclass(frozen=True)
 class DecodeTask:
-    """Decode the images of neighbouring slots, which are those of the pixel file. paths: of the files, below root."""
+    """Decode the images of a group. paths: of the files, below root. store: where part files go."""
 
-    start: int
+    group: Group
     names: tuple[str, ...]
     paths: tuple[str, ...]
     root: str
-    pixel_file: PixelFile
+    size: int
     options: DecodeOptions
+    store: PartStore
     decoder: str = PIL.__version__
 
     def read(self) -> None:
-        """Nothing: photos are read one after the other, because many at once may not fit into memory."""
+        """Nothing: photos are read as they are decoded, because many at once may not fit into memory."""
 
     def compute(self, _: None) -> tuple[Array, Array, dict[str, str]]:
-        """Pixels uint8 [k, size, size, 3], black if unreadable, sides int [k, 2], and the reasons."""
+        """Pixels uint8 [k, size, size, 3], black if unreadable, sides int [k, 2], and the reasons.
+
+        Beside other tasks by this thread alone, else by one thread per processor. Raises RecordError on a machine with
+        another decoder.
+        """
         if self.decoder != PIL.__version__:
             remedy = "Give the cluster workers with the same libraries as this machine."
             where = f"{socket.gethostname()} pillow"
             raise RecordError(
                 "worker differs", where=where, expected=self.decoder, found=PIL.__version__, remedy=remedy
             )
-        size = self.pixel_file.size
-        rows = np.zeros(self.pixel_file.shape, dtype=np.uint8)
+        rows = np.zeros((len(self.names), self.size, self.size, 3), dtype=np.uint8)
         sides = np.zeros((len(rows), 2), dtype=np.int64)
-        unreadable: dict[str, str] = {}
-        with warnings.catch_warnings(action="ignore"):  # Pillow warns about what is refused or mended here
-            for number, (name, path) in enumerate(zip(self.names, self.paths, strict=True)):
-                try:
-                    content = read_file(os.path.join(self.root, path), self.root)
-                    decoded = decode_image(content, size, self.options, name)
-                    rows[number] = decoded.pixels
-                    sides[number] = decoded.sides
-                except Unreadable as error:
-                    unreadable[name] = str(error)
+        with (
+            warnings.catch_warnings(action="ignore"),  # Pillow warns about what is refused or mended here
+            ThreadPoolExecutor(1 if is_worker() else usable_threads()) as threads,
+        ):
+            reasons = list(threads.map(lambda number: self._decode(number, rows, sides), range(len(rows))))
+        unreadable = {name: reason for name, reason in zip(self.names, reasons, strict=True) if reason}
         return rows, sides, unreadable
 
-    def write(self, decoded: tuple[Array, Array, dict[str, str]]) -> DecodedFiles:
-        """Write the pixels. Raises StorageError."""
-        rows, sides, unreadable = decoded
-        path = self.pixel_file.path_of(self.start)
+    def _decode(self, number: int, rows: Array, sides: Array) -> str:
+        """Decode one image into its row; why it cannot be read, empty if it can."""
         try:
-            with path.open("wb") as file:
-                file.write(rows.data)
-        except FileNotFoundError as error:
+            content = read_file(os.path.join(self.root, self.paths[number]), self.root)
+            decoded = decode_image(content, self.size, self.options, self.names[number])
+        except Unreadable as error:
+            return str(error)
+        rows[number] = decoded.pixels
+        sides[number] = decoded.sides
+        return ""
+
+    def write(self, decoded: tuple[Array, Array, dict[str, str]]) -> DecodedGroup:
+        """Write part files. Raises StorageError."""
+        rows, sides, unreadable = decoded
+        if not self.store.folder.is_dir():
+            where = self.store.folder
             remedy = "Put the data folder on a disk that all workers share."
-            raise StorageError(
-                f"{socket.gethostname()} does not see the folder", where=path.parent, remedy=remedy
-            ) from error
-        except OSError as error:
-            raise storage_error(path, error) from error
-        return DecodedFiles(self.start, row_digests(rows), sides, unreadable)
+            raise StorageError(f"{socket.gethostname()} does not see the folder", where=where, remedy=remedy)
+        readable = np.flatnonzero([name not in unreadable for name in self.names])
+        keys = np.zeros(len(rows), dtype="S64")
+        keys[readable] = hex_keys(row_digests(rows[readable] if unreadable else rows))
+        order = self.group.order
+        parts = [readable] if order is None else order.parts(keys[readable], readable)
+        written = tuple((self.group.slots[part], self._write(keys[part], rows[part])) for part in parts if len(part))
+        return DecodedGroup(self.group, sides, written, unreadable)
+
+    def _write(self, keys: Array, rows: Array) -> StoredRows:
+        return read_part(self.store.write(keys, rows), self.store.recipe).rows
 
 
 @dataclass(frozen=True)
@@ -102,38 +117,33 @@ class FolderFiles:
 
     @classmethod
     def of(cls, source: str, layout: Layout, listing: Listing) -> "FolderFiles | None":
-        """The files of a folder; None if it is none, or holds a name that is not plain text and so no path."""
+        """The files of a folder; None if images lie in other files, or have a name that is not plain text."""
         folder = Path(source).expanduser()
         paths = [listing.spelled(layout.prefix + name) for name in layout.names]
-        if not folder.is_dir() or any("\\" in path for path in paths):
+        if not listing.is_of_files or any("\\" in path for path in paths):
             return None
         return cls(os.path.realpath(folder), layout.names, paths)
 
+    def task(self, group: Group, size: int, options: DecodeOptions, store: PartStore) -> DecodeTask:
+        """The task of decoding some of the files."""
+        slots = group.slots.tolist()
+        names = tuple(self.names[slot] for slot in slots)
+        paths = tuple(self.paths[slot] for slot in slots)
+        return DecodeTask(group, names, paths, self.root, size, options, store)
 
-def decode_on_cluster(
-    files: FolderFiles, pixel_file: PixelFile, options: DecodeOptions, pool: Pool, advance: Callable[[int], object]
-) -> tuple[PixelFile, Array, Array, dict[str, str]]:
-    """The pixels in files of several, digests uint8 [n, 32] and sides int [n, 2] by slot, and what cannot be read."""
-    step = min(MOST, max(1, TASK_BYTES // (pixel_file.size**2 * 3)))
-    parted = replace(pixel_file, per_file=step)
-    tasks = [
-        DecodeTask(
-            start,
-            tuple(files.names[start : start + step]),
-            tuple(files.paths[start : start + step]),
-            files.root,
-            replace(parted, slots=parted.slots[start : start + step]),
-            options,
-        )
-        for start in range(0, len(files.names), step)
-    ]
-    digests = np.zeros((len(files.names), 32), dtype=np.uint8)
-    sides = np.zeros((len(files.names), 2), dtype=np.int64)
+
+def decode_in_tasks(tasks: Sequence[DecodeTask], pool: Pool, advance: Callable[[int], object]) -> DecodedSource:
+    """All images of a layout, which these tasks share out."""
+    count = sum(len(task.group.slots) for task in tasks)
+    sides = np.zeros((count, 2), dtype=np.int64)
     unreadable: dict[str, str] = {}
+    parts: list[tuple[Array, StoredRows]] = []
+    tasks[0].store.folder.mkdir(exist_ok=True)
     for decoded in pool.run(tasks):
-        slots = slice(decoded.start, decoded.start + len(decoded.digests))
-        digests[slots] = decoded.digests
-        sides[slots] = decoded.sides
+        sides[decoded.group.slots] = decoded.sides
+        parts += decoded.parts
         unreadable.update(decoded.unreadable)
-        advance(len(decoded.digests))
-    return parted, digests, sides, unreadable
+        advance(len(decoded.group.slots))
+    slots = np.concatenate([np.empty(0, dtype=np.int64), *(slots for slots, _ in parts)])
+    rows = GatheredRows(tuple(rows for _, rows in parts), np.argsort(slots))
+    return DecodedSource(rows, np.sort(slots), sides, unreadable, frozenset(part.path for _, part in parts))

@@ -20,7 +20,7 @@ NO_ENDING = "no ending"
 SYSTEM_FOLDER = "folder "  # the start of a kind that is a folder of the system
 
 
-@dataclass(frozen=True)
+@dataclass
 class Listing:
     """What a source holds by name.
 
@@ -30,6 +30,7 @@ class Listing:
     image_content: of a folder and kind, a passed-over file that is an image by its content, and its format.
     misnamed: of a folder and ending, an image that is of another format than its ending says, and its format.
     annotations: the text of Tiny ImageNet's, by their names. tables, sidecars: what may give labels, by name.
+    is_of_files: whether each image is a file of a folder, and none lies in an archive or another file.
     """
 
     names: set[str] = field(default_factory=set)
@@ -42,6 +43,7 @@ class Listing:
     annotations: dict[str, str] = field(default_factory=dict)
     tables: dict[str, bytes] = field(default_factory=dict)
     sidecars: dict[str, str] = field(default_factory=dict)
+    is_of_files: bool = True
 
     def spelled(self, name: str) -> str:
         """A name as the source has it."""
@@ -67,6 +69,7 @@ def list_source(source: str, spool: Path | None = None) -> Listing:
             if entry.name in listing.names:
                 raise InputError("holds two files of one name", where=source, found=entry.name, remedy="Rename one.")
             listing.names.add(entry.name)
+            listing.is_of_files &= bool(entry.path)
             looked_at[folder_of(entry.name), ending] += 1
             if looked_at[folder_of(entry.name), ending] <= SNIFFED:
                 _compare_ending(listing, entry, ending)

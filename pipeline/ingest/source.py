@@ -3,37 +3,40 @@
 The source is walked twice. The first walk only names files, so a wrong layout, a missing split or a full disk is
 found before any work; the second decodes, in threads (Pillow lets go of the interpreter), each image into its own
 place in one file on disk. A packed tar archive is unpacked once: the second walk reads what the first one unpacked.
-Memory holds names, ids and labels, and a bounded number of images in flight.
+A folder is instead decoded in tasks if it makes a large set, or by a cluster. Memory holds names, ids and labels, and a
+bounded number of images in flight.
 """
 
 import csv
-import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import PIL
 
 from cache.errors import InputError
 from cache.files import check_space
 from cache.layout import Array, hex_keys
+from cache.parts import PartStore
 from cache.records import ImageSet
+from cache.stored_rows import GatheredRows
 from pipeline.config.prepare import PrepareConfig
 from pipeline.config.shared.featurize import SMALL_SIZE
 from pipeline.ingest import columns
-from pipeline.ingest.choose_files import choose_files, hash_files, rule_of_chosen
-from pipeline.ingest.decode import RULES, DecodeOptions
-from pipeline.ingest.decode_tasks import FolderFiles, decode_on_cluster
+from pipeline.ingest.choose_files import choose_files, hash_files, rule_of
+from pipeline.ingest.class_groups import plan_groups
+from pipeline.ingest.decode import DecodeOptions, recipe_of
+from pipeline.ingest.decode_tasks import FolderFiles, decode_in_tasks
 from pipeline.ingest.label_tables import EXTRA as SPREADSHEET_EXTRA
 from pipeline.ingest.label_tables import LabelTable, read_label_table
 from pipeline.ingest.layouts import Layout, match_layout
 from pipeline.ingest.listing import Listing, list_source
 from pipeline.ingest.passed_over import PassedOver, describe_listing, find_passed_over
-from pipeline.ingest.pixel_file import SQUARE, Decoding, PixelFile
+from pipeline.ingest.pixel_file import SQUARE, DecodedSource, Decoding
 from pipeline.ingest.relabels import Applied, apply_corrections, read_corrections
-from pipeline.ingest.split import Duplicates, SplitRule, explain_losses, imbalanced_rows, split_rows
+from pipeline.ingest.split import Duplicates, explain_losses, imbalanced_rows, split_rows
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.workers import Pool
 
@@ -91,11 +94,11 @@ class Source:
     names are without the folders that all images share, paths as the source has them. lost: how many images of each
     class cannot be read. unreadable: images that are not among the rows, and why. ignored: files that are no images, by
     ending; passed_over has them by class. not_chosen: images that were left out before any was decoded.
-    resizing: how they came to the stored size. depth: `bit_depth`, if prepare was told it. relabel: what
-    corrections changed. fit: how images became square, elongated: how many had to.
+    resizing: how they came to the stored size. recipe: what made the pixels. new_parts: part files that this run
+    has written of them. relabel: what corrections changed. fit: how images became square, elongated: how many had to.
     """
 
-    images: PixelFile
+    images: GatheredRows
     names: list[str]
     paths: list[str]
     ids: Array
@@ -107,7 +110,8 @@ class Source:
     ignored: dict[str, int]
     passed_over: PassedOver
     resizing: Resizing
-    depth: Mapping[str, int]
+    recipe: dict[str, Any]
+    new_parts: frozenset[Path] = frozenset()
     not_chosen: int = 0
     relabel: Applied = field(default_factory=Applied)
     fit: str = "crop"
@@ -142,14 +146,7 @@ class Source:
 
     def image_set(self, rows: Array) -> ImageSet:
         """The chosen rows as a set, pixels still on disk."""
-        recipe = {
-            "size": self.images.size,
-            "size_rule": RULES[self.fit],
-            "decoder": f"pillow {PIL.__version__}",
-            **self.depth,
-        }
-        recipe |= {} if self.fit == "crop" else {"fit": self.fit}
-        return ImageSet(self.images.take(rows), self.labels[rows], self.ids[rows], self.classes, recipe=recipe)
+        return ImageSet(self.images.take(rows), self.labels[rows], self.ids[rows], self.classes, recipe=self.recipe)
 
 
 def ingest(config: PrepareConfig, scratch: Path, progress: Progress) -> Source:
@@ -167,41 +164,49 @@ def ingest(config: PrepareConfig, scratch: Path, progress: Progress) -> Source:
     if config.duplicates == "keep":
         with progress(placed, "file", "choose") as advance:
             layout = choose_files(layout, hash_files(walked, layout, advance), config)
-    size = config.size
-    check_space(scratch, 2 * len(layout.names) * size * size * 3)  # the file of pixels, and the sets made from it
-    pixel_file = PixelFile(scratch / "pixels", size, np.arange(len(layout.names)))
-    options = DecodeOptions.of(config)
-    files = FolderFiles.of(config.source, layout, listing) if config.scheduler else None
-    with progress(len(layout.names), "image", "decode") as advance:
-        if files is None:
-            decoding = Decoding(pixel_file, advance, options)
-            digests, unreadable = decoding.run(walked, layout)
-            sides = decoding.sides
-        else:
-            with Pool(1, config.scheduler) as pool:
-                pixel_file, digests, sides, unreadable = decode_on_cluster(files, pixel_file, options, pool, advance)
+    files = FolderFiles.of(config.source, layout, listing)
+    decoded = _decode(walked, layout, files, config, scratch, progress)
     spool.unlink(missing_ok=True)
-    is_read = np.array([name not in unreadable for name in layout.names])
-    kept = np.flatnonzero(is_read)
+    kept = decoded.slots
     return Source(
-        images=pixel_file.take(kept),
+        images=decoded.rows,
         names=[layout.names[row] for row in kept],
         paths=[listing.spelled(layout.prefix + layout.names[row]) for row in kept],
-        ids=hex_keys(digests[kept]),
+        ids=hex_keys(decoded.rows.digests),
         labels=layout.labels[kept],
         held=layout.held[kept],
         classes=layout.classes,
-        lost=np.bincount(layout.labels[~is_read], minlength=len(layout.classes)),
-        unreadable=dict(sorted((layout.unplaced | unreadable).items())),
+        lost=np.bincount(np.delete(layout.labels, kept), minlength=len(layout.classes)),
+        unreadable=dict(sorted((layout.unplaced | decoded.unreadable).items())),
         ignored=dict(sorted(listing.ignored.items())),
         passed_over=passed_over,
         not_chosen=placed - len(layout.names),
-        resizing=Resizing.of(sides[kept], config),
-        depth={} if config.bit_depth == "auto" else {"bit_depth": config.bit_depth},
+        resizing=Resizing.of(decoded.sides[kept], config),
+        recipe=recipe_of(config),
+        new_parts=decoded.new_parts,
         relabel=relabel,
         fit=config.fit,
-        elongated=int((sides.max(axis=1) > SQUARE * sides.min(axis=1)).sum()),
+        elongated=int((decoded.sides.max(axis=1) > SQUARE * decoded.sides.min(axis=1)).sum()),
     )
+
+
+def _decode(
+    walked: str, layout: Layout, files: FolderFiles | None, config: PrepareConfig, scratch: Path, progress: Progress
+) -> DecodedSource:
+    """Decode in tasks if a cluster does it, or if tasks can write part files of a large set; else in one pass."""
+    count = len(layout.names)
+    groups = plan_groups(layout, config)
+    options = DecodeOptions.of(config)
+    in_tasks = files is not None and (config.scheduler or any(group.training for group in groups))
+    linked = sum(group.training for group in groups) if in_tasks else 0
+    check_space(scratch, (2 * count - linked) * config.size**2 * 3)  # decoded images, and sets that copy them
+    with progress(count, "image", "decode") as advance:
+        if files is None or not in_tasks:
+            return Decoding(scratch / "pixels", config.size, advance, options).run(walked, layout)
+        store = PartStore(scratch / "decoded", recipe_of(config))
+        tasks = [files.task(group, config.size, options, store) for group in groups]
+        with Pool(1, config.scheduler) as pool:
+            return decode_in_tasks(tasks, pool, advance)
 
 
 def corrected(layout: Layout, listing: Listing, config: PrepareConfig) -> tuple[Layout, Applied]:
@@ -270,12 +275,9 @@ def choose_rows(source: Source, duplicates: Duplicates, config: PrepareConfig) -
     """What is left without duplicates and after `imbalance`, and the rows of each split among it."""
     losses = explain_losses(source.labels, source.classes, duplicates, source.lost, source.names)
     unique = source.take(duplicates.kept)
-    if config.duplicates == "keep":
-        return unique, split_rows(*unique.columns, rule_of_chosen(config), losses)
-    if config.imbalance:
+    if config.imbalance and config.duplicates != "keep":
         unique = unique.of_classes(*imbalanced_rows(*unique.columns, config.imbalance, config.seed))
-    rule = SplitRule(config.val, config.test, config.limit_per_class, config.seed)
-    return unique, split_rows(*unique.columns, rule, losses)
+    return unique, split_rows(*unique.columns, rule_of(config), losses)
 
 
 def write_unreadable(unreadable: dict[str, str], path: Path, refuse: bool) -> str:
@@ -305,12 +307,3 @@ def write_files_csv(path: Path, source: Source, rows: Mapping[str, Array]) -> No
             for row, chosen in enumerate(index):
                 label = source.classes[source.labels[chosen]]
                 writer.writerow((source.ids[chosen].decode(), split, row, label, source.paths[chosen]))
-
-
-def publish(scratch: Path, out: Path, files: Collection[str]) -> None:
-    """Move finished files into the output folder, and remove the sets there that are no longer made."""
-    for stale in out.glob("*.h5"):
-        if stale.name not in files:
-            stale.unlink()
-    for name in files:
-        os.replace(scratch / name, out / name)

@@ -125,6 +125,13 @@ def split_rows(
     return {split: np.concatenate(part) for split, part in zip(SPLITS, parts, strict=True) if split not in absent}
 
 
+def training_counts(labels: Array, held: Array, classes: int, rule: SplitRule) -> Array:
+    """How many training images each class will have, int [classes], if no image is unreadable or has a copy."""
+    available = np.bincount(labels[held == TRAIN], minlength=classes).tolist()
+    left = [count - _count(rule.test, count) - _count(rule.val, count) for count in available]
+    return np.array(left, dtype=np.int64).clip(0, rule.limit_per_class)
+
+
 def imbalanced_rows(
     ids: Array, labels: Array, held: Array, classes: Sequence[str], law: ImbalanceConfig, seed: int
 ) -> tuple[Array, list[int]]:

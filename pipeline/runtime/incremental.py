@@ -108,7 +108,8 @@ def compute_missing(
     rows = index.rows(keys)
     if plan.output is None or rows_per_part is None:
         return rows, len(missing)
-    files = list(part_files(plan.output.path, rows, keys, plan.store.recipe, rows_per_part))
+    starts = np.arange(0, len(keys), rows_per_part)
+    files = list(part_files(plan.output.path, rows, keys, plan.store.recipe, starts))
     return place_all(plan.output.path, files, new, plan.pool), len(missing)
 
 

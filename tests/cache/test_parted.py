@@ -37,7 +37,7 @@ def laid_out(path: Path, rows: np.ndarray, keys: np.ndarray, recipe: dict[str, A
     store = PartStore(path.parent / "store", recipe)
     for start in range(0, len(keys), 3):
         store.write(keys[start : start + 3], rows[start : start + 3])
-    files = list(part_files(path, store.open().rows(keys), keys, recipe, PER_PART))
+    files = list(part_files(path, store.open().rows(keys), keys, recipe, np.arange(0, len(keys), PER_PART)))
     return placed_rows(path, files, [file.place() for file in files])
 
 
@@ -196,7 +196,11 @@ def test_equal_content_gives_equal_bytes_whatever_the_stored_parts_were(tmp_path
         for start in range(0, 10, step):
             store.write(features.ids[start : start + step], features.features[start : start + step])
         target = tmp_path / name / "a.h5"
-        files = list(part_files(target, store.open().rows(features.ids), features.ids, RECIPE, PER_PART))
+        files = list(
+            part_files(
+                target, store.open().rows(features.ids), features.ids, RECIPE, np.arange(0, len(features.ids), PER_PART)
+            )
+        )
         rows = placed_rows(target, files, [file.place() for file in files])
         write_features(target, FeatureSet(rows, features.labels, features.ids, features.classes, "color_1", "b"))
         names = [target, *sorted(target.with_suffix(".parts").iterdir())]

@@ -25,6 +25,7 @@ KILLS = 4  # of each stage; `--kills N` for more
 TRAIN = 24
 PARTS = TRAIN // 8
 CUT = ("augment", "featurize")
+STAGES = ("prepare", *CUT)
 NAMES = ("train-unaugmented", "train-spatial_1", "train-color_1")
 COLOR_ALONE = ("augment.variants=[color_1]", "train_head.schedule=[color_1 x 1]", "train_model.recipe=none")
 Start = Callable[..., Any]
@@ -34,16 +35,16 @@ Start = Callable[..., Any]
 def whole(reference: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What an undisturbed run makes if sets are cut."""
     place = replace(reference.elsewhere(tmp_path_factory.mktemp("whole")), part_rows=8)
-    place.adopt(reference, "prepare")
+    place.run("prepare")
     assert place.run("augment") == 2 * 36
     assert place.run("featurize") == 3 * 36
     return place
 
 
 @pytest.fixture
-def cut(place: Any, reference: Any) -> Any:
+def cut(place: Any, whole: Any) -> Any:
     """The same photos, prepared, nothing else made of them yet."""
-    place.adopt(reference, "prepare")
+    place.adopt(whole, "prepare")
     return replace(place, part_rows=8)
 
 
@@ -59,9 +60,9 @@ def part_files(place: Any, stage: str) -> list[Path]:
 
 
 def test_large_sets_are_cut_and_small_ones_are_the_same_files(whole: Any, reference: Any) -> None:
-    assert [len(part_files(whole, stage)) for stage in CUT] == [2 * PARTS, 3 * PARTS]
-    contents = whole.contents(*CUT)
-    for name, content in reference.contents(*CUT).items():
+    assert [len(part_files(whole, stage)) for stage in STAGES] == [PARTS, 2 * PARTS, 3 * PARTS]
+    contents = whole.contents(*STAGES)
+    for name, content in reference.contents(*STAGES).items():
         assert (contents[name] == content) == ("train" not in name)
 
 
@@ -73,11 +74,12 @@ def test_rows_identity_and_digests_are_those_of_plain_files(whole: Any, referenc
         assert np.array_equal(large.features.digests, plain.features.digests)  # type: ignore[attr-defined]
         assert (large.labels.tolist(), large.ids.tolist()) == (plain.labels.tolist(), plain.ids.tolist())
         assert (large.classes, large.variant, large.recipe) == (plain.classes, plain.variant, plain.recipe)
-    for name in NAMES[1:]:
-        plain_images = read_images(reference.data / "augment" / f"{name}.h5")
-        images = read_images(whole.data / "augment" / f"{name}.h5")
+    for name in ("prepare/train", *(f"augment/{name}" for name in NAMES[1:])):
+        plain_images = read_images(reference.data / f"{name}.h5")
+        images = read_images(whole.data / f"{name}.h5")
         assert np.array_equal(images.images[:], plain_images.images[:])
         assert np.array_equal(images.keys(), plain_images.keys())
+        assert np.array_equal(images.ids, plain_images.ids)
 
 
 def test_a_part_is_written_once_by_whoever_computed_it(whole: Any) -> None:
@@ -104,15 +106,26 @@ def test_workers_and_rows_per_task_do_not_change_a_byte(
     assert cut.contents(*CUT) == whole.contents(*CUT)
 
 
-@pytest.mark.parametrize("stage", CUT)
+@pytest.mark.parametrize("prepared", ["whole", "reference"])
+def test_what_is_made_does_not_depend_on_how_prepared_images_lie(
+    prepared: str, place: Any, whole: Any, request: pytest.FixtureRequest
+) -> None:
+    place.adopt(request.getfixturevalue(prepared), "prepare")
+    cut = replace(place, part_rows=8)
+    cut.run("augment", "augment.keep=nothing")
+    cut.run("featurize")
+    assert cut.contents("featurize") == whole.contents("featurize")
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_killed_at_random_moments_ends_as_if_it_had_not_been(
     stage: str, cut: Any, whole: Any, start: Start, pytestconfig: pytest.Config
 ) -> None:
-    cut.adopt(whole, *CUT[: CUT.index(stage)])
+    cut.adopt(whole, *STAGES[1 : STAGES.index(stage)])
     quiet = start(cut, stage)
     assert quiet.wait() == 0, quiet.text
     duration = time.perf_counter() - quiet.started
-    random = np.random.default_rng([SEED, CUT.index(stage)])
+    random = np.random.default_rng([SEED, STAGES.index(stage)])
     kills = 0
     while kills < max(KILLS, pytestconfig.getoption("--kills") // 10):
         shutil.rmtree(cut.data / stage, ignore_errors=True)

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -170,9 +171,24 @@ def test_a_dask_cluster_draws_and_featurizes_rows_that_are_not_kept(
 def test_a_dask_cluster_prepares_the_same_bytes(
     place: Any, reference: Any, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.ingest.decode_tasks.MOST", 5)
+    monkeypatch.setattr("pipeline.ingest.class_groups.MOST", 5)
     place.run("prepare", f"prepare.scheduler={cluster.address}")
     assert place.contents("prepare") == reference.contents("prepare")
+
+
+@pytest.mark.parametrize("group_bytes", [256 << 20, 1])
+def test_a_dask_cluster_prepares_large_sets_with_the_same_bytes(
+    place: Any, tmp_path: Path, cluster: Cluster, group_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In tasks of whole classes, whose part files are linked; in tasks of five images, and put together by workers."""
+    alone = replace(place.elsewhere(tmp_path / "alone"), part_rows=8)
+    alone.run("prepare")
+    monkeypatch.setattr("pipeline.ingest.class_groups.GROUP_BYTES", group_bytes)
+    monkeypatch.setattr("pipeline.ingest.class_groups.MOST", 5)
+    shared = replace(place, part_rows=8)
+    shared.run("prepare", f"prepare.scheduler={cluster.address}")
+    assert shared.contents("prepare") == alone.contents("prepare")
+    assert len(list(shared.data.glob("prepare/train.parts/*.h5"))) == 3
 
 
 def test_a_worker_killed_in_mid_run_and_one_added_do_not_change_a_byte(

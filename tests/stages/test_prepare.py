@@ -209,7 +209,7 @@ def test_a_failure_while_writing_loses_nothing(photos: Path, tmp_path: Path, mon
             raise StorageError("disk is full")
         write_images(path, images)
 
-    monkeypatch.setattr("stages.prepare.write_images", full)
+    monkeypatch.setattr("pipeline.ingest.outputs.write_images", full)
     with pytest.raises(StorageError):
         prepare(tmp_path / "data", photos, "prepare.seed=1")
     assert files(tmp_path / "data") == before

@@ -1,4 +1,4 @@
-"""A folder decoded by tasks: the same pixels, ids and reasons as by this process alone, in files of several images."""
+"""A folder decoded by tasks: the same pixels, ids and reasons as by this process alone, in part files."""
 
 import pickle
 from collections.abc import Callable, Iterator
@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from cache.errors import RecordError, StorageError
+from cache.parts import PartStore
 from pipeline.config.params import read_params
 from pipeline.config.prepare import PrepareConfig
-from pipeline.ingest import decode_tasks
+from pipeline.ingest import class_groups
 from pipeline.ingest import source as module
+from pipeline.ingest.class_groups import Group
 from pipeline.ingest.decode import DecodeOptions
 from pipeline.ingest.decode_tasks import DecodeTask
-from pipeline.ingest.pixel_file import PixelFile
 from pipeline.ingest.source import Source, ingest
 from pipeline.runtime.workers import Pool
 
@@ -49,7 +50,7 @@ def read(source: Path, scratch: Path, scheduler: str) -> Source:
 def together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tasks of seven images."""
     monkeypatch.setattr(module, "Pool", HerePool)
-    monkeypatch.setattr(decode_tasks, "MOST", 7)
+    monkeypatch.setattr(class_groups, "MOST", 7)
 
 
 def test_tasks_give_the_same_source(photos: Path, tmp_path: Path, together: None) -> None:
@@ -57,7 +58,7 @@ def test_tasks_give_the_same_source(photos: Path, tmp_path: Path, together: None
     (photos / "bee" / "empty.png").write_bytes(b"")
     alone = read(photos, tmp_path / "alone", "null")
     shared = read(photos, tmp_path / "shared", "tcp://127.0.0.1:1")
-    assert len(list((tmp_path / "shared").iterdir())) == 5  # 32 images
+    assert len(list((tmp_path / "shared" / "decoded").glob("*/*.h5"))) == 5  # 32 images
     assert [path.name for path in (tmp_path / "alone").iterdir()] == ["pixels"]
     assert np.array_equal(shared.images[:], alone.images[:])
     index = np.array([29, 0, 13, 14, 2])
@@ -81,8 +82,9 @@ def test_a_link_out_of_the_folder_is_unreadable_there_too(photos: Path, tmp_path
 
 
 def task(photos: Path, folder: Path) -> DecodeTask:
-    pixels = PixelFile(folder / "pixels", 16, np.arange(1), 7)
-    return DecodeTask(0, ("ant_0.png",), ("ant/ant_0.png",), str(photos), pixels, DecodeOptions())
+    store = PartStore(folder / "decoded", {"size": 16})
+    store.folder.mkdir(exist_ok=True)
+    return DecodeTask(Group(np.arange(1)), ("ant_0.png",), ("ant/ant_0.png",), str(photos), 16, DecodeOptions(), store)
 
 
 def test_a_worker_with_another_decoder_is_refused(photos: Path, tmp_path: Path) -> None:
@@ -91,6 +93,7 @@ def test_a_worker_with_another_decoder_is_refused(photos: Path, tmp_path: Path) 
 
 
 def test_a_worker_that_does_not_see_the_folder_says_so(photos: Path, tmp_path: Path) -> None:
-    away = task(photos, tmp_path / "not shared")
+    away = task(photos, tmp_path)
+    away.store.folder.rmdir()
     with pytest.raises(StorageError, match=r"does not see the folder\. Put the data folder on a disk"):
         away.write(away.compute(None))

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cache.errors import InputError, StorageError
+from cache.errors import DamagedFile, InputError, StorageError
 from pipeline.config.params import read_params
 from pipeline.config.prepare import PrepareConfig
 from pipeline.ingest import source as module
 from pipeline.ingest import tar_stream
 from pipeline.ingest.decode import Decoded, DecodeOptions, decode_image
 from pipeline.ingest.listing import list_source
-from pipeline.ingest.source import Source, choose_rows, ingest, publish, write_unreadable
+from pipeline.ingest.outputs import publish
+from pipeline.ingest.source import Source, choose_rows, ingest, write_unreadable
 from pipeline.ingest.split import without_looking
 
 CLONE = Path(__file__).parents[3]
@@ -152,7 +153,7 @@ def test_a_spool_that_is_cut_short_is_refused(photos: Path, scratch: Path) -> No
     gathered = read(photos, scratch)
     with (scratch / "pixels").open("r+b") as raw:
         raw.truncate(100)
-    with pytest.raises(StorageError, match="pixels: is cut short"):
+    with pytest.raises(DamagedFile, match="pixels: file is shorter than when it was opened"):
         gathered.images[:]
 
 
