@@ -22,8 +22,8 @@ from pipeline.ingest.relabels import (
     read_corrections,
     refuse_unknown,
 )
-
-SUSPECT = "suspected label"
+from pipeline.report.charts import number
+from pipeline.report.review import SUSPECT, kinds_of
 
 
 def read_review(path: Path, accept: float) -> dict[str, Correction]:
@@ -49,10 +49,15 @@ def _accepted(text: str, accept: float) -> str:
     reader = csv.DictReader(io.StringIO(text, newline=""), restval="")
     rows = list(reader)
     for row in rows:
-        is_sure = row.get("kind") == SUSPECT and float(row.get("probability") or 0) >= accept
-        if is_sure and not row.get("action", "").strip():
+        suggests = kinds_of(row.get("kind", ""))[0] == SUSPECT  # a file of several kinds has the first one's suggestion
+        if suggests and _probability(row) >= accept and not row.get("action", "").strip():
             row["action"] = "relabel"
     return _as_csv(rows, with_header=True) if rows else text
+
+
+def _probability(row: Mapping[str, str]) -> float:
+    """Of the suggestion, with a point or with a comma, as some spreadsheets write it; 0 if there is none."""
+    return number(row.get("probability", "").replace(",", ".")) or 0.0
 
 
 def _as_csv(rows: Sequence[Mapping[Any, str]], with_header: bool) -> str:

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +13,8 @@ from cache.records import UNAUGMENTED
 from pipeline.config.shared.variants import TOGETHER
 
 DATA = Path("data")
-PIPE_WIDTH = 240  # characters, if the output is no terminal
+PIPE_WIDTH = 100  # characters, if the output is no terminal and COLUMNS says nothing
+TRAILING = re.compile(r"(?: |\x1b\[[\d;]*m)+$", re.MULTILINE)  # blanks at the end of a line, and styles among them
 WORDS = {"interval", "result", "change, points"}  # columns that are aligned to the left, as the first one is
 
 
@@ -28,11 +31,13 @@ def main() -> None:
     if gains := [*_gain_rows()]:
         print_table(("what it brought", "points", "interval"), gains)
     print_table(("stage", "seconds", "from the cache", "result"), _stage_rows())
+    for line in _next_steps(metrics):
+        print(line)
     print(f"report: {(DATA / 'report' / 'index.html').absolute()}")
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print aligned columns and an empty line."""
+    """Print aligned columns and an empty line. Cells that are too long for the terminal are wrapped."""
     from rich.console import Console
     from rich.table import Table
 
@@ -41,9 +46,25 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         table.add_column(name, justify="left" if not number or name in WORDS else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    console = Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-    console.print(table)
-    console.print()
+    is_known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    console = Console(markup=False, highlight=False, width=None if is_known else PIPE_WIDTH)
+    with console.capture() as capture:
+        console.print(table)
+    print(TRAILING.sub(lambda tail: tail[0].replace(" ", ""), capture.get()))
+
+
+def _next_steps(metrics: Mapping[str, Any]) -> Iterable[str]:
+    """What suspected labels mean for the figures above, and what to do about them; nothing without any."""
+    from pipeline.report.review import FILE, doubt_of_test, open_suspects
+
+    manifest = DATA / "prepare" / "manifest.json"
+    suspects = open_suspects(_rows(DATA / "evaluate" / "suspects.csv"), _read(manifest) if manifest.exists() else {})
+    clean = metrics["test"].get(UNAUGMENTED)
+    if clean and (doubt := doubt_of_test(suspects, clean["n"])):
+        yield doubt
+    if suspects:
+        yield f"suspected labels: {len(suspects):,}. Look at {DATA / 'report' / 'index.html'}, write keep, relabel or"
+        yield f"drop into column action of {DATA / 'report' / FILE}, then run   python -m stages.relabel"
 
 
 def _scores_row(name: str, scores: Mapping[str, float]) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ Reads   data/prepare, augment, gan    images, for samples of every variant next 
         data/train_head, train_model  curves
         data/evaluate, data/runs      accuracies, tables, mistakes; time, cache hits and parameters of each stage
 Writes  data/report/index.html        leaves out what this run does not have, such as a test split
-        data/report/review.csv        images to look at; fill in column action, then run python -m stages.relabel
+        data/report/review.csv        images to look at, one row per file; fill in column action, then run
+                                      python -m stages.relabel
 """
 
 import yaml
@@ -16,7 +17,7 @@ from cache.files import write_bytes, write_text
 from cache.reader import read_features
 from pipeline.config.shared.featurize import with_sizes
 from pipeline.report.results import TEXTS, RunResults
-from pipeline.report.review import FILE, review_csv
+from pipeline.report.review import FILE, review_csv, review_rows
 from pipeline.report.run_report import render_report
 from pipeline.runtime.provenance import git, git_revision, make_provenance, plain_values, plain_values_like
 from stages._cli import Job, run_stage
@@ -41,7 +42,7 @@ def run(job: Job) -> str:
         texts={path.relative_to(job.data).as_posix(): path.read_text(encoding="utf-8") for path in texts},
         provenance=make_provenance(text, used, committed, git_revision()),
     )
-    write_text(job.out / FILE, review_csv(results))
+    write_text(job.out / FILE, review_csv(review_rows(results)))
     path = job.out / "index.html"
     page = render_report(results).encode()
     write_bytes(path, page)

@@ -58,7 +58,7 @@ def results(**change: Any) -> RunResults:
         ),
         "evaluate/per_class.csv": (
             "variant,class,support,precision,recall,f1,taken_for,share,train\nunaugmented,cat,2,1.0,1.0,1.0,,0.0,3\n"
-            f"unaugmented,{EVIL},4,0.5,0.25,0.333333,cat,0.75,3\ncolor_1,cat,2,0.0,0.0,0.0,,0.0,3\n"
+            f"unaugmented,{EVIL},4,0.5,0.25,0.333333,cat,0.75,6\ncolor_1,cat,2,0.0,0.0,0.0,,0.0,3\n"
         ),
         "evaluate/classifiers.csv": (
             "group,name,n,head,model,change,change_low,change_high\ntest,unaugmented,6,0.75,0.5,-0.25,-0.5,0.0\n"
@@ -82,9 +82,12 @@ def results(**change: Any) -> RunResults:
         ),
         "evaluate/doubtful.csv": f"{REVIEWED}\ntrain,5,{5:064x},cat/5.jpg,cat,cat,0.36,0.36\n",
         "evaluate/learning_curve.csv": (
-            "images_per_class,accuracy,low,high\n5.0,0.5,0.4,0.6\n10.0,0.6,0.5,0.7\n20.0,0.75,0.6,0.8\n"
+            "images_per_class,accuracy,low,high,gain,error\n5.0,0.5,0.4,0.6,,\n10.0,0.6,0.5,0.7,0.1,0.05\n"
+            "20.0,0.75,0.6,0.8,0.15,0.05\n"
         ),
-        "evaluate/learning_classes.csv": f"name,images,half,all,gain\n{EVIL},20,0.5,0.8,0.3\ncat,20,0.7,0.6,-0.1\n",
+        "evaluate/learning_classes.csv": (
+            f"name,images,half,all,gain,error\n{EVIL},20,0.5,0.8,0.3,0.12\ncat,20,0.7,0.8,0.1,0.06\n"
+        ),
         "evaluate/occlusion.json": json.dumps(
             [
                 {

@@ -9,16 +9,15 @@ import numpy as np
 from cache.layout import Array
 from cache.records import UNAUGMENTED, FeatureSet
 from pipeline.evaluation.evaluate import FeaturesOf
+from pipeline.evaluation.learning import ClassGain, LearningPoint, class_gains, learning_points
 from pipeline.evaluation.occlusion import OcclusionMap, choose_images, occlusion_drops
 from pipeline.evaluation.robustness import RobustnessSample
 from pipeline.evaluation.source_files import SourceFiles
-from pipeline.heads.cross_validation import CrossValidated, CurvePoint, cross_validate, learning_curve
+from pipeline.heads.cross_validation import CrossValidated, cross_validate, learning_curve
 from pipeline.heads.suspects import find_suspects
 from pipeline.metrics.csv_text import rows_csv
-from pipeline.metrics.intervals import accuracy_interval
 from pipeline.metrics.predictions import Predictions
 
-MOST = 1000  # images of each kind that are listed
 DOUBTFUL = 50  # images with the lowest confidence that are listed
 SPLITS = ("train", "val", "test")
 SEED = 0
@@ -38,27 +37,6 @@ class ReviewedImage:
     label_probability: float
 
 
-@dataclass(frozen=True)
-class LearningPoint:
-    """Accuracy of heads that are trained on so many images per class, with its interval."""
-
-    images_per_class: float
-    accuracy: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class ClassGain:
-    """What a class gained when its images, and those of all others, doubled: recall with half of them and with all."""
-
-    name: str
-    images: int
-    half: float
-    all: float
-    gain: float
-
-
 def review_files(features: FeaturesOf, sources: SourceFiles, confidence: float) -> dict[str, bytes]:
     """Texts by file name, over the unaugmented features of all splits; headers alone without features.
 
@@ -76,8 +54,8 @@ def review_files(features: FeaturesOf, sources: SourceFiles, confidence: float) 
             suspects = _suspects(rows, checked, sources)
             doubtful = _doubtful(rows, checked, sources)
             curve = learning_curve(rows.features, rows.labels, len(rows.classes), checked.strength, SEED)
-            points = [_learning_point(point, confidence) for point in curve]
-            gains = _class_gains(rows, curve)
+            points = learning_points(curve, confidence)
+            gains = class_gains(curve, rows.labels, rows.classes)
     texts = {
         "suspects.csv": rows_csv(ReviewedImage, suspects),
         "doubtful.csv": rows_csv(ReviewedImage, doubtful),
@@ -155,7 +133,7 @@ class _Together:
 
 def _suspects(rows: _Together, checked: CrossValidated, sources: SourceFiles) -> list[ReviewedImage]:
     suspects = find_suspects(checked.probabilities, rows.labels)
-    pairs = zip(suspects.rows[:MOST].tolist(), suspects.classes[:MOST].tolist(), strict=True)
+    pairs = zip(suspects.rows.tolist(), suspects.classes.tolist(), strict=True)
     return [rows.reviewed(row, other, checked.probabilities, sources) for row, other in pairs]
 
 
@@ -165,22 +143,3 @@ def _doubtful(rows: _Together, checked: CrossValidated, sources: SourceFiles) ->
     order = np.argsort(confidence, kind="stable")[:DOUBTFUL].tolist()
     best = checked.probabilities.argmax(axis=1)
     return [rows.reviewed(row, int(best[row]), checked.probabilities, sources) for row in order]
-
-
-def _learning_point(point: CurvePoint, confidence: float) -> LearningPoint:
-    interval = accuracy_interval(int(point.right.sum()), len(point.right), confidence)
-    return LearningPoint(round(point.rows_per_class, 1), interval.value, interval.low, interval.high)
-
-
-def _class_gains(rows: _Together, curve: Sequence[CurvePoint]) -> list[ClassGain]:
-    """The class that gained most first; nothing if there are fewer than two points."""
-    if len(curve) < 2:
-        return []
-    half, whole = curve[-2:]
-    gains = []
-    for number, name in enumerate(rows.classes):
-        members = rows.labels == number
-        if members.any():
-            before, after = (float(point.right[members].mean()) for point in (half, whole))
-            gains.append(ClassGain(name, int(members.sum()), before, after, after - before))
-    return sorted(gains, key=lambda own: -own.gain)

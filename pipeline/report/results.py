@@ -39,6 +39,7 @@ TEXTS = (
     f"{EVALUATE}/occlusion.json",
     "runs/*.json",
 )
+UNEVEN = 2  # times the smallest class's training images, from which the largest one's are of interest
 REMEDY = "Delete it and run the stage that writes it again."
 
 Row = Mapping[str, str]
@@ -71,7 +72,10 @@ class RunResults:
 
     @property
     def size_correlation(self) -> float | None:
-        """Of F1 with the classes' training images; None if it is undefined."""
+        """Of F1 with the classes' training images; None if it is undefined, or if classes are of nearly one size."""
+        sizes = [int(row["train"]) for row in self.table(f"{EVALUATE}/per_class.csv") if row["train"]]
+        if not sizes or max(sizes) < UNEVEN * min(sizes):
+            return None
         return self.json(f"{EVALUATE}/metrics.json").get("imbalance", {}).get("f1_size_correlation")  # type: ignore[no-any-return]
 
     @cached_property

@@ -1,7 +1,6 @@
 """The results of all stages as one self-contained HTML page."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from statistics import mean
 from typing import Any
@@ -11,29 +10,23 @@ import numpy as np
 from cache.records import UNAUGMENTED, ImageSet
 from pipeline.config.shared.stages import AUGMENT, EVALUATE, FEATURIZE, GAN, PREPARE
 from pipeline.config.shared.variants import GAN_PREFIX
-from pipeline.report.charts import Band, Chart, make_chart, number, phase_bands
+from pipeline.report.charts import number
 from pipeline.report.classifiers import compare_classifiers
 from pipeline.report.confusion import make_confusion
-from pipeline.report.details import SPLITS, class_counts, manifest_rows, recipes, stage_rows
+from pipeline.report.details import class_counts, manifest_rows, recipes, stage_rows
 from pipeline.report.gallery import choose_side, count_thumbnails, make_gallery, make_samples, thumbnails_of
-from pipeline.report.html import percent, render_page
+from pipeline.report.glossary import words_of
+from pipeline.report.headline import doubtful_labels, in_plain_words, tiles
+from pipeline.report.html import render_page
+from pipeline.report.learning import ERRORS, advice, learning_chart
 from pipeline.report.results import TRAINERS, Row, RunResults
-from pipeline.report.review import SHOWN, advice, doubtful, learning_chart, suspects, where_it_looks
+from pipeline.report.review import SUSPECT, count_kinds, open_suspects, review_rows
+from pipeline.report.review_pictures import doubtful, suspects, where_it_looks
+from pipeline.report.training import make_training
 
 STAGES = (PREPARE, AUGMENT, GAN, FEATURIZE, *TRAINERS, EVALUATE)
 EXTREMES = 3  # classes that a variant helps or harms most
 PAIRS = 12  # near duplicates shown with their thumbnails
-
-
-@dataclass(frozen=True)
-class Training:
-    """Curves of one classifier. best: the place of the epoch whose weights were kept, in percent; None if unknown."""
-
-    name: str
-    charts: tuple[Chart, ...]
-    bands: tuple[Band, ...]
-    best_epoch: int
-    best: float | None
 
 
 def render_report(results: RunResults) -> str:
@@ -41,22 +34,24 @@ def render_report(results: RunResults) -> str:
     mistakes = results.table(f"{EVALUATE}/mistakes.csv")
     leaks = _nearest_first(results.table(f"{EVALUATE}/near_duplicates.csv"))
     samples = results.report.samples**2 if any(GAN_PREFIX in name for name in results.images) else 0
-    reviewed = SHOWN + SHOWN // 2 if results.table(f"{EVALUATE}/suspects.csv") else SHOWN // 2
-    others = len(mistakes) + 2 * min(PAIRS, len(leaks)) + samples + reviewed
+    others = len(mistakes) + 2 * min(PAIRS, len(leaks)) + samples
     side = choose_side(count_thumbnails(list(results.images), results.report.samples, others))
     pairs = [(row["actual"], row["predicted"]) for row in results.table(f"{EVALUATE}/confusion.csv")]
     values = {
         "results": results,
         "random": results.featurize.weights == "random" and not results.model,
         "used": TRAINERS[results.used],
-        "headline": list(_headline(results)),
+        "glossary": words_of(results),
+        "plain_words": in_plain_words(results),
+        "doubt": doubtful_labels(results),
+        "tiles": list(tiles(results)),
         "variants": _with_changes(results.group("test")),
         "classifiers": compare_classifiers(results),
         "gains": variant_gains(results.table(f"{EVALUATE}/variants.csv")),
         "attacked": _with_changes(results.group("attacked")),
         "corrupted": corruption_table(results.group("corrupted")),
         "bins": results.table(f"{EVALUATE}/calibration.csv") if "ece" in results.calibration else [],
-        "trainings": [_training(results, stage) for stage in results.trained],
+        "trainings": [make_training(results, stage) for stage in results.trained],
         "gallery": make_gallery(results.images, results.report.samples, side, results.files),
         "samples": make_samples(results.images, results.report.samples, side),
         "counts": class_counts(results.images),
@@ -66,11 +61,12 @@ def render_report(results: RunResults) -> str:
         "mistakes": _mistakes(results.images.get("test"), mistakes, side),
         "leaks": _leaks(results.images, leaks[:PAIRS], side),
         "leak_count": len(leaks),
-        "suspects": suspects(results, side),
-        "suspect_count": len(results.table(f"{EVALUATE}/suspects.csv")),
-        "doubtful": doubtful(results, side),
-        "looks": where_it_looks(results, side),
+        "suspects": suspects(results),
+        "review": _review_counts(results),
+        "doubtful": doubtful(results),
+        "looks": where_it_looks(results),
         "learning": learning_chart(results),
+        "errors": ERRORS,
         "learning_classes": results.table(f"{EVALUATE}/learning_classes.csv"),
         "advice": advice(results),
         "stages": stage_rows(results.runs, STAGES),
@@ -79,27 +75,19 @@ def render_report(results: RunResults) -> str:
     return render_page("report.html.jinja", results.report.title, values)
 
 
-def _headline(results: RunResults) -> Iterator[tuple[str, str, str]]:
-    """Figure, what it is, and a remark."""
-    clean = results.group("test").get(UNAUGMENTED)
-    level = f"{100 * results.evaluate.confidence:g} % interval"
-    if clean is not None:
-        for name, shown in (("top1", "top-1 on test"), ("top5", "top-5 on test"), ("macro_f1", "macro F1 on test")):
-            low = percent(clean.get(f"{name}_low"))
-            high = percent(clean.get(f"{name}_high"))
-            yield percent(clean.get(name)), shown, f"{level} {low} to {high}"
-        if "ece" in clean:
-            without = percent(results.calibration.get("ece_without"))
-            yield percent(clean["ece"]), "calibration error", f"{without} without temperature scaling"
-    values = [number(row.get("val_accuracy")) for row in results.curves(results.used)]
-    accuracies = [value for value in values if value is not None]
-    if accuracies:
-        yield percent(max(accuracies)), "top-1 on val", "in the best epoch, which was chosen on val"
-    images = {split: results.images[split] for split in SPLITS if split in results.images}
-    if images:
-        parts = ", ".join(f"{len(rows):,} {split}" for split, rows in images.items())
-        yield f"{sum(map(len, images.values())):,}", "images", parts
-        yield f"{len(next(iter(images.values())).classes):,}", "classes", ""
+def _review_counts(results: RunResults) -> dict[str, Any]:
+    """files: rows of review.csv. kinds: files by kind. suspects: all that are not kept, even without a file."""
+    rows = review_rows(results)
+    kinds = count_kinds(rows)
+    listed = results.table(f"{EVALUATE}/suspects.csv")
+    suspected = len(open_suspects(listed, results.manifest))
+    return {
+        "files": len(rows),
+        "kinds": kinds,
+        "suspects": suspected,
+        "with_file": kinds[SUSPECT],
+        "kept": len(listed) - suspected,
+    }
 
 
 def _with_changes(scores: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
@@ -147,21 +135,6 @@ def corruption_table(figures: Mapping[str, Mapping[str, float]]) -> dict[str, An
     rows = [(name, mean(row.values()), [row.get(severity) for severity in severities]) for name, row in cells.items()]
     overall = mean(average for _, average, _ in rows)
     return {"clean": clean[1]["top1"], "n": clean[1]["n"], "severities": severities, "rows": rows, "mean": overall}
-
-
-def _training(results: RunResults, stage: str) -> Training:
-    curves = results.curves(stage)
-    augmented = {name: name.replace("val_accuracy_", "val ") for name in curves[0] if name.startswith("val_accuracy_")}
-    accuracy = {"train_accuracy": "train", "val_accuracy": "val", **augmented}
-    charts = (
-        make_chart("Accuracy", curves, accuracy, percent=True),
-        make_chart("Loss", curves, {"train_loss": "train", "val_loss": "val"}, percent=False),
-        make_chart("Learning rate", curves, {"lr": "lr"}, percent=False),
-    )
-    epoch = results.best_epoch(stage)
-    best = 100 * (epoch - 0.5) / len(curves) if epoch else None
-    drawn = tuple(chart for chart in charts if chart is not None)
-    return Training(TRAINERS[stage], drawn, phase_bands(curves), epoch, best)
 
 
 def _weakest_first(per_class: Sequence[Row]) -> list[Row]:

@@ -6,20 +6,36 @@ import sys
 from pathlib import Path
 
 import pytest
-from pages import figures
+from pages import REVIEWED, figures
 
-from stages._table import main, print_table
+from stages._table import PIPE_WIDTH, TRAILING, main, print_table
 
+SPLITS = ("train", "test", "test", "test")  # of suspects, of which the third is kept
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_columns_are_aligned_and_nothing_is_cut_off_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
-    long = "a summary " * 12
+@pytest.mark.parametrize("columns", [None, 60])
+def test_columns_are_aligned_and_long_cells_wrapped_without_trailing_blanks(
+    columns: int | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", str(columns))
+    long = " ".join(f"word{number}" for number in range(40))
     print_table(("name", "n", "result"), [("short", "1", "[b]text[/b]"), ("a_name_of_some_length", "1,000", long)])
-    header, first, second, *rest = capsys.readouterr().out.splitlines()
-    assert header.index("result") == first.index("[b]text[/b]") == second.index("a summary")
+    lines = capsys.readouterr().out.splitlines()
+    header, first, second = lines[:3]
+    assert header.index("result") == first.index("[b]text[/b]") == second.index("word0")
     assert first.index("1") + 1 == second.index("1,000") + 5  # numbers end in the same column
-    assert long.strip() in second and rest == [""]
+    assert " ".join(" ".join(lines[2:]).split()).endswith(long)  # nothing is cut off
+    assert max(map(len, lines)) <= (columns or PIPE_WIDTH) == (columns or 100)
+    assert lines == [line.rstrip() for line in lines] and lines[-1] == ""
+
+
+def test_styles_of_a_terminal_hide_no_trailing_blanks() -> None:
+    styled = "\x1b[1mname\x1b[0m\x1b[1m  \x1b[0m\nshort   \n"
+    assert TRAILING.sub(lambda tail: tail[0].replace(" ", ""), styled).split("\n")[1:] == ["short", ""]
+    assert " " not in TRAILING.sub(lambda tail: tail[0].replace(" ", ""), styled)
 
 
 def test_the_last_run_is_shown(
@@ -55,6 +71,28 @@ def test_the_last_run_is_shown(
     assert "cached variants, to the head, on val +3.1 ± 0.4 over seeds" in rows
     assert "featurize 2.0 1,234 9 rows" in rows
     assert "prepare restored by DVC from its own cache" in rows
+    assert rows[-1].startswith("report: ") and not [row for row in rows if "suspected" in row]
+
+
+def test_suspected_labels_and_what_to_do_about_them_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "evaluate").mkdir(parents=True)
+    (tmp_path / "data" / "prepare").mkdir()
+    metrics = {"test": {"unaugmented": figures(0.75)}, "attacked": {}, "classifiers": {}}
+    (tmp_path / "data" / "evaluate" / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    (tmp_path / "data" / "prepare" / "manifest.json").write_text('{"relabel": {"kept": ["2.jpg"]}}')
+    listed = "".join(f"{split},{row},{row:064x},{row}.jpg,a,b,0.9,0.1\n" for row, split in enumerate(SPLITS))
+    (tmp_path / "data" / "evaluate" / "suspects.csv").write_text(f"{REVIEWED}\n{listed}")
+    main()
+    *_, doubt, number, step, report = capsys.readouterr().out.splitlines()
+    assert doubt == (
+        "2 of the 6 test photos are among the suspected labels: the test accuracy is as wrong as they are."
+    )
+    assert number.startswith("suspected labels: 3. Look at data/report/index.html, write keep, relabel or")
+    assert step == "drop into column action of data/report/review.csv, then run   python -m stages.relabel"
+    assert report.startswith("report: ") and max(map(len, (doubt, number, step))) <= PIPE_WIDTH
 
 
 def test_without_a_run_it_says_what_to_run(tmp_path: Path) -> None:

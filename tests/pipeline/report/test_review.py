@@ -1,96 +1,143 @@
-"""The page leads to files and actions, and review.csv lists the same."""
+"""review.csv leads from a photo to a decision: one row per file, the surest suspects first."""
 
 import csv
 import io
 import json
 import re
+from typing import Any
 
-import numpy as np
 import pytest
-from pages import EVIL, results
+from pages import EVIL, REVIEWED, results
 
-from cache.errors import DamagedFile
 from pipeline.ingest.relabels import COLUMNS, parse_corrections
-from pipeline.report.review import advice, learning_chart, review_csv, suspects, where_it_looks
+from pipeline.report.review import (
+    LISTED,
+    SUSPECT,
+    count_kinds,
+    doubt_of_test,
+    kinds_of,
+    open_suspects,
+    review_csv,
+    review_rows,
+)
 from pipeline.report.run_report import render_report
 
+MENTIONED = (
+    f"row,id,path,actual,predicted,probability\n3,{3:064x},cat/3.jpg,cat,gain,0.5\n0,{0:064x},cat/0.jpg,cat,cat,1\n"
+)
 
-def rows(**change: object) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(review_csv(results(**change)))))
+
+def texts(**change: str) -> dict[str, str]:
+    """Those of the run, some of them changed: `evaluate__suspects` is evaluate/suspects.csv."""
+    return {**results().texts, **{f"{name.replace('__', '/')}.csv": text for name, text in change.items()}}
 
 
-def with_texts(**texts: str) -> dict[str, str]:
-    return {**results().texts, **{name.replace("__", "/"): text for name, text in texts.items()}}
+def kept(*files: str) -> dict[str, str]:
+    return {**results().texts, "prepare/manifest.json": json.dumps({"relabel": {"kept": list(files)}})}
+
+
+def listed(**change: Any) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(review_csv(review_rows(results(**change))))))
+
+
+def section(page: str, name: str) -> str:
+    return page[page.index(f'<section id="{name}">') :].partition("</section>")[0]
 
 
 def test_every_kind_of_image_is_listed_with_its_file_and_a_suggestion() -> None:
-    listed = rows()
-    assert [row["kind"] for row in listed] == [
-        "suspected label", "suspected label", "mistake", "low confidence", "near duplicate",
-    ]  # fmt: skip
-    assert (listed[0]["file"], listed[0]["now"], listed[0]["label"]) == (f"{EVIL}/4.jpg", EVIL, "cat")
-    assert {row["action"] for row in listed} == {""}
-    assert "cat/3.jpg in train" in listed[4]["note"] and listed[4]["label"] == ""
+    rows = listed()
+    assert [row["kind"] for row in rows] == [SUSPECT, SUSPECT, "mistake", "low confidence", "near duplicate"]
+    assert (rows[0]["file"], rows[0]["now"], rows[0]["label"]) == (f"{EVIL}/4.jpg", EVIL, "cat")
+    assert {row["action"] for row in rows} == {""}
+    assert "cat/3.jpg in train" in rows[4]["note"] and rows[4]["label"] == ""
+
+
+def test_a_file_of_several_kinds_has_one_row_with_the_first_kinds_suggestion() -> None:
+    doubtful = f"{REVIEWED}\ntest,3,{3:064x},cat/3.jpg,cat,dog,0.36,0.35\n"
+    rows = listed(texts=texts(evaluate__predictions=MENTIONED, evaluate__doubtful=doubtful))
+    assert [(row["file"], row["kind"]) for row in rows] == [
+        (f"{EVIL}/4.jpg", SUSPECT),
+        ("cat/3.jpg", f"{SUSPECT}; mistake; low confidence"),
+        ("copy.jpg", "near duplicate"),
+    ]
+    assert (rows[1]["label"], rows[1]["probability"]) == (EVIL, "0.75")
+    assert rows[1]["note"] == "its own class has 0.200; its own class has 0.350"
+    assert kinds_of(rows[1]["kind"]) == [SUSPECT, "mistake", "low confidence"]
+
+
+def test_a_file_of_two_kinds_counts_for_both() -> None:
+    rows = review_rows(results(texts=texts(evaluate__predictions=MENTIONED)))
+    assert count_kinds(rows) == {SUSPECT: 2, "mistake": 1, "low confidence": 1, "near duplicate": 1}
+    assert len(rows) == 4
 
 
 def test_a_filled_in_table_is_what_relabel_reads() -> None:
-    listed = rows()
-    assert set(COLUMNS) <= set(listed[0])
-    text = review_csv(results()).replace(",0.95,,", ",0.95,relabel,", 1)
+    assert set(COLUMNS) <= set(listed()[0])
+    text = review_csv(review_rows(results())).replace(",0.95,,", ",0.95,relabel,", 1)
     corrections = parse_corrections(text, "review.csv")
     assert {file: (own.action, own.label) for file, own in corrections.items()} == {f"{EVIL}/4.jpg": ("relabel", "cat")}
 
 
 def test_what_a_person_keeps_is_not_listed_again() -> None:
-    manifest = json.dumps({"relabel": {"kept": [f"{EVIL}/4.jpg"]}})
-    texts = {**results().texts, "prepare/manifest.json": manifest}
-    assert [row["file"] for row in rows(texts=texts) if row["kind"] == "suspected label"] == ["cat/3.jpg"]
-    assert [picture.row["path"] for picture in suspects(results(texts=texts), 32)] == ["cat/3.jpg"]
+    assert [row["file"] for row in listed(texts=kept(f"{EVIL}/4.jpg")) if row["kind"] == SUSPECT] == ["cat/3.jpg"]
 
 
-def test_the_page_shows_pictures_with_files() -> None:
+@pytest.mark.parametrize("count", [2, 7])
+def test_the_page_counts_what_the_file_lists(count: int) -> None:
+    """The page once said 30, where the file had 25: five were kept."""
+    rows = [f"train,{row},{row:064x},cat/{row}.jpg,cat,dog,0.9,0.1" for row in range(count + 2)]
+    own = {**kept("cat/0.jpg", "cat/1.jpg"), "evaluate/suspects.csv": "\n".join([REVIEWED, *rows, ""])}
+    said = section(render_report(results(texts=own)), "suspects")
+    assert sum(SUSPECT in kinds_of(row["kind"]) for row in listed(texts=own)) == count
+    assert f"<p>{count} images whose label fits worse" in said and "lists all of them." in said
+    assert "2 more are left out, because you decided to keep their labels." in said
+    mend = section(render_report(results(texts=own)), "mend")
+    assert f"lists {len(listed(texts=own))} files, each once: {count} × suspected label, 1 × " in mend
+
+
+def test_images_without_a_file_are_counted_but_not_listed() -> None:
+    own = texts(evaluate__suspects=results().texts["evaluate/suspects.csv"].replace("cat/3.jpg", ""))
+    assert "2 images whose label" in section(render_report(results(texts=own)), "suspects")
+    assert "lists 1, those that have a file." in section(render_report(results(texts=own)), "suspects")
+
+
+def test_the_next_steps_stand_after_the_lists() -> None:
     page = render_report(results())
-    for heading in ("Suspected wrong labels", "Images of low confidence", "Would more photos help?", "Where it looks"):
-        assert f"<h2>{heading}</h2>" in page
-    section = page[page.index('<section id="suspects">') : page.index('<section id="doubtful">')]
-    assert section.count("<img") == 2 and "cat/3.jpg" in section and "stages.relabel" in section
-    assert EVIL not in page and len(page) < 10_000_000
-    looks = page[page.index('<section id="looks">') : page.index('<section id="leaks">')]
-    assert looks.count("data:image/jpeg") == 2
+    places = [page.index(f'<section id="{name}">') for name in ("mistakes", "suspects", "doubtful", "leaks", "mend")]
+    assert places == sorted(places)
+    mend = section(page, "mend")
+    steps = ["action", "relabel", "drop", "keep", "python -m stages.relabel", "dvc repro", "A new run writes"]
+    assert [mend.index(step) for step in steps] == sorted(mend.index(step) for step in steps)
+    assert page.index('id="learning"') > page.index('id="mend"')
+
+
+def test_the_order_and_the_limits_of_suspicion_are_said() -> None:
+    said = section(render_report(results()), "suspects")
+    assert "by how much more probable the suggested class is than the label" in said
+    assert "not every wrong label is suspected" in said
+    assert 'href="#mistakes"' in said and 'href="#doubtful"' in said and 'href="#mend"' in said
+
+
+def test_test_photos_among_the_suspects_are_said_beside_the_accuracy() -> None:
+    suspects = [{"split": split, "path": f"{split}.jpg"} for split in ("test", "train", "test")]
+    said = "2 of the 1,080 test photos are among the suspected labels: the test accuracy is as wrong as they are."
+    assert doubt_of_test(suspects, 1080) == said
+    assert doubt_of_test(suspects[:2], 80).startswith("1 of the 80 test photos is among the suspected labels")
+    assert doubt_of_test(suspects[1:2], 80) == ""
+    header = render_report(results()).partition("</header>")[0]
+    assert "1 of the 6 test photos is among the suspected labels" in header
+    assert "among the suspected labels" not in render_report(results(texts=kept("cat/3.jpg"))).partition("</header>")[0]
+    assert open_suspects(suspects, {"relabel": {"kept": ["test.jpg"]}}) == suspects[1:2]
+
+
+def test_at_most_a_thousand_mistakes_are_listed_the_surest_first() -> None:
+    rows = [f"{row},{row:064x},cat/{row}.jpg,cat,dog,{row / 2000}" for row in range(LISTED + 5)]
+    own = texts(evaluate__predictions="\n".join([MENTIONED.splitlines()[0], *rows, ""]))
+    mistakes = [row["file"] for row in listed(texts=own) if "mistake" in row["kind"]]
+    assert len(mistakes) == LISTED and f"cat/{LISTED + 4}.jpg" in mistakes and "cat/0.jpg" not in mistakes
 
 
 def test_sections_without_figures_are_left_out() -> None:
-    bare = {name: text for name, text in results().texts.items() if "/suspects" not in name and "/learning" not in name}
-    bare = {name: text for name, text in bare.items() if "occlusion" not in name and "doubtful" not in name}
-    page = render_report(results(texts=bare))
-    assert not re.search('id="(suspects|doubtful|learning|looks)"', page)
-
-
-def test_the_learning_curve_is_drawn_and_put_in_words() -> None:
-    chart = learning_chart(results())
-    assert chart is not None
-    assert [tick.label for tick in chart.ticks_x] == ["5", "10", "20"]
-    assert chart.lines[0].last == "75.0 %"
-    assert advice(results()).startswith("The last doubling of images per class brought +15.0 points, so more photos")
-    assert EVIL in advice(results())
-    flat = "images_per_class,accuracy,low,high\n5.0,0.75,0,1\n10.0,0.751,0,1\n"
-    texts = {**results().texts, "evaluate/learning_curve.csv": flat}
-    assert advice(results(texts=texts)).endswith("brought +0.1 points: more photos of this kind help little.")
-    assert (
-        learning_chart(results(texts={**texts, "evaluate/learning_curve.csv": "images_per_class,accuracy\n"})) is None
-    )
-
-
-def test_a_veil_lies_where_the_drops_are() -> None:
-    from pipeline.report.review import _veil
-
-    drops = np.zeros((7, 7), dtype=np.float32)
-    drops[0, 0] = 0.5
-    veiled = _veil(np.full((70, 70, 3), 100, dtype=np.uint8), drops)
-    assert veiled[2, 2, 0] > 150 > veiled[2, 2, 1] and veiled[60, 60].tolist() == [100, 100, 100]
-
-
-def test_damaged_maps_are_refused() -> None:
-    texts = {**results().texts, "evaluate/occlusion.json": "["}
-    with pytest.raises(DamagedFile, match=r"evaluate/occlusion.json: not JSON"):
-        where_it_looks(results(texts=texts), 32)
+    dropped = ("/suspects", "/learning", "occlusion", "doubtful", "near_dup", "/predictions")
+    bare = {name: text for name, text in results().texts.items() if not any(part in name for part in dropped)}
+    assert not re.search('id="(suspects|doubtful|learning|looks|mend)"', render_report(results(texts=bare)))

@@ -171,7 +171,7 @@ def test_time_and_cache_hits_are_listed_in_the_pipelines_order_without_the_page_
 
 def test_weakest_class_comes_first_and_only_unaugmented_counts() -> None:
     text = Page(render_report(results())).text
-    assert f"trained on {EVIL} 4 50.0 % 25.0 % 33.3 % cat 75.0 % 3 cat 2 100.0 % 100.0 % 100.0 % 0.0 % 3" in text
+    assert f"trained on {EVIL} 4 50.0 % 25.0 % 33.3 % cat 75.0 % 6 cat 2 100.0 % 100.0 % 100.0 % 0.0 % 3" in text
     assert "F1 with the number of training images is 0.16" in text
 
 
