@@ -6,8 +6,7 @@ Reads   data/prepare, augment, gan    images, for samples of every variant next 
         data/train_head, train_model  curves
         data/evaluate, data/runs      accuracies, tables, mistakes; time, cache hits and parameters of each stage
 Writes  data/report/index.html        leaves out what this run does not have, such as a test split
-        data/report/review.csv        images to look at, one row per file; fill in column action, then run
-                                      python -m stages.relabel
+        data/report/review.csv        one row per image to look at: fill in action, run python -m stages.relabel
 """
 
 import yaml

@@ -73,7 +73,8 @@ def class_gains(curve: Sequence[CurvePoint], labels: Array, classes: Sequence[st
     for number, name in enumerate(classes):
         members = labels == number
         if members.any():
-            before, after = half[members], whole[members]
+            before = half[members]
+            after = whole[members]
             gained = paired_gain(before, after)
             gains.append(ClassGain(name, len(before), float(before.mean()), float(after.mean()), *gained))
     return sorted(gains, key=lambda own: -own.gain)

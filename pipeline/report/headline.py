@@ -18,9 +18,11 @@ def in_plain_words(results: RunResults) -> str:
     clean = results.group("test").get(UNAUGMENTED)
     if clean is None:
         return ""
-    low, high = clean["top1_low"], clean["top1_high"]
+    low = clean["top1_low"]
+    high = clean["top1_high"]
     count = next((count for count in COUNTS if round(count * low) < round(count * high)), COUNTS[-1])
-    least, most = round(count * low), round(count * high)
+    least = round(count * low)
+    most = round(count * high)
     span = f"{least:,} to {most:,}" if least < most else f"about {least:,}"
     measured = f"This was measured on {clean['n']:,} test photos that nothing was trained on."
     return f"Of {count:,} new photos like these, {span} would be classified right by {_classifier(results)}. {measured}"
