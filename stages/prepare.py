@@ -6,9 +6,8 @@ as published, whose labelled validation images are its official test. Split fold
 seg_train, Validation and the like. A split that the source holds out itself is read only if prepare.val or
 prepare.test is official; otherwise it is left out, and a line says so. So does a line for whatever is passed over.
 
-Writes data/prepare/<split>.h5, data/prepare/manifest.json, and data/prepare/files.csv, which names the file of every
-row. Images that cannot be read are listed, with the reason for each, in data/runs/prepare-unreadable.txt, and stop
-the stage unless prepare.unreadable is allow.
+Writes data/prepare/<split>.h5, manifest.json, and files.csv, which names the file of every row. Images that cannot be
+read are listed in data/runs/prepare-unreadable.txt with the reason, and stop the stage unless prepare.unreadable is allow.
 """
 
 import shutil
@@ -38,17 +37,17 @@ def _prepare(job: Job, config: PrepareConfig, scratch: Path) -> str:
     source = ingest(config, scratch, job.progress)
     for line in source.lines():
         job.say(line)
-    unreadable = job.data / "runs" / "prepare-unreadable.txt"
-    if line := write_unreadable(source.unreadable, unreadable, config.unreadable == "refuse"):
+    path = job.data / "runs" / "prepare-unreadable.txt"
+    for line in write_unreadable(source.unreadable, path, config.unreadable == "refuse"):
         job.say(line)
-    looks = config.duplicates != "keep"
-    duplicates = find_duplicates(*source.columns[:3]) if looks else without_looking(len(source.ids))
+    keeps = config.duplicates == "keep"
+    duplicates = without_looking(len(source.ids)) if keeps else find_duplicates(*source.columns[:3])
     if config.duplicates == "refuse":
         refuse_duplicates(duplicates, source.names)
     unique, rows = choose_rows(source, duplicates, config)
     manifest = make_manifest(config, unique, duplicates, rows, source.names)
-    count = sum(map(len, rows.values()))
-    with Pool("auto", config.scheduler) as pool, job.progress(count, "image", "write") as advance:
+    total = sum(manifest.images.values())
+    with Pool("auto", config.scheduler) as pool, job.progress(total, "image", "write") as advance:
         sets = write_sets(scratch, unique, rows, pool, advance)
     write_files_csv(scratch / "files.csv", unique, rows)
     (scratch / "manifest.json").write_text(manifest.text(), encoding="utf-8")

@@ -280,11 +280,11 @@ def choose_rows(source: Source, duplicates: Duplicates, config: PrepareConfig) -
     return unique, split_rows(*unique.columns, rule_of(config), losses)
 
 
-def write_unreadable(unreadable: dict[str, str], path: Path, refuse: bool) -> str:
-    """List every image that cannot be read, one a line, and say so. Raises InputError if they are refused."""
+def write_unreadable(unreadable: dict[str, str], path: Path, refuse: bool) -> list[str]:
+    """List every image that cannot be read, one a line; what to say of it. Raises InputError if they are refused."""
     if not unreadable:
         path.unlink(missing_ok=True)
-        return ""
+        return []
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{name}: {reason}\n" for name, reason in unreadable.items()), encoding="utf-8")
     count = "1 image" if len(unreadable) == 1 else f"{len(unreadable):,} images"
@@ -295,7 +295,7 @@ def write_unreadable(unreadable: dict[str, str], path: Path, refuse: bool) -> st
             f"{count} cannot be read: {first}",
             remedy=f"All are listed in {path}: mend or delete them, or set prepare.unreadable to allow.",
         )
-    return f"left out {count} that cannot be read: {first}; all are listed in {path}"
+    return [f"left out {count} that cannot be read: {first}; all are listed in {path}"]
 
 
 def write_files_csv(path: Path, source: Source, rows: Mapping[str, Array]) -> None:
