@@ -7,7 +7,7 @@ seg_train, Validation and the like. A split that the source holds out itself is 
 prepare.test is official; otherwise it is left out, and a line says so. So does a line for whatever is passed over.
 
 Writes data/prepare/<split>.h5, manifest.json, and files.csv, which names the file of every row. Images that cannot be
-read are listed in data/runs/prepare-unreadable.txt with the reason, and stop the stage unless prepare.unreadable is allow.
+read are listed in data/runs/prepare-unreadable.txt with reasons, and stop the stage unless prepare.unreadable is allow.
 """
 
 import shutil
