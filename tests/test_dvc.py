@@ -104,4 +104,4 @@ def test_a_large_prepared_set_is_pushed_and_pulled_whole_and_prepared_anew_over_
     prepare.run(job)  # over hard links to DVC's cache, which must stay as it is
     assert np.array_equal(read_images(folder / "train.h5").images[:], expected)
     assert not set(before.values()) & {path.stat().st_ino for path in (folder / "train.parts").iterdir()}
-    assert to_run(clone) == set()
+    assert "prepare" not in to_run(clone)

@@ -118,11 +118,12 @@ class FolderFiles:
     @classmethod
     def of(cls, source: str, layout: Layout, listing: Listing) -> "FolderFiles | None":
         """The files of a folder; None if images lie in other files, or have a name that is not plain text."""
-        folder = Path(source).expanduser()
-        paths = [listing.spelled(layout.prefix + name) for name in layout.names]
-        if not listing.is_of_files or any("\\" in path for path in paths):
+        if not listing.is_of_files:
             return None
-        return cls(os.path.realpath(folder), layout.names, paths)
+        paths = [listing.spelled(layout.prefix + name) for name in layout.names]
+        if any("\\" in path for path in paths):
+            return None
+        return cls(os.path.realpath(Path(source).expanduser()), layout.names, paths)
 
     def task(self, group: Group, size: int, options: DecodeOptions, store: PartStore) -> DecodeTask:
         """The task of decoding some of the files."""

@@ -19,7 +19,7 @@ import cache.stored_rows as stored_rows
 import cache.writer as writer
 from cache.errors import AugcacheError, DamagedFile, ForeignFile
 from cache.lay_out import link, part_files, placed_rows
-from cache.parted import PartedRows, part_name, remove_other_parts, remove_other_sets
+from cache.parted import PartedRows, move_set, part_name, remove_other_parts, remove_other_sets
 from cache.parts import PartStore
 from cache.reader import keep_sets, read_features, read_file, read_images, read_kind
 from cache.records import FeatureSet, ImageSet
@@ -343,3 +343,51 @@ def test_images_lie_in_parts_too(tmp_path: Path, make_images: Callable[..., Imag
     stored = read_images(tmp_path / "i.h5")
     assert np.array_equal(stored.images[:], images.images[:])
     assert np.array_equal(stored.keys(), ImageSet(images.images, images.labels, images.ids, images.classes).keys())
+
+
+def test_a_set_that_is_taken_from_keeps_its_sources_whole(path: Path, features: FeatureSet) -> None:
+    rows = read_features(path).features
+    assert isinstance(rows, GatheredRows)
+    order = np.array([7, 0, 3, 9, 4, 5, 6])
+    taken = rows.take(order).take(np.array([4, 5, 6, 0]))
+    assert taken.sources == rows.sources
+    assert np.array_equal(taken[:], features.features[order[[4, 5, 6, 0]]])
+    whole = taken.select(np.arange(4)).whole_file()
+    assert whole is not None and whole.path == rows.sources[1].path
+
+
+@pytest.mark.parametrize("moves", range(5))
+def test_a_set_that_is_there_stays_whole_until_the_moved_one_takes_its_place(
+    moves: int, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three part files and an index are moved; the disk refuses after some of them."""
+    target = tmp_path / "out" / "a.h5"
+    old = tmp_path / "old" / "a.h5"
+    ids = np.array([b"%064x" % number for number in range(100, 106)])
+    rows = laid_out(old, np.ones((6, 8), np.float16), ids)
+    identity = (np.zeros(6, int), ids, ("ant",), "color_1", "b")
+    write_features(old, FeatureSet(rows, *identity, RECIPE))
+    target.parent.mkdir()
+    move_set(old, target)
+    expected = read_features(path).features[:]
+    replace = os.replace
+    left = [moves]
+
+    def refuse(source: Path, place: Path) -> None:
+        if not left[0]:
+            raise OSError("disk")
+        left[0] -= 1
+        replace(source, place)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    if moves < 4:
+        with pytest.raises(OSError, match="disk"):
+            move_set(path, target)
+        assert np.array_equal(read_features(target).features[:], np.ones((6, 8)))
+        return
+    move_set(path, target)
+    assert np.array_equal(read_features(target).features[:], expected)
+    assert sorted(part.name for part in target.with_suffix(".parts").iterdir()) == sorted(
+        part.name for part in parts_of(target)
+    )
+    assert not path.exists()

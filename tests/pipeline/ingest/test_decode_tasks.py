@@ -1,6 +1,7 @@
 """A folder decoded by tasks: the same pixels, ids and reasons as by this process alone, in part files."""
 
 import pickle
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -71,6 +72,14 @@ def test_a_folder_with_names_that_are_no_text_is_decoded_here(photos: Path, tmp_
     (photos / "ant" / "ant_0.png").rename(photos / "ant" / "two\nlines.png")
     source = read(photos, tmp_path / "scratch", "tcp://127.0.0.1:1")
     assert [path.name for path in (tmp_path / "scratch").iterdir()] == ["pixels"] and len(source.ids) == 30
+
+
+def test_a_folder_of_archives_is_decoded_here(photos: Path, tmp_path: Path, together: None) -> None:
+    (tmp_path / "shards").mkdir()
+    shutil.make_archive(str(tmp_path / "shards" / "first"), "tar", photos)
+    source = read(tmp_path / "shards", tmp_path / "scratch", "tcp://127.0.0.1:1")
+    assert [path.name for path in (tmp_path / "scratch").iterdir()] == ["pixels"]
+    assert len(source.ids) == 30 and not source.unreadable
 
 
 def test_a_link_out_of_the_folder_is_unreadable_there_too(photos: Path, tmp_path: Path, together: None) -> None:
