@@ -17,7 +17,7 @@ from pipeline.evaluation.side_by_side import SideBySide, side_by_side
 from pipeline.evaluation.source_files import SourceFiles
 from pipeline.heads.ablation import VariantGain, ablate_schedule
 from pipeline.inference import load
-from pipeline.inference.classifier import ModelClassifier
+from pipeline.inference.classifier import HeadClassifier, ModelClassifier
 from pipeline.inference.tta import predict_over_views
 from stages._cli import Job
 from stages._runs import choose_classifier, trained_classifiers
@@ -71,9 +71,12 @@ def _with_views(
 
 
 def gains_of(job: Job, stages: list[str], features: Features, head: TrainHeadConfig) -> list[VariantGain]:
-    """What each variant of the schedule gains the head on val; nothing without a head."""
+    """What each variant of the schedule gains heads of the chosen shape on val; nothing without a head."""
     if TRAIN_HEAD not in stages:
         return []
+    chosen = load.load_classifier(job.data / TRAIN_HEAD)
+    if isinstance(chosen, HeadClassifier):
+        head = head.model_copy(update={"hidden": chosen.head.widths[1:-1]})
     return ablate_schedule(features["train"], features["val"], head, job.params.evaluate.worth_seeds)
 
 

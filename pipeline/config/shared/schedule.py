@@ -1,6 +1,5 @@
 """A staged schedule: phases in order, each some epochs on one variant (report 001), or on several mixed."""
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
@@ -72,7 +71,7 @@ def variants_of(schedule: list[Phase]) -> set[str]:
 def settled(schedule: Sequence[Phase], sets: Mapping[str, Sized]) -> list[Phase]:
     """The schedule for the sets that there are, by variant.
 
-    `all` becomes those of photos; a length in images becomes whole epochs that are not less.
+    `all` becomes those of photos; a length in images becomes the nearest number of whole epochs, one at least.
     """
     photos = [variant for variant in sets if not variant.startswith(GAN_PREFIX)]
     everything = MIXED.join(sorted(photos, key=variant_order))
@@ -88,4 +87,4 @@ def images_trained(schedule: Sequence[Phase], sizes: Mapping[str, Sized]) -> int
 def _in_epochs(phase: Phase, size: int) -> Phase:
     if phase.images is None:
         return phase
-    return Phase(phase.variant, math.ceil(phase.images / max(size, 1)))
+    return Phase(phase.variant, max(1, round(phase.images / max(size, 1))))
