@@ -4,6 +4,7 @@
 # make run SOURCE=photos   the same on images of your own: chooses values, says why, runs; FLAGS="--size 160" for more
 # make test   the test suite            make lint   style and types
 # make test-long   larger networks, more damaged files: what make test checks in small
+# make test-tutorial   every command of docs/tutorial.md prints what the page shows, in a few minutes
 # make bench  the short benchmarks: ratios against peers, side by side, in under ten minutes
 # make lock   pin the dependencies anew
 
@@ -13,7 +14,7 @@ UV := .venv/bin/uv pip
 export VIRTUAL_ENV := .venv
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help demo demo-gan run test test-packages test-commands test-long lint bench lock clean
+.PHONY: help demo demo-gan run test test-packages test-commands test-long test-tutorial lint bench lock clean
 
 GAN := --data data/demo-gan --set gan.kind=conv --set augment.variants=[] \
   --set "train_head.schedule=[unaugmented x 4, gan_1 x 2, unaugmented x 4]"
@@ -47,6 +48,9 @@ test-commands: .venv/ready
 test-long: .venv/ready
 	@OMP_NUM_THREADS=1 python -m pytest -q -m long
 	@OMP_NUM_THREADS=1 python -m pytest -q tests/pipeline/ingest/test_decode_fuzz.py --fuzz 100
+
+test-tutorial: .venv/ready
+	@python docs/rerun_tutorial.py --check
 
 bench: .venv/ready
 	@python benchmarks/featurize.py --images 2000 --repeats 1

@@ -57,7 +57,8 @@ class Applied:
     def lines(self) -> Iterator[str]:
         """What prepare says of it."""
         if self.relabelled or self.dropped:
-            yield f"relabelled {len(self.relabelled):,} images and left out {len(self.dropped):,}, as {self.table} says"
+            yield f"relabelled: {len(self.relabelled):,} images, left out: {len(self.dropped):,}, as {self.table} says"
+            yield "each class is split anew, so a few images may have moved between train, val and test"
         if self.missing:
             yield f"{self.table} names {len(self.missing):,} files that are not there: {some(self.missing)}"
 

@@ -37,12 +37,12 @@ class ReviewRow:
 def review_rows(results: RunResults) -> list[ReviewRow]:
     """Suspected labels, mistakes, doubtful images and near duplicates that have a file: each file once.
 
-    The surest suspects come first. Images that a person has decided to keep are left out.
+    The surest suspects come first. Images that a person has decided about are left out.
     """
-    kept = _kept(results.manifest)
+    decided = _decided(results.manifest)
     by_file: dict[str, list[ReviewRow]] = {}
     for row in _rows_by_kind(results):
-        if row.file and row.file not in kept:
+        if row.file and row.file not in decided:
             by_file.setdefault(row.file, []).append(row)
     return [_joined(rows) for rows in by_file.values()]
 
@@ -68,9 +68,9 @@ def count_kinds(rows: Iterable[ReviewRow]) -> Counter[str]:
 
 
 def open_suspects(suspects: Sequence[Row], manifest: Mapping[str, Any]) -> list[Row]:
-    """The rows of suspects.csv whose labels no person has decided to keep, the surest first."""
-    kept = _kept(manifest)
-    return [row for row in suspects if row["path"] not in kept]
+    """The rows of suspects.csv that no person has decided about, the surest first."""
+    decided = _decided(manifest)
+    return [row for row in suspects if row["path"] not in decided]
 
 
 def doubt_of_test(suspects: Sequence[Row], count: int) -> str:
@@ -78,20 +78,21 @@ def doubt_of_test(suspects: Sequence[Row], count: int) -> str:
     doubtful = sum(row["split"] == "test" for row in suspects)
     if not doubtful:
         return ""
-    verb, which = ("is", "it is") if doubtful == 1 else ("are", "they are")
+    verb, which = ("is", "it") if doubtful == 1 else ("are", "them")
     among = f"{doubtful:,} of the {count:,} test photos {verb} among the suspected labels"
-    return f"{among}: the test accuracy is as wrong as {which}."
+    return f"{among}: correct {which}, then test again."
 
 
-def _kept(manifest: Mapping[str, Any]) -> set[str]:
+def _decided(manifest: Mapping[str, Any]) -> set[str]:
+    """Files that a person keeps as they are, or has given another label."""
     relabel = manifest.get("relabel", {})
-    return set(relabel.get("kept", [])) if isinstance(relabel, Mapping) else set()
+    return {*relabel.get("kept", ()), *relabel.get("relabelled", ())} if isinstance(relabel, Mapping) else set()
 
 
 def _joined(rows: Sequence[ReviewRow]) -> ReviewRow:
     """One row of a file's rows of several kinds."""
     kinds = SEPARATOR.join(row.kind for row in rows)
-    notes = SEPARATOR.join(row.note for row in rows if row.note)
+    notes = SEPARATOR.join(dict.fromkeys(row.note for row in rows if row.note))
     return replace(rows[0], kind=kinds, note=notes)
 
 

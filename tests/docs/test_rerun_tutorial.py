@@ -1,7 +1,6 @@
-"""The tutorial's transcripts are what its commands print: run in full by `make test-long`, in parts here."""
+"""The tutorial's transcripts are what its commands print: run in full by `make test-tutorial`, in parts here."""
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,14 +11,6 @@ from PIL import Image
 from rerun_tutorial import BLOCK, PAGE, commands_of, copy_clone, differences, masked, rerun, run_in, shortened
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.mark.long
-def test_the_tutorial_prints_what_it_says() -> None:
-    """A few minutes on two cores: the whole way from photos to a bundle, and on."""
-    command = [sys.executable, "docs/rerun_tutorial.py", "--check"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def test_a_page_is_written_with_what_its_commands_print() -> None:

@@ -19,7 +19,9 @@ def test_a_bundle_predicts_what_the_project_predicts_when_its_data_are_gone(
 ) -> None:
     own = RUNNER.invoke(predict.app, ["--images", str(photos), "--out", str(tmp_path / "own.csv"), *project])
     assert own.exit_code == 0, own.output
-    assert own.output.startswith("predict: 30 images, top-1 ") and "on 30 with a label" in own.output
+    *said, summary = own.output.splitlines()
+    assert len(said) == 1 and "these are images of prepare.source" in said[0]
+    assert summary.startswith("predict: 30 images; ") and "on 30 with a label" in summary
     exported = RUNNER.invoke(export.app, ["--out", str(tmp_path / "bundle"), *project])
     assert exported.exit_code == 0, exported.output
     assert exported.output.startswith("export: 3 classes, ") and "on 6 images" in exported.output

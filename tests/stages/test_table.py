@@ -87,9 +87,7 @@ def test_suspected_labels_and_what_to_do_about_them_end_the_run(
     (tmp_path / "data" / "evaluate" / "suspects.csv").write_text(f"{REVIEWED}\n{listed}")
     main()
     *_, doubt, number, step, report = capsys.readouterr().out.splitlines()
-    assert doubt == (
-        "2 of the 6 test photos are among the suspected labels: the test accuracy is as wrong as they are."
-    )
+    assert doubt == "2 of the 6 test photos are among the suspected labels: correct them, then test again."
     assert number.startswith("suspected labels: 3. Look at data/report/index.html, write keep, relabel or")
     assert step == "drop into column action of data/report/review.csv, then run   python -m stages.relabel"
     assert report.startswith("report: ") and max(map(len, (doubt, number, step))) <= PIPE_WIDTH

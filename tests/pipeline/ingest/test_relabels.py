@@ -42,7 +42,8 @@ def test_relabel_drop_and_keep() -> None:
     assert (applied.relabelled, applied.dropped) == ({"set/ant/0.png": "bee"}, ["set/bee/1.png"])
     assert (applied.kept, applied.missing) == (["set/bee/2.png"], ["set/bee/9.png"])
     assert list(applied.lines()) == [
-        "relabelled 1 images and left out 1, as table.csv says",
+        "relabelled: 1 images, left out: 1, as table.csv says",
+        "each class is split anew, so a few images may have moved between train, val and test",
         "table.csv names 1 files that are not there: set/bee/9.png",
     ]
 

@@ -120,7 +120,7 @@ def test_the_order_and_the_limits_of_suspicion_are_said() -> None:
 
 def test_test_photos_among_the_suspects_are_said_beside_the_accuracy() -> None:
     suspects = [{"split": split, "path": f"{split}.jpg"} for split in ("test", "train", "test")]
-    said = "2 of the 1,080 test photos are among the suspected labels: the test accuracy is as wrong as they are."
+    said = "2 of the 1,080 test photos are among the suspected labels: correct them, then test again."
     assert doubt_of_test(suspects, 1080) == said
     assert doubt_of_test(suspects[:2], 80).startswith("1 of the 80 test photos is among the suspected labels")
     assert doubt_of_test(suspects[1:2], 80) == ""
