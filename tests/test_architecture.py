@@ -109,7 +109,7 @@ def test_a_package_says_what_it_is_for_in_one_line() -> None:
 
 
 def test_imports_between_packages_run_down() -> None:
-    """The order of PACKAGES is that of design.md: a package imports only those below it."""
+    """The order of PACKAGES is that of docs/architecture.md: a package imports only those below it."""
     floors = {package: floor for floor, package in enumerate(PACKAGES)}
     for source in SOURCES:
         package = _package_of(source)
