@@ -44,7 +44,7 @@ def main() -> None:
     settings = params(f"train_model.device={DEVICE}").train_model
     with gauged() as gauge:
         fit = next(
-            fit_model({"unaugmented": train}, {}, recipe, settings, None, start_from_head(choice.fit.head, config))
+            fit_model({"unaugmented": train}, {}, recipe, settings, start=start_from_head(choice.fit.head, config))
         )
     classifier = make_model_classifier(fit.network, train.classes, fit.describe("finetune"), fit.temperature)
     accuracy = float(classifier.predict(test).correct.mean())

@@ -217,7 +217,7 @@ def finetune() -> None:
         settings = params(f"train_model.device={at.device}").train_model
         images = {"unaugmented": coloured_images(32, SIZE, 4)}
         with fresh_store():
-            return next(fit_model(images, {}, recipe.model_copy(update=dict(changes)), settings, None, start))
+            return next(fit_model(images, {}, recipe.model_copy(update=dict(changes)), settings, start=start))
 
     cpu, gpu = (fit(at, {}) for at in config)
     close("finetune", "float32", cpu.curves[-1]["train_loss"], gpu.curves[-1]["train_loss"])
