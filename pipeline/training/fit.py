@@ -31,7 +31,7 @@ from pipeline.training.start import Start
 from pipeline.training.state import Plan, TrainingState
 from pipeline.training.trainer import DivergedError, OvershotError, Trainer, loss_and_accuracy
 
-CODE_VERSION = 4
+CODE_VERSION = 5
 LIBRARIES = ("torch", "torchvision", "timm", "efficientnet-pytorch")  # as far as a machine has them
 
 

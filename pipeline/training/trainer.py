@@ -30,7 +30,7 @@ EVALUATION_ROWS = 500
 SWA_ANNEALING = 5  # epochs over which the learning rate moves to SWA's own (Izmailov et al., by swa_utils)
 
 
-OVERSHOT = 1.0  # standard errors by which the loss on val is higher half way than before
+OVERSHOT = 2.0  # standard errors: the lowest loss of several epochs is low by chance too
 
 
 class DivergedError(InputError):
@@ -258,7 +258,7 @@ def _rank(curve: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def is_worse(losses: Tensor, before: Tensor | None) -> bool:
-    """Whether losses [n] are higher than those of the same images before, by more than the standard error.
+    """Whether losses [n] are higher than those of the same images before, by more than two standard errors.
 
     The error is that of the mean of the paired differences.
     """

@@ -177,13 +177,13 @@ def test_what_was_given_up_is_not_trained_again_after_a_kill(tmp_path: Path, mon
     assert same_bits(fit(lowered), first)
 
 
-def test_worse_is_by_more_than_the_standard_error_of_paired_differences() -> None:
+def test_worse_is_by_more_than_two_standard_errors_of_paired_differences() -> None:
     before = torch.linspace(0, 5, 100).double()  # images differ much more than the two epochs
     noise = torch.randn(100, generator=torch.Generator().manual_seed(0)).double()
     noise -= noise.mean()
     error = float(noise.std()) / 10
-    assert module.is_worse(before + noise + 1.01 * error, before)
-    assert not module.is_worse(before + noise + 0.99 * error, before)
+    assert module.is_worse(before + noise + 2.01 * error, before)
+    assert not module.is_worse(before + noise + 1.99 * error, before)
     assert not module.is_worse(before, None)
 
 
