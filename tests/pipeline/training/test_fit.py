@@ -140,6 +140,7 @@ def test_ema_is_what_val_judges() -> None:
 
 def test_a_rate_that_makes_val_worse_half_way_is_lowered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Accuracy falls and the loss rises in the second epoch of three, in the first training alone."""
+    monkeypatch.setattr("pipeline.training.fit.ENOUGH", 30)
     accuracies = iter([0.9, 0.5, 0.9, 0.9, 0.9, 0.9])
     monkeypatch.setattr(module, "loss_and_accuracy", lambda logits, labels: (1.0, next(accuracies)))
     monkeypatch.setattr(module, "is_worse", lambda losses, before: before is not None)
@@ -152,6 +153,7 @@ def test_a_rate_that_makes_val_worse_half_way_is_lowered(monkeypatch: pytest.Mon
 
 
 def test_a_rate_that_diverges_is_lowered_and_the_last_one_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.training.fit.ENOUGH", 30)
     trained = fit(recipe(lr=[1e9, 0.05]))
     assert same_bits(trained, fit(recipe(lr=0.05)))
     monkeypatch.setattr(module, "is_worse", lambda losses, before: True)
@@ -160,6 +162,7 @@ def test_a_rate_that_diverges_is_lowered_and_the_last_one_is_not_given_up(monkey
 
 def test_what_was_given_up_is_not_trained_again_after_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUGCACHE_STORE", str(tmp_path))
+    monkeypatch.setattr("pipeline.training.fit.ENOUGH", 30)
     monkeypatch.setattr(module, "is_worse", lambda losses, before: True)
     monkeypatch.setattr(module, "loss_and_accuracy", lambda logits, labels: (1.0, 0.5))
     lowered = recipe(lr=[0.05, 0.02], schedule=["unaugmented x 4"])
@@ -187,9 +190,11 @@ def test_worse_is_by_more_than_two_standard_errors_of_paired_differences() -> No
     assert not module.is_worse(before, None)
 
 
-def test_without_val_the_highest_rate_is_taken() -> None:
-    trained = fit(recipe(lr=[0.02, 0.05]), val=False)
-    assert same_bits(trained, fit(recipe(lr=0.05), val=False))
+@pytest.mark.parametrize("val", [True, False])
+def test_if_val_is_too_small_to_tell_the_second_rate_comes_first(val: bool) -> None:
+    trained = fit(recipe(lr=[0.02, 0.05, 0.01]), val=val)
+    assert trained.recipe.peak_lr == 0.02
+    assert same_bits(trained, fit(recipe(lr=0.02), val=val))
 
 
 @pytest.mark.parametrize(("first", "last", "kept"), [(1, 0.97, 3), (0.5, 0.9, 3), (0.93, 0.9, 3), (1, 0.9, 1)])
