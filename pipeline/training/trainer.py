@@ -28,8 +28,6 @@ from pipeline.training.transforms import Augmenter, mix
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 EVALUATION_ROWS = 500
 SWA_ANNEALING = 5  # epochs over which the learning rate moves to SWA's own (Izmailov et al., by swa_utils)
-
-
 OVERSHOT = 2.0  # standard errors: the lowest loss of several epochs is low by chance too
 
 
@@ -73,14 +71,12 @@ class Trainer:
         self.advance(sum(done) + training.step * self.plan.recipe.batch)
         self.saved = time.monotonic()
         for epoch in range(training.epoch, len(variants)):
-            if self.gives_up and training.overshot:
-                break
-            if self._stops(training):
+            if self._overshot(training) or self._stops(training):
                 break
             if epoch >= training.swa_from and training.swa_scheduler is None:
                 training.swa_scheduler = self._swa_scheduler(training, steps)
             self._epoch(training, variants[epoch])
-        if self.gives_up and training.overshot:
+        if self._overshot(training):
             self.checkpoint.save(training.state())
             self.advance(-sum(len(self.train[variant]) for variant in variants[: training.epoch]))
             raise OvershotError
@@ -88,6 +84,9 @@ class Trainer:
             update_bn(self._normalised_batches(variants[-1]), training.average, self.plan.mean.device)
         self.checkpoint.save(training.state())
         return training
+
+    def _overshot(self, training: TrainingState) -> bool:
+        return self.gives_up and training.overshot
 
     def _swa_scheduler(self, training: TrainingState, steps: list[int]) -> Any:
         swa = self.plan.recipe.swa
