@@ -6,12 +6,14 @@ The images are those of the sources (folders of class folders, any depth), tiled
 and a little brighter, so that no two are alike. They are packed into one tar archive. Two variants, 64 px,
 efficientnet-mini, `augment.keep: nothing`. --kill: every stage is killed once, half way through, run again, and its
 files compared with those of the undisturbed run. --workers: featurize once more on so many dask workers on loopback,
-into a store of its own, and compare. Memory is the highest sum of what a stage's processes hold.
+into a store of its own, and compare. Memory is the highest sum of what a stage's processes hold. With --folder a
+repeated command goes on after the last stage that --out tells of.
 """
 
 import argparse
 import hashlib
 import io
+import json
 import os
 import shutil
 import signal
@@ -21,6 +23,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -56,9 +59,14 @@ def main() -> None:
     try:
         archive = make_archive(folder / "images.tar", given.source, given.images)
         place = Place(folder, (*VALUES, f"prepare.source={archive}", *given.set))
-        figures = {stage: measure(place, stage, given.kill) for stage in STAGES}
+        steps = {stage: partial(measure, place, stage, given.kill) for stage in STAGES}
         for count in given.workers:
-            figures[f"featurize on {count} workers"] = featurize_on_cluster(place, count)
+            steps[f"featurize on {count} workers"] = partial(featurize_on_cluster, place, count)
+        known = json.loads(given.out.read_text())["stages"] if given.folder and given.out.exists() else {}
+        figures = {}
+        for name, step in steps.items():
+            figures[name] = known.get(name) or step()
+            write_json(given.out, {"machine": machine(), "images": given.images, "stages": figures})
     finally:
         if given.folder is None:
             shutil.rmtree(folder)
@@ -69,7 +77,6 @@ def main() -> None:
             f"{figure['peak_mib']:>10,.0f} MiB{figure['disk_mb']:>10,.0f} MB"
         )
         print(line + (f"   {figure['repeat']}" if figure["repeat"] else ""))
-    write_json(given.out, {"machine": machine(), "images": given.images, "stages": figures})
 
 
 def make_archive(path: Path, sources: list[Path], count: int) -> Path:
@@ -79,14 +86,14 @@ def make_archive(path: Path, sources: list[Path], count: int) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     files = [file for source in sources for file in sorted(source.rglob("*")) if file.suffix in ENDINGS]
     order = np.random.default_rng(0).permutation(len(files))
-    partial = path.with_suffix(".partial")
-    with tarfile.open(partial, "w") as tar:
+    unfinished = path.with_suffix(".partial")
+    with tarfile.open(unfinished, "w") as tar:
         for number, (file, copy) in enumerate(islice(tiled([files[index] for index in order]), count)):
             content = changed(file, copy)
             member = tarfile.TarInfo(f"{class_of(file)}/{number}.jpg")
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
-    partial.rename(path)
+    unfinished.rename(path)
     return path
 
 
