@@ -14,7 +14,7 @@ UV := .venv/bin/uv pip
 export VIRTUAL_ENV := .venv
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help demo demo-gan run test test-packages test-commands test-long test-tutorial lint bench lock clean
+.PHONY: help demo demo-gan run test test-long test-tutorial lint bench lock clean
 
 GAN := --data data/demo-gan --set gan.kind=conv --set augment.variants=[] \
   --set "train_head.schedule=[unaugmented x 4, gan_1 x 2, unaugmented x 4]"
@@ -36,14 +36,8 @@ run: .venv/ready
 	@dvc repro
 	@python -m stages._table
 
-test: .venv/ready # two processes side by side, each with one thread
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync test-packages test-commands
-
-test-packages: .venv/ready
-	@OMP_NUM_THREADS=1 python -m pytest -q tests/pipeline tests/faults --ignore tests/faults/test_workers.py
-
-test-commands: .venv/ready
-	@OMP_NUM_THREADS=1 python -m pytest -q --ignore tests/pipeline --ignore-glob 'tests/faults/test_[!w]*.py'
+test: .venv/ready # processes side by side, each with one thread and up to 3 GB
+	@OMP_NUM_THREADS=1 python -m pytest -q --numprocesses logical --maxprocesses 4 --dist worksteal
 
 test-long: .venv/ready
 	@OMP_NUM_THREADS=1 python -m pytest -q -m long

@@ -1,6 +1,7 @@
 """The static import closure of a stage, as law 2 counts it."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -12,6 +13,7 @@ LEFT_OUT = {
 }
 
 
+@cache
 def imports_of(path: Path) -> set[str]:
     """Files of ours that a file imports anywhere, function-level imports included."""
     imported: set[str] = set()

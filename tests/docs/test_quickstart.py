@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
+pytestmark = pytest.mark.long  # a minute of one core
 nbclient = pytest.importorskip("nbclient")
 
 

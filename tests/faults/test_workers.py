@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import pipeline.runtime.processes as processes_module
 import pipeline.runtime.workers as workers_module
 from cache.errors import InputError, RecordError, StorageError
 from cache.parts import PartStore
@@ -147,7 +148,7 @@ def test_two_local_processes_make_the_same_bytes(
         assert pool.started_processes
 
 
-@pytest.mark.parametrize("rows_per_task", [1, 7, 64])
+@pytest.mark.parametrize("rows_per_task", [pytest.param(1, marks=pytest.mark.long), 7, 64])
 def test_a_dask_cluster_makes_the_same_bytes(
     make: Make, expected: np.ndarray, cluster: Cluster, rows_per_task: int
 ) -> None:
@@ -387,6 +388,7 @@ def test_a_local_process_that_dies_costs_time_and_one_that_always_dies_is_one_li
     deaths: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers_module, "STARTUP_SECONDS", -1.0)
+    monkeypatch.setattr(processes_module, "RETRIES", 1)
     for token in range(deaths):
         (tmp_path / str(token)).touch()
     tasks = [Dying(number, tmp_path) for number in range(4)]

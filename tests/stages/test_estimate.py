@@ -22,8 +22,9 @@ from stages.estimate import app
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
     "prepare.size=32", "augment.size=32", "augment.variants=[color_1]", "featurize.size=32", "featurize.batch=16",
-    "train_head.schedule=[unaugmented x 1, color_1 x 1]", "train_head.hidden=[]", "evaluate.worth_seeds=1",
-    "evaluate.attacks=[{eps: 1, steps: 1, restarts: 1}]", "evaluate.corruptions=[jpeg]", "evaluate.severities=[1]",
+    "train_head.schedule=[unaugmented x 1, color_1 x 1]", "train_head.hidden=[]", "train_model.recipe=none",
+    "evaluate.worth_seeds=1", "evaluate.attacks=[{eps: 1, steps: 1, restarts: 1}]", "evaluate.corruptions=[jpeg]",
+    "evaluate.severities=[1]",
 ]  # fmt: skip
 
 

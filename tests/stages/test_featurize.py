@@ -147,22 +147,15 @@ def test_features_beyond_float16_are_one_line_with_the_remedy(
 
 
 def test_backbones_are_listed(tmp_path: Path) -> None:
-    def listed(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "stages.featurize", "--backbones", *arguments]
-        own = os.environ | {"HF_HOME": str(tmp_path), "AUGCACHE_WEIGHTS": str(tmp_path)}
-        return subprocess.run(command, capture_output=True, text=True, env=own, check=False)
-
-    lines = listed().stdout.splitlines()
+    command = [sys.executable, "-m", "stages.featurize", "--backbones"]
+    own = os.environ | {"HF_HOME": str(tmp_path), "AUGCACHE_WEIGHTS": str(tmp_path)}
+    lines = subprocess.run(command, capture_output=True, text=True, env=own, check=True).stdout.splitlines()
     by_name = {tuple(line.split()[:2]): line for line in lines}
     assert "on disk" in by_name["efficientnet-mini", "advprop"] and "AdvProp" in by_name["efficientnet-mini", "advprop"]
     assert "16.2 MB   224 px  apache-2.0    AdvProp" in by_name["efficientnet-b0", "advprop"]
     assert "on disk" not in by_name["efficientnet-b0", "advprop"]
     assert ("efficientnet-b8", "imagenet") not in by_name
     assert "AdvProp" in by_name["timm:tf_efficientnet_b0.ap_in1k", "pretrained"]
-    (line, last) = listed("timm:test_vit.*").stdout.splitlines()
-    assert line.startswith("timm:test_vit.r160_in1k") and "160 px" in line and "0 of ours and 1 of" in last
     command = [sys.executable, "-m", "stages.featurize", "timm:*"]
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 2 and "names to list go with --backbones" in refused.stderr
-    refused = listed("nothing")
-    assert refused.returncode == 2 and "no backbone has such a name" in refused.stderr

@@ -191,6 +191,7 @@ NEEDS = {  # arguments of the augmenters that cannot be made without
 }
 
 
+@pytest.mark.filterwarnings("ignore")  # imgaug's own kind, which another process cannot import
 def test_every_augmenter_runs_or_is_refused_in_one_line(config: AugmentConfig, images: np.ndarray) -> None:
     """imgaug 0.4.0 is of 2020: what numpy and OpenCV have since broken is refused before work starts."""
     ran = set()

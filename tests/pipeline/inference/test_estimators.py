@@ -36,7 +36,7 @@ def coloured(count: int = 24) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_head_passes_scikit_learns_own_checks() -> None:
-    results = check_estimator(HeadEstimator(epochs=12), expected_failed_checks=EXPECTED_FAILURES, on_skip=None)
+    results = check_estimator(HeadEstimator(epochs=3), expected_failed_checks=EXPECTED_FAILURES, on_skip=None)
     assert len(results) > 30
     assert [result["check_name"] for result in results if result["status"] == "failed"] == []
 

@@ -66,11 +66,12 @@ def probabilities_of(network: ImagesToProbabilities, images: np.ndarray) -> np.n
         return network(torch.from_numpy(images)).numpy()
 
 
-def test_disagreement_is_refused() -> None:
+def test_disagreement_is_refused_and_no_images_mean_no_difference() -> None:
     other = tiny_bundle(32, "featurize.backbone=efficientnet:0.25x0.3/2")
     network = to_onnx(tiny_bundle())
     with pytest.raises(RecordError, match="ONNX and PyTorch disagree"):
         largest_difference(other, network, noise(20, 32))
+    assert largest_difference(other, network, np.empty((0, 32, 32, 3), np.uint8)) == 0.0
 
 
 def test_a_small_mistake_is_refused_where_rounding_is_small(network: ImagesToProbabilities) -> None:
@@ -102,7 +103,3 @@ def test_a_network_without_an_onnx_form_is_exported_without_it(monkeypatch: pyte
     network, sentence = checked_onnx(tiny_bundle(), noise(2, 32))
     assert network is None
     assert sentence == "without model.onnx: this network cannot be exported as ONNX; found no such operator"
-
-
-def test_no_images_means_no_difference() -> None:
-    assert largest_difference(tiny_bundle(), to_onnx(tiny_bundle()), np.empty((0, 32, 32, 3), np.uint8)) == 0.0
