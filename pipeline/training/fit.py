@@ -31,8 +31,7 @@ from pipeline.training.start import Start
 from pipeline.training.state import Plan, TrainingState
 from pipeline.training.trainer import DivergedError, OvershotError, Trainer, loss_and_accuracy
 
-CODE_VERSION = 5
-ENOUGH = 100  # images of val: fewer do not tell a learning rate that is too high
+CODE_VERSION = 6
 LIBRARIES = ("torch", "torchvision", "timm", "efficientnet-pytorch")  # as far as a machine has them
 
 
@@ -106,10 +105,10 @@ def fit_model(
     """Train once per seed, or resume from checkpoints in the store.
 
     start: what a recipe of the network `backbone` goes on from. watch: its log gets the first seed's curves. Of several
-    learning rates the highest comes first, the second if val is too small to tell; the next lower one is taken, from
-    the start anew, if val is worse half way than before, or the loss is not finite. Deterministic on one machine with
-    one number of threads. Raises InputError if the schedule names a variant that is not there or the last loss is not
-    finite, RecordError for sets that do not belong together, ParamsError for a network beyond its limit.
+    learning rates the highest comes first; the next lower one is taken, from the start anew, if the loss has risen half
+    way, or is not finite. Deterministic on one machine with one number of threads. Raises InputError if the schedule
+    names a variant that is not there or the last loss is not finite, RecordError for sets that do not belong together,
+    ParamsError for a network beyond its limit.
     """
     recipe = recipe.model_copy(update={"schedule": settled(recipe.schedule, train)})
     if (start is None) == recipe.fine_tunes:
@@ -124,8 +123,6 @@ def fit_model(
     }
     plan = _make_plan(train, recipe, config, start)
     rates = sorted(recipe.rates, reverse=True)
-    if len(rates) > 1 and len(val.get(UNAUGMENTED, ())) < ENOUGH:
-        rates = rates[1:]
     for seed in range(config.seed, config.seed + config.seeds):
         log = watch.log if seed == config.seed else SILENT.log
         trainers = []

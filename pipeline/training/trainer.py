@@ -28,7 +28,8 @@ from pipeline.training.transforms import Augmenter, mix
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 EVALUATION_ROWS = 500
 SWA_ANNEALING = 5  # epochs over which the learning rate moves to SWA's own (Izmailov et al., by swa_utils)
-OVERSHOT = 2.0  # standard errors: the lowest loss of several epochs is low by chance too
+PARTS = 4  # of the first half of a training, to see whether its loss rises
+OVERSHOT = 2.0  # standard errors: the lowest of several parts is low by chance too
 
 
 class DivergedError(InputError):
@@ -36,14 +37,14 @@ class DivergedError(InputError):
 
 
 class OvershotError(Exception):
-    """Half way, val is worse than it was: the learning rate is too high."""
+    """Half way, the loss is higher than it was: the learning rate is too high."""
 
 
 @dataclass
 class Trainer:
     """A training under way: its plan, its sets by variant, and what watches it.
 
-    gives_up: half way, if val is worse than it was, because there is a lower learning rate to start anew with.
+    gives_up: half way, if the loss has risen, because there is a lower learning rate to start anew with.
     """
 
     plan: Plan
@@ -67,26 +68,34 @@ class Trainer:
         self.attacked = self.predict if training.auxiliary is None else self._runner(training.auxiliary)
         if state := self.checkpoint.load():
             training.restore(state, lambda: self._swa_scheduler(training, steps))
-        done = [len(self.train[variant]) for variant in variants[: training.epoch]]
-        self.advance(sum(done) + training.step * self.plan.recipe.batch)
+        self.advance(self._images_seen(training, variants))
         self.saved = time.monotonic()
+        if training.steps_done >= len(training.losses):
+            self._give_up_if_overshot(training, variants)
         for epoch in range(training.epoch, len(variants)):
-            if self._overshot(training) or self._stops(training):
+            if self._stops(training):
                 break
             if epoch >= training.swa_from and training.swa_scheduler is None:
                 training.swa_scheduler = self._swa_scheduler(training, steps)
-            self._epoch(training, variants[epoch])
-        if self._overshot(training):
-            self.checkpoint.save(training.state())
-            self.advance(-sum(len(self.train[variant]) for variant in variants[: training.epoch]))
-            raise OvershotError
+            self._epoch(training, variants)
         if self.plan.recipe.swa is not None and training.average is not None:
             update_bn(self._normalised_batches(variants[-1]), training.average, self.plan.mean.device)
         self.checkpoint.save(training.state())
         return training
 
-    def _overshot(self, training: TrainingState) -> bool:
-        return self.gives_up and training.overshot
+    def _images_seen(self, training: TrainingState, variants: list[str]) -> int:
+        whole = sum(len(self.train[variant]) for variant in variants[: training.epoch])
+        return whole + training.step * self.plan.recipe.batch
+
+    def _give_up_if_overshot(self, training: TrainingState, variants: list[str]) -> None:
+        """Half way, by the steps on what is trained on just then: the variants differ in how hard they are."""
+        owners = [variant for variant, steps in zip(variants, training.steps, strict=True) for _ in range(steps)]
+        owners = owners[: len(training.losses)]
+        alike = [number for number, owner in enumerate(owners) if owner == owners[-1]]
+        if self.gives_up and rises(training.losses[alike]):
+            self.checkpoint.save(training.state())
+            self.advance(-self._images_seen(training, variants))
+            raise OvershotError
 
     def _swa_scheduler(self, training: TrainingState, steps: list[int]) -> Any:
         swa = self.plan.recipe.swa
@@ -97,7 +106,8 @@ class Trainer:
         patience = self.plan.recipe.patience
         return patience is not None and training.epoch - training.best_epoch >= patience and bool(training.best_epoch)
 
-    def _epoch(self, training: TrainingState, variant: str) -> None:
+    def _epoch(self, training: TrainingState, variants: list[str]) -> None:
+        variant = variants[training.epoch]
         rows = self.train[variant]
         order = self._order(rows, training.epoch)
         first = training.step
@@ -106,6 +116,8 @@ class Trainer:
         for images, labels in itertools.islice(rows.batches(order, len(rows) // steps, first), steps - first):
             self._take_step(training, images, labels)
             self.advance(len(labels))
+            if training.steps_done == len(training.losses):
+                self._give_up_if_overshot(training, variants)
             if time.monotonic() - self.saved > self.checkpoint_seconds:
                 self.checkpoint.save(training.state())
                 self.saved = time.monotonic()
@@ -152,6 +164,8 @@ class Trainer:
             if moved is not None:
                 logits_attacked = self.attacked(moved).float()
                 attacked = functional.cross_entropy(logits_attacked, targets, label_smoothing=recipe.label_smoothing)
+        if training.steps_done < len(training.losses):
+            training.losses[training.steps_done] = loss.detach()
         self._update(training, loss if moved is None else (loss + attacked) / 2)
         right = (logits.argmax(dim=1) == labels).sum()
         count = torch.full_like(right, len(labels))
@@ -217,13 +231,11 @@ class Trainer:
         """Measure on val, keep the best weights, move to the next epoch."""
         averaged = training.average is not None and self.plan.recipe.swa is None
         network = training.average.module if training.average is not None and averaged else training.network
-        losses: Tensor | None = None
         for name, held_out in self.val.items():
             logits = self.logits(network, held_out, training.epoch)
             loss, accuracy = loss_and_accuracy(logits, held_out.labels)
             if name == UNAUGMENTED:
                 curve |= {"val_loss": loss, "val_accuracy": accuracy}
-                losses = functional.cross_entropy(logits.double(), held_out.labels, reduction="none")
             else:
                 curve[f"val_accuracy_{name}"] = accuracy
         training.curves.append(curve)
@@ -233,11 +245,6 @@ class Trainer:
         if max(training.curves, key=_rank) is curve:  # of equals, max gives the first
             training.best = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
             training.best_epoch = training.epoch
-        if losses is not None:
-            if training.epoch == -(-self.plan.epochs // 2):
-                training.overshot = training.best_epoch < training.epoch and is_worse(losses, training.least)
-            if training.least is None or losses.mean() < training.least.mean():
-                training.least = losses
         self.log(curve)
 
     def logits(self, network: nn.Module, rows: ImageBatches, epoch: int) -> Tensor:
@@ -256,15 +263,18 @@ def _rank(curve: Mapping[str, Any]) -> tuple[float, float]:
     return val_rank(curve.get("val_accuracy", curve["epoch"]), curve.get("val_loss", 0.0))
 
 
-def is_worse(losses: Tensor, before: Tensor | None) -> bool:
-    """Whether losses [n] are higher than those of the same images before, by more than two standard errors.
+def rises(losses: Tensor) -> bool:
+    """Whether losses [steps] are higher in their last quarter than in the lowest one before, by two standard errors.
 
-    The error is that of the mean of the paired differences.
+    The error is that of the difference of the means. Too few steps for it do not rise.
     """
-    if before is None:
+    if len(losses) < 2 * PARTS:
         return False
-    difference = losses - before.to(losses.device)
-    return bool(difference.mean() > OVERSHOT * difference.std() / math.sqrt(len(difference)))
+    parts = losses.double().tensor_split(PARTS)
+    last = parts[-1]
+    lowest = min(parts[:-1], key=torch.mean)
+    error = math.sqrt(float(last.var() / len(last) + lowest.var() / len(lowest)))
+    return float(last.mean() - lowest.mean()) > OVERSHOT * error
 
 
 def set_training(network: nn.Module, norms: str) -> None:
