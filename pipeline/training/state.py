@@ -67,7 +67,7 @@ class TrainingState:
         self.curves: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
         self.best_epoch = 0
-        self.losses = torch.zeros(sum(steps) // 2, device=device)  # of the steps until half way
+        self.losses = torch.zeros(sum(steps) * 3 // 8, device=device)  # of steps until the rate is past its peak
 
     @property
     def steps_done(self) -> int:

@@ -28,7 +28,7 @@ from pipeline.training.transforms import Augmenter, mix
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 EVALUATION_ROWS = 500
 SWA_ANNEALING = 5  # epochs over which the learning rate moves to SWA's own (Izmailov et al., by swa_utils)
-PARTS = 4  # of the first half of a training, to see whether its loss rises
+PARTS = 4  # of the beginning of a training, to see whether its loss rises
 OVERSHOT = 2.0  # standard errors: the lowest of several parts is low by chance too
 
 
@@ -37,14 +37,14 @@ class DivergedError(InputError):
 
 
 class OvershotError(Exception):
-    """Half way, the loss is higher than it was: the learning rate is too high."""
+    """The loss is higher than it was: the learning rate is too high."""
 
 
 @dataclass
 class Trainer:
     """A training under way: its plan, its sets by variant, and what watches it.
 
-    gives_up: half way, if the loss has risen, because there is a lower learning rate to start anew with.
+    gives_up: after three eighths, if the loss has risen, because there is a lower learning rate to start anew with.
     """
 
     plan: Plan
@@ -88,7 +88,7 @@ class Trainer:
         return whole + training.step * self.plan.recipe.batch
 
     def _give_up_if_overshot(self, training: TrainingState, variants: list[str]) -> None:
-        """Half way, by the steps on what is trained on just then: the variants differ in how hard they are."""
+        """By the steps until here on what is trained on just now: variants differ in how hard they are."""
         owners = [variant for variant, steps in zip(variants, training.steps, strict=True) for _ in range(steps)]
         owners = owners[: len(training.losses)]
         alike = [number for number, owner in enumerate(owners) if owner == owners[-1]]

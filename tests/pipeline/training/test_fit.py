@@ -138,8 +138,8 @@ def test_ema_is_what_val_judges() -> None:
     assert any(not torch.equal(trained.last[name], tensor) for name, tensor in trained.network.state_dict().items())
 
 
-def test_a_rate_at_which_the_loss_has_risen_half_way_is_lowered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the first training alone, in the middle of the second epoch of three."""
+def test_a_rate_at_which_the_loss_has_risen_is_lowered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the first training alone, after the first epoch of three."""
     rises = iter([True, False])
     asked: list[int] = []
     monkeypatch.setattr(module, "rises", lambda losses: asked.append(len(losses)) or next(rises))
@@ -148,7 +148,7 @@ def test_a_rate_at_which_the_loss_has_risen_half_way_is_lowered(monkeypatch: pyt
     lowered = recipe(lr=[0.05, 0.03, 0.02], schedule=["unaugmented x 3"])
     (trained,) = fit_model(sets, {"unaugmented": SETS["val"]}, lowered, settings(), Watch(seen.append))
     assert trained.recipe.peak_lr == 0.03 and len(trained.curves) == 3
-    assert asked == [4, 4]  # of nine steps
+    assert asked == [3, 3]  # of nine steps
     assert sum(seen) == 3 * 48  # what was given up does not count
 
 
@@ -187,13 +187,13 @@ def test_a_rise_is_one_of_two_standard_errors_over_the_lowest_quarter_before() -
 
 
 def test_a_phase_of_harder_variants_is_no_rise(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half way, in the second phase, only its own steps are compared."""
+    """In the second phase, only its own steps are compared."""
     compared: list[int] = []
     monkeypatch.setattr(module, "rises", lambda losses: compared.append(len(losses)))
     sets = {"unaugmented": SETS["train"], "color_1": replace(SETS["train"], variant="color_1")}
-    staged = recipe(lr=[0.05, 0.02], schedule=["unaugmented x 2", "color_1 x 4"])
+    staged = recipe(lr=[0.05, 0.02], schedule=["unaugmented x 1", "color_1 x 5"])
     next(fit_model(sets, {"unaugmented": SETS["val"]}, staged, settings()))
-    assert compared == [3]  # of three steps in each of six epochs
+    assert compared == [3]  # of six, in eighteen steps
 
 
 @pytest.mark.parametrize(("first", "last", "kept"), [(1, 0.97, 3), (0.5, 0.9, 3), (0.93, 0.9, 3), (1, 0.9, 1)])
