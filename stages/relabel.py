@@ -17,9 +17,8 @@ import typer
 from pipeline.config.params import read_params
 from stages import _relabel as steps
 from stages._cli import DATA, PARAMS, Data, Debug, Values, description, make_app
-from stages._params_file import change_params
+from stages._params_file import change_params, next_command
 from stages._process import running
-from stages._start import next_command
 
 app = make_app()
 
