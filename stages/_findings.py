@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.params import Params
-from stages._runs import FOLDER, params_used
+from pipeline.runtime.run_record import FOLDER, params_used
 
 if TYPE_CHECKING:
     from pipeline.estimate.variants import SearchFindings

@@ -19,10 +19,11 @@ from tqdm import tqdm
 from cache.errors import StorageError
 from cache.records import UNAUGMENTED, FeatureSet, ImageSet
 from pipeline.config.params import Params
+from pipeline.inference.choose import choose_classifier
 from pipeline.runtime.progress import Watch
+from pipeline.runtime.run_record import make_record
 from pipeline.runtime.threads import usable_threads
 from stages._progress import ProgressFile, progress_path
-from stages._runs import choose_classifier, make_record
 
 LOCK_SECONDS = 1.0
 

@@ -1,4 +1,4 @@
-"""The whole of params.yaml: every section, and what they say of each other. Only command lines import this."""
+"""The whole of params.yaml: every section, and what they say of each other."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
