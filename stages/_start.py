@@ -10,7 +10,6 @@ import typer
 from pipeline.config.edit import edit_params, read_mapping, read_value
 from pipeline.config.params import STAGES, Params, parse_params, read_text, split_override
 from stages._cli import Job
-from stages._findings import read_findings
 from stages._params_file import change_params, next_command
 
 if TYPE_CHECKING:
@@ -69,6 +68,7 @@ def decide(starting: Starting, look: "Look", wishes: "Wishes") -> "list[Choice]"
     """All choices; a preset's in place of those that start would make."""
     from pipeline.estimate.at_hand import this_machine
     from pipeline.estimate.choices import choose
+    from pipeline.estimate.findings import read_findings
     from pipeline.estimate.new_values import source_of, with_source
 
     source = source_of(starting.photos)

@@ -1,7 +1,6 @@
 """What earlier runs left of themselves: the parameters that each stage ran with (data/runs/<stage>.json)."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -12,7 +11,22 @@ from pipeline.config.params import Params
 from pipeline.config.shared.section import Section, parse
 
 FOLDER = "runs"  # below the data folder
+ESTIMATES = "estimate"  # the record of what start expects: seconds by stage
 HEAD_BYTES = 1 << 16  # of each file; headers of our own files hold the checksums of all that follows
+
+
+def record_path(data: Path, stage: str) -> Path:
+    """Where the last run of a stage is recorded."""
+    return data / FOLDER / f"{stage}.json"
+
+
+def read_record(data: Path, stage: str) -> dict[str, Any]:
+    """What a stage recorded of its last run; empty if there is no record that can be read."""
+    try:
+        record = json.loads(record_path(data, stage).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def make_record(section: Section, folder: Path) -> dict[str, Any]:
@@ -44,10 +58,10 @@ def params_used(data: Path, params: Params) -> Params:
 
 
 def _recorded(data: Path, stage: str, section: Section) -> Section | None:
+    record = read_record(data, stage)
+    if not record or record.get("outputs") != fingerprint(data / stage):
+        return None
     try:
-        record = json.loads((data / FOLDER / f"{stage}.json").read_text(encoding="utf-8"))
-        if not isinstance(record, Mapping) or record.get("outputs") != fingerprint(data / stage):
-            return None
         return parse(type(section), record.get("params"), stage)
-    except (FileNotFoundError, ValueError, ParamsError):
+    except ParamsError:
         return None

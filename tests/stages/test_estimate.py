@@ -1,10 +1,7 @@
 """`python -m stages.estimate` counts exactly, times roughly, and knows what is there already."""
 
-import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +13,6 @@ from pipeline.estimate.plan import PreviousRun, estimate_all, span
 from pipeline.estimate.timings import Estimate, pool_seconds, worth_of
 from pipeline.runtime.workers import STARTUP_SECONDS
 from stages import augment, featurize, prepare
-from stages._due import stages_to_run
 from stages.estimate import app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,17 +98,6 @@ def test_a_stage_that_would_be_skipped_is_not_tried(
     estimates = {line.stage: line for line in estimate_all(params, PreviousRun({}, {}), {"prepare", "train_head"})}
     assert estimates["augment"] == Estimate("augment", 30, 30, 0.0, 0.0)
     assert estimates["prepare"].seconds > 0 and estimates["train_head"].seconds > 0
-
-
-def test_stages_below_a_changed_one_run_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = SimpleNamespace(stdout=json.dumps({"featurize": []}))
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
-    assert stages_to_run(ROOT, []) == {"featurize", "train_head", "train_model", "evaluate", "report"}
-    assert stages_to_run(ROOT, ["gan"]) >= {"gan", "featurize", "train_model"}
-    answer.stdout = "{}"
-    assert stages_to_run(ROOT, []) == set()
-    answer.stdout = "dvc is not there"
-    assert "prepare" in stages_to_run(ROOT, [])
 
 
 def test_where_nothing_would_run_nothing_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
