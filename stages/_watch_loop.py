@@ -5,12 +5,10 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import typer
 
-from cache.errors import InputError
 from cache.files import write_text
 from pipeline.config.params import read_params
 from pipeline.estimate.stage_states import Place, stages_now
@@ -88,14 +86,3 @@ class Viewer:
     def _write(self, watched: Watched) -> None:
         if self.page is not None:
             write_text(self.page, self.html(watched))
-
-
-def serve_page(viewer: Viewer, port: int) -> ThreadingHTTPServer:
-    """A server of the viewer's page. Raises InputError if the port is taken."""
-    from pipeline.runtime.loopback import page_server
-
-    try:
-        return page_server(viewer.html, port)
-    except OSError as error:
-        remedy = "Name another: --port 0 takes any that is free."
-        raise InputError("cannot be served on", where=f"port {port}", found=error.strerror, remedy=remedy) from error

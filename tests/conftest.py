@@ -1,6 +1,7 @@
 """What many tests share: a tiny real folder of images, and a part store of each test's own."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -104,6 +105,11 @@ def project(photos: Path, tmp_path: Path, make_job: Callable[..., Job]) -> list[
         (tmp_path / "data" / name).mkdir(parents=True)
         stage.run(make_job(name, tmp_path / "data", *chosen))
     return ["--data", str(tmp_path / "data"), *(part for override in chosen for part in ("--set", override))]
+
+
+def pytest_configure() -> None:
+    """A shell lets what it starts in the background ignore Ctrl-C, and so would the commands that tests interrupt."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

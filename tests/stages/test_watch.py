@@ -17,7 +17,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.report.watch_page import Watched, WatchedStage, duration
-from stages._watch_loop import Viewer, place_of, serve_page
+from pipeline.runtime.loopback import page_server
+from stages._watch_loop import Viewer, place_of
 from stages._watch_terminal import curve_lines, news, sparkline
 from stages.watch import app
 
@@ -160,7 +161,7 @@ def test_news_are_changes_and_tenths_of_a_step() -> None:
 
 def test_the_page_is_served_to_this_machine_alone(tmp_path: Path) -> None:
     viewer = Viewer(place_of(PARAMS, tmp_path), None, 2.0)
-    with serve_page(viewer, 0) as server:
+    with page_server(viewer.html, 0) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         address = f"http://127.0.0.1:{server.server_address[1]}"
