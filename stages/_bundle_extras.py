@@ -8,7 +8,7 @@ from cache.records import UNAUGMENTED
 from pipeline.config.params import Params
 from pipeline.runtime.provenance import git_revision, package_versions, plain_values
 from stages._cli import Job
-from stages._measure import measure
+from stages._measure import measured_for
 
 if TYPE_CHECKING:
     from pipeline.inference.bundle import Bundle
@@ -22,7 +22,7 @@ def bundle_extras(job: Job, used: Params, bundle: "Bundle", has_onnx: bool) -> d
     from pipeline.inference.measured import FILE
     from pipeline.inference.model_card import CardFacts, model_card
 
-    measured = measure(job, Answerer(bundle, bundle.views))
+    measured = measured_for(job, Answerer(bundle, bundle.views), None)
     facts = CardFacts(
         title=used.report.title,
         classes=bundle.classes,

@@ -8,9 +8,8 @@ import typer
 
 from cache.files import free_space, write_text
 from pipeline.config.params import Params
+from pipeline.runtime.run_record import ESTIMATES, record_path
 from stages._cli import Job
-
-ESTIMATES = Path("runs") / "estimate.json"  # below the data folder
 
 
 def print_estimates(params: Params, job: Job, due: Collection[str]) -> tuple[dict[str, float], float]:
@@ -38,4 +37,4 @@ def print_estimates(params: Params, job: Job, due: Collection[str]) -> tuple[dic
 
 def keep_estimates(data: Path, seconds: Mapping[str, float]) -> None:
     """Keep what stages will take, for watch. seconds: by stage."""
-    write_text(data / ESTIMATES, json.dumps(dict(seconds), indent=2) + "\n")
+    write_text(record_path(data, ESTIMATES), json.dumps(dict(seconds), indent=2) + "\n")

@@ -17,10 +17,10 @@ from pipeline.evaluation.side_by_side import SideBySide, side_by_side
 from pipeline.evaluation.source_files import SourceFiles
 from pipeline.heads.ablation import VariantGain, ablate_schedule
 from pipeline.inference import load
+from pipeline.inference.choose import choose_classifier, trained_classifiers
 from pipeline.inference.classifier import HeadClassifier, ModelClassifier
 from pipeline.inference.tta import predict_over_views
 from stages._cli import Job
-from stages._runs import choose_classifier, trained_classifiers
 from stages._views import NO_VIEWS, choose_views, views_of_flag
 
 SPLITS = ("train", "val", "test")

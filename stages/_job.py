@@ -19,10 +19,11 @@ from tqdm import tqdm
 from cache.errors import StorageError
 from cache.records import UNAUGMENTED, FeatureSet, ImageSet
 from pipeline.config.params import Params
+from pipeline.inference.choose import choose_classifier
 from pipeline.runtime.progress import Watch
+from pipeline.runtime.progress_file import ProgressFile, progress_path
+from pipeline.runtime.run_record import make_record, record_path
 from pipeline.runtime.threads import usable_threads
-from stages._progress import ProgressFile, progress_path
-from stages._runs import choose_classifier, make_record
 
 LOCK_SECONDS = 1.0
 
@@ -192,4 +193,4 @@ def _record(job: Job, summary: str, seconds: float) -> None:
     made_by = make_record(job.params.sections[job.stage], job.out)
     took = {"seconds": round(seconds, 2), "threads": usable_threads()}  # the bits of heads and models hold for these
     record = {"stage": job.stage, "summary": summary, **took, **made_by, **job.facts}
-    write_text(job.data / "runs" / f"{job.stage}.json", json.dumps(record, indent=2) + "\n")
+    write_text(record_path(job.data, job.stage), json.dumps(record, indent=2) + "\n")

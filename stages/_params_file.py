@@ -1,23 +1,16 @@
-"""Writing params.yaml: never without a copy of the old one."""
+"""Writing params.yaml, never without a copy of the old one, and what to run then."""
 
+import os
+import shlex
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cache.errors import ParamsError
 from cache.files import write_text
 from pipeline.config.edit import edit_params
-
-
-def read_text(path: Path) -> str:
-    """The text of a file of values. Raises ParamsError."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise ParamsError("no such file", where=path, remedy="Run from the clone, or give --params.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ParamsError(f"cannot be read: {error}", where=path) from error
+from pipeline.config.params import read_text
 
 
 def change_params(path: Path, changes: Mapping[str, Any]) -> str:
@@ -40,3 +33,12 @@ def free_name(path: Path) -> Path:
         number += 1
         free = path.with_name(f"{path.name}.{number}")
     return free
+
+
+def next_command(params: Path) -> str:
+    """What runs the pipeline. DVC starts `python`, which must be this one, so its folder is named if it is not."""
+    own = Path(sys.executable).parent
+    here = shutil.which("python")
+    is_own = here is not None and Path(here).parent == own and shutil.which("dvc") is not None
+    command = "dvc repro" if is_own else f"PATH={shlex.quote(os.path.relpath(own))}:$PATH dvc repro"
+    return command if params == Path("params.yaml") else f"{command}   # with {params} as params.yaml"

@@ -1,15 +1,11 @@
 """What serve puts behind its page."""
 
-import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from cache.records import UNAUGMENTED
 from stages._classifier import read_bundle
 from stages._cli import Job
-from stages._measure import answers_for, chosen_rows, measured_for
+from stages._measure import measured_for, own_images
 from stages._views import choose_views, views_of_flag
 
 if TYPE_CHECKING:
@@ -37,20 +33,20 @@ def make_service(job: Job, bundle: Path | None, views: str | None, overrides: li
     return Service(answer, PAGE.read_bytes(), options, measured, training)
 
 
-def training_images(job: Job, answer: "Answerer") -> "TrainingImages":
-    """Some of train, whose features `measure` has computed already."""
+def training_images(job: Job, answer: "Answerer") -> "TrainingImages | None":
+    """Some of train, whose features were needed to measure the classifier."""
+    from pipeline.evaluation.source_files import read_source_files
     from pipeline.inference.server import TrainingImages
 
-    train = job.images("train")[UNAUGMENTED]
-    chosen = chosen_rows(train)
-    path = job.data / "prepare" / "files.csv"
-    files = {}
-    if path.exists():
-        with path.open(encoding="utf-8", newline="") as file:
-            files = {row["id"]: row["path"] for row in csv.DictReader(file)}
+    train = own_images(job, "train", answer)
+    if train is None:
+        return None
+    rows = train.chosen_rows()
+    images = train.images
+    sources = read_source_files(job.data / "prepare")
     return TrainingImages(
-        images=train.images[chosen],
-        features=answers_for(job, answer, "train", train, chosen).features,
-        labels=[train.classes[label] for label in np.asarray(train.labels)[chosen]],
-        files=[files.get(own.decode(), "") for own in np.asarray(train.ids)[chosen]],
+        images=images.images[rows],
+        features=train.answers(answer, rows).features,
+        labels=[images.classes[images.labels[row]] for row in rows],
+        files=[sources.path("train", row, images.ids[row].decode()) for row in rows],
     )

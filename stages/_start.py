@@ -1,26 +1,16 @@
 """What start does, step by step: look, choose, estimate, write."""
 
-import os
-import shlex
-import shutil
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cache.errors import ParamsError
 from pipeline.config.edit import edit_params, read_mapping, read_value
-from pipeline.config.params import Params, read_params
-from pipeline.config.presets import read_preset
-from pipeline.ingest.label_tables import TABLES
+from pipeline.config.params import STAGES, Params, parse_params, read_text, split_override
 from stages._cli import Job
-from stages._findings import read_findings
-from stages._params_file import change_params, read_text
+from stages._params_file import change_params, next_command
 
 if TYPE_CHECKING:
     from pipeline.estimate.look import Look
@@ -43,39 +33,27 @@ class Starting:
     estimate: bool
     quiet: bool
 
-    def read(self, changes: Mapping[str, Any]) -> Params:
+    @property
+    def text(self) -> str:
+        """Of the old params.yaml. Raises ParamsError."""
+        return read_text(self.params)
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """The values of --set by `section.key`. Raises ParamsError."""
+        return {path: parsed(text) for path, text in map(split_override, self.override)}
+
+    def parse(self, changes: Mapping[str, Any]) -> Params:
         """The parameters as they would be. Raises ParamsError."""
-        with _changed(self.params, changes) as path:
-            return read_params(path)
-
-
-@contextmanager
-def _changed(params: Path, changes: Mapping[str, Any]) -> Iterator[Path]:
-    """A changed copy of params.yaml for a moment."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / params.name
-        path.write_text(edit_params(read_text(params), changes), encoding="utf-8")
-        yield path
-
-
-def overrides_of(starting: Starting) -> dict[str, Any]:
-    """The values of --set by `section.key`. Raises ParamsError."""
-    values = {}
-    for override in starting.override:
-        path, equals, text = override.partition("=")
-        if not equals or "." not in path:
-            raise ParamsError("override is not section.key=value", where="--set", found=repr(override))
-        values[path.strip()] = parsed(text)
-    return values
+        return parse_params(edit_params(self.text, changes), self.params)
 
 
 def look_around(starting: Starting, wishes: "Wishes") -> "Look":
     """Look at the images and print what they are."""
     from pipeline.estimate.look import MOST, look_at
+    from pipeline.estimate.new_values import source_of, values_to_look
 
-    asked = {"prepare.fit": wishes.fit} if wishes.fit else {}
-    fresh = {"prepare.val": "none", "prepare.test": "none", "prepare.limit_per_class": None, "prepare.imbalance": None}
-    params = starting.read(source_of(starting.photos) | fresh | asked | _layout_of(overrides_of(starting)))
+    params = starting.parse(values_to_look(source_of(starting.photos), wishes, starting.overrides))
     job = Job("start", params, starting.data, starting.data, starting.quiet)
     with job.progress(MOST, "image", "look") as advance:
         look = look_at(params.prepare, advance)
@@ -86,69 +64,32 @@ def look_around(starting: Starting, wishes: "Wishes") -> "Look":
     return look
 
 
-def _layout_of(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    keys = ("prepare.layout", "prepare.labels", "prepare.max_megapixels", "prepare.bit_depth")
-    return {key: value for key, value in overrides.items() if key in keys}
-
-
-def source_of(photos: str) -> dict[str, str]:
-    """As params.yaml names it: relative to this folder if it lies inside. A table of labels stands for its folder."""
-    if photos == "digits":
-        return {"prepare.source": "pipeline/digits.txt", "prepare.labels": "auto"}
-    path = Path(os.path.abspath(os.path.expanduser(photos)))
-    labels = "auto"
-    if path.suffix.lower() in TABLES and path.is_file():
-        labels = path.name
-        path = path.parent
-    inside = os.path.relpath(path)
-    return {"prepare.source": str(path) if inside.startswith("..") else inside, "prepare.labels": labels}
-
-
 def decide(starting: Starting, look: "Look", wishes: "Wishes") -> "list[Choice]":
     """All choices; a preset's in place of those that start would make."""
     from pipeline.estimate.at_hand import this_machine
     from pipeline.estimate.choices import choose
-    from pipeline.estimate.wishes import Choice
+    from pipeline.estimate.findings import read_findings
+    from pipeline.estimate.new_values import source_of, with_source
 
-    folder = read_value(read_text(starting.params), "featurize.weights_folder")
     source = source_of(starting.photos)
-    findings = read_findings(starting.data, source["prepare.source"])
-    choices = choose(look, wishes, this_machine(folder), findings)
-    title = {"report.title": Path(source["prepare.source"]).name.partition(".")[0] or "augcache"}
-    kept = _kept(starting, source)
-    first = Choice("source", source["prepare.source"], "as you say", source | title | kept)
-    relabel = read_value(read_text(starting.params), "prepare.relabel")
-    if relabel and not kept:
-        choices = [Choice("corrections", "kept", f"labels are as {relabel} corrects them"), *choices]
-    if starting.preset is None:
-        return [first, *choices]
-    preset = read_preset(starting.preset)
-    given = [choice for choice in choices if choice.reason.startswith("as you say") or choice.subject == "unreadable"]
-    named = [Choice(key, str(value), "as the preset says", {key: value}) for key, value in preset.changes.items()]
-    return [first, Choice("preset", starting.preset, preset.about), *named, *given]
+    machine = this_machine(read_value(starting.text, "featurize.weights_folder"))
+    choices = choose(look, wishes, machine, read_findings(starting.data, source["prepare.source"]))
+    return with_source(starting.text, source, choices, starting.preset)
 
 
-def _kept(starting: Starting, source: Mapping[str, str]) -> dict[str, Any]:
-    """What was about another source goes."""
-    text = read_text(starting.params)
-    if read_value(text, "prepare.source") == source["prepare.source"]:
-        return {}
-    return {"prepare.limit_per_class": None, "prepare.imbalance": None, "prepare.relabel": None}
+def values_of(starting: Starting, choices: "list[Choice]") -> dict[str, Any]:
+    """What is written, by `section.key`; --set has the last word."""
+    from pipeline.estimate.new_values import changes_of
 
-
-def changes_of(choices: "list[Choice]") -> dict[str, Any]:
-    """All values together, later choices before earlier ones."""
-    return {key: value for choice in choices for key, value in choice.changes.items()}
+    return changes_of(choices) | starting.overrides
 
 
 def estimated(starting: Starting, choices: "list[Choice]", wishes: "Wishes", dry_run: bool) -> "list[Choice]":
     """Print what the run would take; leave out fine-tuning that was not asked for if it would take too long."""
-    from pipeline.config.params import STAGES
     from pipeline.estimate.choices import without_finetuning
     from stages._estimates import keep_estimates, print_estimates
 
-    changes = changes_of(choices) | overrides_of(starting)
-    params = starting.read(changes)
+    params = starting.parse(values_of(starting, choices))
     data = starting.data.absolute()
     by_stage, _ = print_estimates(params, Job("start", params, data, data, starting.quiet), set(STAGES))
     seconds = sum(by_stage.values())
@@ -162,19 +103,10 @@ def estimated(starting: Starting, choices: "list[Choice]", wishes: "Wishes", dry
     return [*choices, dropped]
 
 
-def next_command(params: Path) -> str:
-    """What runs the pipeline. DVC starts `python`, which must be this one, so its folder is named if it is not."""
-    own = Path(sys.executable).parent
-    here = shutil.which("python")
-    is_own = here is not None and Path(here).parent == own and shutil.which("dvc") is not None
-    command = "dvc repro" if is_own else f"PATH={shlex.quote(os.path.relpath(own))}:$PATH dvc repro"
-    return command if params == Path("params.yaml") else f"{command}   # with {params} as params.yaml"
-
-
 def write(starting: Starting, choices: "list[Choice]") -> None:
     """Write params.yaml and say what to run."""
-    changes = changes_of(choices) | overrides_of(starting)
-    starting.read(changes)  # refused before anything is written
+    changes = values_of(starting, choices)
+    starting.parse(changes)  # refused before anything is written
     typer.echo(f"start: {change_params(starting.params, changes)}")
     typer.echo(f"start: now run   {next_command(starting.params)}")
 
@@ -196,7 +128,7 @@ def start(starting: Starting, wishes: "Wishes", dry_run: bool) -> None:
         typer.echo("start: what it will take")
         choices = estimated(starting, choices, wishes, dry_run)
     if dry_run:
-        starting.read(changes_of(choices) | overrides_of(starting))
+        starting.parse(values_of(starting, choices))
         typer.echo("start: nothing was written (--dry-run)")
     else:
         write(starting, choices)

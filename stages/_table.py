@@ -11,6 +11,7 @@ from typing import Any
 
 from cache.records import UNAUGMENTED
 from pipeline.config.shared.variants import TOGETHER
+from pipeline.runtime.run_record import read_record
 
 DATA = Path("data")
 PIPE_WIDTH = 100  # characters, if the output is no terminal and COLUMNS says nothing
@@ -109,11 +110,10 @@ def _stage_rows() -> Iterable[tuple[str, ...]]:
     from pipeline.config.params import STAGES
 
     for stage in STAGES:
-        path = DATA / "runs" / f"{stage}.json"
-        if not path.exists():
+        run = read_record(DATA, stage)
+        if not run:
             yield stage, "", "", "restored by DVC from its own cache"
             continue
-        run = _read(path)
         yield stage, f"{run['seconds']:.1f}", f"{run['cached']:,}" if "cached" in run else "", run["summary"]
 
 

@@ -5,18 +5,16 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import typer
 
-from cache.errors import InputError
 from cache.files import write_text
 from pipeline.config.params import read_params
+from pipeline.estimate.stage_states import Place, stages_now
 from pipeline.report.watch_page import Watched, render_watch
 from stages._cli import DATA
 from stages._table import PIPE_WIDTH
-from stages._watch import Place, look
 from stages._watch_terminal import news, render
 
 
@@ -44,7 +42,7 @@ class Viewer:
 
     def print_once(self) -> None:
         """The state of the moment, on the terminal and as a page that stays as it is."""
-        watched = look(self.place)
+        watched = stages_now(self.place)
         self.console.print(render(watched, self.console))
         self.ended = True
         self._write(watched)
@@ -58,7 +56,7 @@ class Viewer:
 
         with Live(console=self.console, auto_refresh=False, transient=False) as live:
             while True:
-                watched = look(self.place)
+                watched = stages_now(self.place)
                 live.update(render(watched, self.console), refresh=True)
                 self._write(watched)
                 sleep(self.seconds)
@@ -66,7 +64,7 @@ class Viewer:
     def _run_in_lines(self, sleep: Callable[[float], None]) -> None:
         before: Watched | None = None
         while True:
-            watched = look(self.place)
+            watched = stages_now(self.place)
             for line in news(before, watched):
                 typer.echo(line)
             before = watched
@@ -76,26 +74,15 @@ class Viewer:
     def end(self) -> None:
         """Leave a page that no longer loads itself again."""
         self.ended = True
-        self._write(look(self.place))
+        self._write(stages_now(self.place))
         typer.echo("watch: ended")
 
     def html(self, watched: Watched | None = None) -> str:
         """The page of the moment."""
         title = f"{self.place.params.report.title}: progress"
         refresh = None if self.ended else max(1.0, self.seconds)
-        return render_watch(watched or look(self.place), title, refresh)
+        return render_watch(watched or stages_now(self.place), title, refresh)
 
     def _write(self, watched: Watched) -> None:
         if self.page is not None:
             write_text(self.page, self.html(watched))
-
-
-def serve_page(viewer: Viewer, port: int) -> ThreadingHTTPServer:
-    """A server of the viewer's page. Raises InputError if the port is taken."""
-    from pipeline.runtime.loopback import page_server
-
-    try:
-        return page_server(viewer.html, port)
-    except OSError as error:
-        remedy = "Name another: --port 0 takes any that is free."
-        raise InputError("cannot be served on", where=f"port {port}", found=error.strerror, remedy=remedy) from error

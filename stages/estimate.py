@@ -13,8 +13,8 @@ from pathlib import Path
 import typer
 
 from pipeline.config.params import read_params
+from pipeline.estimate.due import stages_to_run
 from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Quiet, Values, description, make_app
-from stages._due import stages_to_run
 from stages._process import running
 
 app = make_app()

@@ -19,8 +19,9 @@ evaluate.classifier says which of the two is used. Intervals are Wilson's for ac
 for macro F1 and for differences. Nothing is chosen by these scores.
 """
 
+from pipeline.inference.choose import trained_classifiers
+from pipeline.runtime.run_record import params_used
 from stages._cli import Job, run_stage
-from stages._runs import params_used, trained_classifiers
 
 
 def run(job: Job) -> str:

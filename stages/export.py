@@ -17,11 +17,11 @@ import typer
 
 from cache.reader import read_images
 from pipeline.config.params import read_params
+from pipeline.runtime.run_record import params_used
 from stages._bundle_extras import bundle_extras, provenance_of
 from stages._classifier import read_bundle
 from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Values, description, make_app
 from stages._process import running
-from stages._runs import params_used
 from stages._views import VIEWS_HELP, choose_views, views_of_flag
 
 app = make_app()

@@ -15,11 +15,10 @@ from typing import Annotated
 import typer
 
 from pipeline.config.params import read_params
-from stages import _relabel as steps
+from pipeline.report.corrections import read_review, refuse_unknown_classes, summary_of, write_corrections
 from stages._cli import DATA, PARAMS, Data, Debug, Values, description, make_app
-from stages._params_file import change_params
+from stages._params_file import change_params, next_command
 from stages._process import running
-from stages._start import next_command
 
 app = make_app()
 
@@ -39,13 +38,13 @@ def main(
         if reset:
             typer.echo(f"relabel: {change_params(params, {'prepare.relabel': None})}")
             return
-        corrections = steps.read_review(table or data / "report" / "review.csv", accept)
-        steps.refuse_unknown_classes(corrections, data / "prepare" / "manifest.json")
-        path = steps.write_corrections(config, corrections)
+        corrections = read_review(table or data / "report" / "review.csv", accept)
+        refuse_unknown_classes(corrections, data / "prepare" / "manifest.json")
+        path = write_corrections(config, corrections)
         if path is None:
             typer.echo("relabel: no row has an action; write relabel, drop or keep into column action")
             return
-        typer.echo(f"relabel: {steps.summary_of(corrections)}, in {path}")
+        typer.echo(f"relabel: {summary_of(corrections)}, in {path}")
         typer.echo(f"relabel: {change_params(params, {'prepare.relabel': str(path)})}")
         typer.echo(f"relabel: now run   {next_command(params)}")
 

@@ -19,8 +19,8 @@ from pipeline.report.results import TEXTS, RunResults
 from pipeline.report.review import FILE, review_csv, review_rows
 from pipeline.report.run_report import render_report
 from pipeline.runtime.provenance import git, git_revision, make_provenance, plain_values, plain_values_like
+from pipeline.runtime.run_record import params_used
 from stages._cli import Job, run_stage
-from stages._runs import params_used
 
 
 def run(job: Job) -> str:

@@ -18,12 +18,13 @@ from cache.reader import read_images
 from pipeline.config.edit import edit_params
 from pipeline.config.params import read_params
 from pipeline.metrics.csv_text import rows_csv
+from pipeline.runtime.run_record import params_used
 from stages._cli import Job, run_stage
-from stages._findings import facts_of
 
 
 def run(job: Job) -> str:
     """Try every policy, write what paid; return the summary."""
+    from pipeline.estimate.findings import facts_of
     from pipeline.features.featurizer import Featurizer
     from pipeline.heads.drawn_features import DrawnFeatures, few_images
     from pipeline.heads.policy_search import PolicySearch, PolicyTrial, changes_of
@@ -39,7 +40,7 @@ def run(job: Job) -> str:
     write_text(job.out / "trials.csv", rows_csv(PolicyTrial, choice.trials))
     write_text(job.out / "metrics.json", json.dumps(vars(choice.best), indent=2) + "\n")
     changes = changes_of(choice, config)
-    job.facts |= facts_of(choice, changes["augment.variants"], job.data, job.params)
+    job.facts |= facts_of(choice, changes["augment.variants"], params_used(job.data, job.params).prepare)
     old = job.file.read_text(encoding="utf-8")
     text = edit_params(old, changes)
     checked = job.out / "params.yaml"

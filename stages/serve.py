@@ -13,7 +13,6 @@ from typing import Annotated
 
 import typer
 
-from cache.errors import InputError
 from pipeline.config.params import read_params
 from stages import _serve as steps
 from stages._cli import DATA, PARAMS, Data, Debug, Job, Overrides, Values, description, make_app
@@ -38,14 +37,7 @@ def main(  # noqa: PLR0913, PLR0917 - one per flag
 
         job = Job("serve", read_params(params, override or []), data, data, quiet=False)
         service = steps.make_service(job, bundle, views, override or [])
-        try:
-            server = make_server(service, port)
-        except OSError as error:
-            remedy = "Name another: --port 0 takes any that is free."
-            raise InputError(
-                "cannot be served on", where=f"port {port}", found=error.strerror, remedy=remedy
-            ) from error
-        with server:
+        with make_server(service, port) as server:
             typer.echo(f"serve: open http://127.0.0.1:{server.server_address[1]}/ (Ctrl-C ends it)")
             try:
                 server.serve_forever()

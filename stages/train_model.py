@@ -12,7 +12,6 @@ from cache.files import write_bytes, write_text
 from pipeline.config.recipe import read_recipe
 from pipeline.config.train_model import OFF
 from pipeline.metrics.csv_text import curves_csv
-from pipeline.metrics.intervals import spread
 from pipeline.training.tensorboard import tensorboard
 from stages._cli import Job, run_stage_with_flag
 
@@ -29,6 +28,7 @@ def run(job: Job) -> str:
     from pipeline.inference.classifier import make_model_classifier, save_classifier, weights_of
     from pipeline.inference.restore import Project, open_start
     from pipeline.training.fit import fit_model
+    from pipeline.training.tables import model_metrics, model_summary
 
     recipe = read_recipe(config.recipe, config.override)
     train, val = (job.images(split) for split in ("train", "val"))
@@ -44,16 +44,9 @@ def run(job: Job) -> str:
     save_classifier(job.out, make_model_classifier(first.network, unaugmented.classes, made_by, first.temperature))
     write_bytes(job.out / "last.safetensors", weights_of(first.last))
     write_text(job.out / "curves.csv", curves_csv(first.curves))
-    accuracies = [figures["val_accuracy"] for figures in kept if figures]
-    over = spread(accuracies) if len(accuracies) > 1 else None
-    several = {"val_accuracy_mean": over.mean, "val_accuracy_std": over.deviation} if over else {}
-    own = {"best_epoch": first.best_epoch, "lr": first.recipe.peak_lr, "parameters": first.parameters}
-    write_text(job.out / "metrics.json", json.dumps({**own, **first.kept, **several}, indent=2) + "\n")
+    write_text(job.out / "metrics.json", json.dumps(model_metrics(first, kept), indent=2) + "\n")
     job.facts.update(rows=rows, recipe=config.recipe)
-    accuracy = f"val accuracy {accuracies[0]:.1%}" if accuracies else "no validation set"
-    seeds = f", {over.percent()} over {over.count} seeds" if over else ""
-    chosen = f", lr {own['lr']:g} chosen of {len(recipe.rates)}" if len(recipe.rates) > 1 else ""
-    return f"{config.recipe}, {first.parameters:,} parameters{chosen}: {accuracy} after epoch {first.best_epoch}{seeds}"
+    return model_summary(config.recipe, len(recipe.rates), first, kept)
 
 
 if __name__ == "__main__":

@@ -36,14 +36,15 @@ def main(  # noqa: PLR0913, PLR0917 - one per flag
 ) -> None:
     """Look, show, wait."""
     with running("watch", debug), ExitStack() as stack:
-        from stages._watch_loop import Viewer, place_of, serve_page
+        from pipeline.runtime.loopback import page_server
+        from stages._watch_loop import Viewer, place_of
 
         viewer = Viewer(place_of(params, data), page, seconds)
         if once:
             viewer.print_once()
             return
         if port is not None:
-            server = stack.enter_context(serve_page(viewer, port))
+            server = stack.enter_context(page_server(viewer.html, port))
             threading.Thread(target=server.serve_forever, daemon=True).start()
             typer.echo(f"watch: open http://127.0.0.1:{server.server_address[1]}/")
         try:

@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LEFT_OUT = {
     *("stages/_cli.py", "stages/_job.py", "stages/_process.py", "cache/errors.py"),
-    *("stages/_runs.py", "stages/_backbones.py"),  # records beside the outputs, and lists for the terminal
+    "stages/_backbones.py",  # lists for the terminal
     "stages/_views.py",  # reads a flag and says what was chosen; the choice is made in pipeline/inference
     "pipeline/config/params.py",  # all sections at once; their values are `params` in dvc.yaml
 }

@@ -1,9 +1,12 @@
 """What many tests share: a tiny real folder of images, and a part store of each test's own."""
 
 import os
+import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,6 +14,9 @@ from PIL import Image
 
 from pipeline.config.params import read_params
 from stages._cli import Job
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -104,6 +110,25 @@ def project(photos: Path, tmp_path: Path, make_job: Callable[..., Job]) -> list[
         (tmp_path / "data" / name).mkdir(parents=True)
         stage.run(make_job(name, tmp_path / "data", *chosen))
     return ["--data", str(tmp_path / "data"), *(part for override in chosen for part in ("--set", override))]
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    """Chromium, as this machine has it."""
+    from playwright.sync_api import sync_playwright
+
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("no Chromium on this machine")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+def pytest_configure() -> None:
+    """A shell lets what it starts in the background ignore Ctrl-C, and so would the commands that tests interrupt."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -36,21 +36,22 @@ def edit_params(text: str, changes: Mapping[str, Any]) -> str:
 
 def read_value(text: str, path: str) -> Any:
     """The value at `section.key`; None if there is none. Raises ParamsError if the text is no YAML."""
-    return _value_at(_read(text), path)
+    return value_at(_read(text), path)
+
+
+def value_at(values: Any, path: str) -> Any:
+    """The value at `section.key` of nested mappings; None if there is none."""
+    value = values
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
 def _says(values: Any, path: str, value: Any) -> bool:
     """Whether the key is there and has this value; null and no key are two things."""
     parent, _, last = path.rpartition(".")
-    section = _value_at(values, parent)
+    section = value_at(values, parent)
     return isinstance(section, Mapping) and last in section and section[last] == value
-
-
-def _value_at(values: Any, path: str) -> Any:
-    value = values
-    for key in path.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
 
 
 def read_mapping(text: str) -> dict[str, Any]:

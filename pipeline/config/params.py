@@ -1,4 +1,4 @@
-"""The whole of params.yaml: every section, and what they say of each other. Only command lines import this."""
+"""The whole of params.yaml: every section, and what they say of each other."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -60,11 +60,24 @@ STAGES = tuple(name for name in SECTIONS if name not in ("pretrain", "sweep", "s
 
 def read_params(path: Path, overrides: Sequence[str] = ()) -> Params:
     """Every section by name, with overrides `section.key=value` put in. Raises ParamsError before any work."""
+    return parse_params(read_text(path), path, overrides)
+
+
+def read_text(path: Path) -> str:
+    """The text of a file of values. Raises ParamsError."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise ParamsError("no such file", where=path, remedy="Run from the clone, or give --params.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParamsError(f"cannot be read: {error}", where=path) from error
+
+
+def parse_params(text: str, path: Path, overrides: Sequence[str] = ()) -> Params:
+    """The same from the text of a file. path: for errors."""
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
         raise ParamsError(f"cannot be read: {error}", where=path) from error
     if not isinstance(values, dict):
         raise ParamsError("is not a mapping of sections", where=path)
@@ -82,10 +95,8 @@ def read_params(path: Path, overrides: Sequence[str] = ()) -> Params:
 
 def _put_in(values: dict[str, Any], override: str) -> None:
     """Put one `section.key=value` in; the value is YAML, as on DVC's command line."""
-    path, equals, text = override.partition("=")
-    keys = path.strip().split(".")
-    if not equals or len(keys) < 2:
-        raise ParamsError("override is not section.key=value", where="--set", found=repr(override))
+    path, text = split_override(override)
+    keys = path.split(".")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -99,6 +110,14 @@ def _put_in(values: dict[str, Any], override: str) -> None:
     if keys[-1] not in target and len(keys) == 2:
         raise unknown_name(f"--set {path}", keys[-1], [str(name) for name in target])
     target[keys[-1]] = value
+
+
+def split_override(override: str) -> tuple[str, str]:
+    """The path and the text of `section.key=value`. Raises ParamsError."""
+    path, equals, text = override.partition("=")
+    if not equals or "." not in path:
+        raise ParamsError("override is not section.key=value", where="--set", found=repr(override))
+    return path.strip(), text
 
 
 def _check_references(params: Params) -> None:

@@ -1,1 +1,1 @@
-"""What a run would take."""
+"""What a run would take, how far it is, and what start chooses."""

@@ -10,8 +10,9 @@ from cache.errors import InputError
 from pipeline.config.shared.featurize import ADVPROP, EFFICIENTNETS, LITE, LITE0, MINI, PRETRAINED, TIMM
 from pipeline.config.shared.stages import FEATURIZE, TRAIN_HEAD, TRAIN_MODEL
 from pipeline.estimate.at_hand import BackboneAtHand, Machine
+from pipeline.estimate.findings import SearchFindings
 from pipeline.estimate.look import Look
-from pipeline.estimate.variants import SearchFindings, choose_variants
+from pipeline.estimate.variants import choose_variants
 from pipeline.estimate.wishes import Choice, Wishes
 
 SMALL = 64  # pixels: images whose shorter side is no longer keep the shipped backbone

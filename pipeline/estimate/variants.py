@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from pipeline.estimate.findings import SearchFindings
 from pipeline.estimate.look import Look
 from pipeline.estimate.wishes import Choice, Wishes
 
@@ -22,21 +22,6 @@ POLICIES = {  # those of benchmarks/head_features.py
 WITH_FLIPS: tuple[str, ...] = ("flip_1", "mild_1", "mild_2", "mild_3")
 WITHOUT_FLIPS: tuple[str, ...] = ("still_1", "still_2", "still_3")
 HOW_TO_SEARCH = "after the first run, python -m stages.search finds out which pay"
-
-
-@dataclass(frozen=True)
-class SearchFindings:
-    """What `python -m stages.search` found on the same source.
-
-    date: such as 2026-11-27. variants: those that paid, none if no policy did. policies: their steps. gain, error: by
-    how much they lowered the cross entropy of unseen images, and its standard error.
-    """
-
-    date: str
-    variants: tuple[str, ...]
-    policies: Mapping[str, Any]
-    gain: float
-    error: float
 
 
 def choose_variants(look: Look, wishes: Wishes, train: int, findings: SearchFindings | None) -> Choice:

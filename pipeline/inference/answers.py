@@ -16,7 +16,7 @@ from cache.errors import AugcacheError
 from cache.layout import Array, canonical, hex_keys, row_digests
 from cache.parts import PartStore, StoreIndex, read_part, store_folder
 from pipeline.inference.bundle import Bundle
-from pipeline.inference.classifier import ModelClassifier, weights_of
+from pipeline.inference.classifier import HeadClassifier, ModelClassifier, weights_of
 from pipeline.inference.restore import FeaturizedHead
 from pipeline.runtime.devices import device_kind
 
@@ -58,6 +58,12 @@ class Answerer:
         device = device_kind("auto")
         digest = hashlib.sha256(weights_of(tensors)).hexdigest()
         return recipe | {"weights": digest, "libraries": libraries, "device": device}
+
+    @property
+    def head(self) -> HeadClassifier | None:
+        """What could answer from features of featurize alone; None for a full model, or if views are averaged."""
+        classifier = self.bundle.classifier
+        return classifier.head if isinstance(classifier, FeaturizedHead) and not self.views else None
 
     def __call__(self, images: Array) -> Answers:
         """Of images uint8 [k, size, size, 3]; those that the store knows are not computed."""

@@ -99,7 +99,7 @@ def _jpeg_uri(pixels: Array) -> str:
 
 
 def make_server(service: Service, port: int) -> ThreadingHTTPServer:
-    """A server on 127.0.0.1; port 0 takes any that is free. Raises OSError if the port is taken."""
+    """A server on 127.0.0.1; port 0 takes any that is free. Raises InputError if the port is taken."""
     lock = threading.Lock()  # one image at a time: a network uses every core already
 
     class Handler(_Handler):

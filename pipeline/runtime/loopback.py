@@ -8,6 +8,8 @@ from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from cache.errors import InputError
+
 SECONDS = 30  # that a client may take to send its request
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self' blob: data:; style-src 'unsafe-inline'; "
@@ -53,12 +55,16 @@ class LoopbackHandler(BaseHTTPRequestHandler):
 
 
 def loopback_server(handler: type[LoopbackHandler], port: int) -> ThreadingHTTPServer:
-    """A server on 127.0.0.1; port 0 takes any that is free. Raises OSError if the port is taken."""
-    return ThreadingHTTPServer(("127.0.0.1", port), handler)
+    """A server on 127.0.0.1; port 0 takes any that is free. Raises InputError if the port is taken."""
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except OSError as error:
+        remedy = "Name another: --port 0 takes any that is free."
+        raise InputError("cannot be served on", where=f"port {port}", found=error.strerror, remedy=remedy) from error
 
 
 def page_server(render: Callable[[], str], port: int) -> ThreadingHTTPServer:
-    """A server of one page, which is made anew for each request. Raises OSError if the port is taken."""
+    """A server of one page, which is made anew for each request. Raises InputError if the port is taken."""
 
     class Handler(LoopbackHandler):
         """Requests for that page."""

@@ -17,16 +17,14 @@ import pytest
 from bundles import noise, tiny_bundle
 from pictures import packed, textured
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from pipeline.inference.bundle import Bundle, save_bundle
 from pipeline.inference.onnx_export import to_onnx
 from pipeline.ingest.decode import DecodeOptions, decode
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "browser"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 RUNTIME = os.environ.get("ORT_WEB")  # the folder dist of the npm package onnxruntime-web, which no test downloads
-no_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +41,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def page(bundle: tuple[Bundle, Path]) -> Iterator[Page]:
+def page(browser: Browser, bundle: tuple[Bundle, Path]) -> Iterator[Page]:
     """The page beside a bundle, as a plain file server shows it."""
     _, folder = bundle
     shutil.copy(DOCS / "index.html", folder)
@@ -53,12 +51,10 @@ def page(bundle: tuple[Bundle, Path]) -> Iterator[Page]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        opened = browser.new_page()
-        opened.goto(f"http://127.0.0.1:{server.server_address[1]}/index.html")
-        yield opened
-        browser.close()
+    opened = browser.new_page()
+    opened.goto(f"http://127.0.0.1:{server.server_address[1]}/index.html")
+    yield opened
+    opened.close()
     server.shutdown()
     thread.join()
     server.server_close()
@@ -82,7 +78,6 @@ def soft(image: Image.Image) -> Image.Image:
 SHAPES = [(32, 32), (33, 47), (200, 131), (31, 400), (640, 427), (20, 20), (500, 33)]
 
 
-@no_browser
 @pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_a_png_becomes_the_same_pixels_as_in_python(page: Page, shape: tuple[int, int], fit: str) -> None:
@@ -97,7 +92,6 @@ def test_a_png_becomes_the_same_pixels_as_in_python(page: Page, shape: tuple[int
     assert np.abs(in_the_browser(page, content, 32, fit) - own).max() <= 2
 
 
-@no_browser
 def test_rotated_and_transparent_files_are_read_as_python_reads_them(page: Page) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -110,7 +104,6 @@ def test_rotated_and_transparent_files_are_read_as_python_reads_them(page: Page)
     assert np.abs(in_the_browser(page, glass, 32, "crop") - decode(glass, 32).astype(int)).max() <= 2
 
 
-@no_browser
 def test_a_jpeg_differs_by_decoders_alone(page: Page) -> None:
     """Both decode by libjpeg's exact integer transform, as a rule by the same library: a level or two per channel of
 
@@ -122,14 +115,12 @@ def test_a_jpeg_differs_by_decoders_alone(page: Page) -> None:
     assert difference.mean() < 1
 
 
-@no_browser
 def test_without_the_runtime_the_page_says_what_to_do(page: Page) -> None:
     if RUNTIME:
         pytest.skip("the runtime is there")
     page.get_by_text("onnxruntime-web is not at ort.wasm.min.js").wait_for()
 
 
-@no_browser
 @pytest.mark.skipif(not RUNTIME, reason="ORT_WEB names no folder of onnxruntime-web")
 def test_the_browser_answers_as_the_bundle_does(page: Page, bundle: tuple[Bundle, Path], tmp_path: Path) -> None:
     exported, _ = bundle

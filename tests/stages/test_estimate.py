@@ -1,22 +1,13 @@
 """`python -m stages.estimate` counts exactly, times roughly, and knows what is there already."""
 
-import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.config.augment import AugmentConfig
-from pipeline.config.params import read_params
-from pipeline.estimate.plan import PreviousRun, estimate_all, span
-from pipeline.estimate.timings import Estimate, pool_seconds, worth_of
-from pipeline.runtime.workers import STARTUP_SECONDS
 from stages import augment, featurize, prepare
-from stages._due import stages_to_run
 from stages.estimate import app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,49 +69,7 @@ def test_files_of_which_none_decodes_are_one_line(tmp_path: Path) -> None:
     assert "photos: no image can be read: " in done.stderr
 
 
-def test_other_processes_share_what_is_left_once_they_pay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.estimate.timings.worth_of", {4: 2.5}.__getitem__)
-    config = read_params(ROOT / "params.yaml", ["augment.workers=4"]).augment
-    assert isinstance(config, AugmentConfig)
-    assert pool_seconds(1.0, config) == 1.0
-    assert pool_seconds(100.0, config) == pytest.approx(2 * STARTUP_SECONDS + (100 - STARTUP_SECONDS) / 2.5)
-    assert pool_seconds(100.0, config.model_copy(update={"workers": 1})) == 100.0
-
-
-def test_processes_side_by_side_do_no_more_than_as_many_and_no_less_than_one() -> None:
-    assert worth_of(1) == 1.0
-    assert 1.0 <= worth_of(2) < 3.0
-
-
-def test_a_stage_that_would_be_skipped_is_not_tried(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def never(*_: Any) -> None:
-        raise AssertionError("augment was tried")
-
-    monkeypatch.setattr("pipeline.estimate.plan.estimate_augment", never)
-    params = read_params(ROOT / "params.yaml", [f"prepare.source={photos}", *SMALL])
-    estimates = {line.stage: line for line in estimate_all(params, PreviousRun({}, {}), {"prepare", "train_head"})}
-    assert estimates["augment"] == Estimate("augment", 30, 30, 0.0, 0.0)
-    assert estimates["prepare"].seconds > 0 and estimates["train_head"].seconds > 0
-
-
-def test_stages_below_a_changed_one_run_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = SimpleNamespace(stdout=json.dumps({"featurize": []}))
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
-    assert stages_to_run(ROOT, []) == {"featurize", "train_head", "train_model", "evaluate", "report"}
-    assert stages_to_run(ROOT, ["gan"]) >= {"gan", "featurize", "train_model"}
-    answer.stdout = "{}"
-    assert stages_to_run(ROOT, []) == set()
-    answer.stdout = "dvc is not there"
-    assert "prepare" in stages_to_run(ROOT, [])
-
-
 def test_where_nothing_would_run_nothing_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stages.estimate.stages_to_run", lambda folder, changed: set())
     done = CliRunner().invoke(app, ["--params", str(ROOT / "params.yaml")])
     assert (done.exit_code, done.output) == (0, "estimate: nothing to do, DVC would skip every stage\n")
-
-
-def test_spans_are_read_by_people() -> None:
-    assert [span(seconds) for seconds in (4.4, 150.0, 7200.0)] == ["4 s", "2 min", "2.0 h"]

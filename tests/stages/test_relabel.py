@@ -88,36 +88,6 @@ def test_corrections_are_added_to_earlier_ones_in_a_table_beside_the_source(para
     assert read_params(params).prepare.relabel is None
 
 
-def test_sure_suggestions_are_taken_if_asked_for(params: Path, tmp_path: Path) -> None:
-    kinds = {"kind": "suspected label", "now": "ant", "label": "bee"}
-    review(
-        tmp_path,
-        {**kinds, "file": "ant/ant_0.png", "probability": "0.97"},
-        {**kinds, "file": "ant/ant_1.png", "probability": "0.7"},
-        {**kinds, "file": "ant/ant_2.png", "probability": "0.99", "action": "keep"},
-        {**kinds, "file": "ant/ant_3.png", "probability": "0.99", "kind": "mistake"},
-    )
-    result = relabel(params, "--accept", "0.95")
-    assert result.output.startswith("relabel: 1 to relabel, 1 to keep, in ")
-
-
-def test_a_file_of_several_kinds_is_taken_by_its_first(params: Path, tmp_path: Path) -> None:
-    sure = {"now": "ant", "label": "bee", "probability": "0,97"}  # a comma, as some spreadsheets write it
-    review(
-        tmp_path,
-        {**sure, "file": "ant/ant_0.png", "kind": "suspected label; mistake"},
-        {**sure, "file": "ant/ant_1.png", "kind": "mistake; low confidence"},
-        {**sure, "file": "ant/ant_2.png", "kind": "suspected label; low confidence", "probability": "unknown"},
-    )
-    assert relabel(params, "--accept", "0.95").output.startswith("relabel: 1 to relabel, in ")
-
-
-def test_a_table_with_semicolons_is_read(params: Path, tmp_path: Path) -> None:
-    path = tmp_path / "mine.csv"
-    path.write_text("file;action;label\nant/ant_0.png;relabel;cow\n")
-    assert relabel(params, str(path)).output.startswith("relabel: 1 to relabel, in ")
-
-
 def test_nothing_to_do_changes_nothing(params: Path, tmp_path: Path) -> None:
     review(tmp_path, {"file": "ant/ant_0.png"})
     assert "no row has an action" in relabel(params).output

@@ -13,8 +13,8 @@ from cache.errors import DamagedFile
 from cache.records import FeatureSet, ImageSet
 from cache.writer import write_features, write_images
 from pipeline.config.params import read_params
+from pipeline.runtime.run_record import make_record
 from stages._cli import Job
-from stages._runs import make_record
 from stages.report import run
 
 ROOT = Path(__file__).parents[2]

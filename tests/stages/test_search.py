@@ -1,7 +1,6 @@
 """The search tries policies on real pixels, and writes what paid into params.yaml, its comments kept."""
 
 import csv
-import json
 import shutil
 from pathlib import Path
 
@@ -13,8 +12,8 @@ from cache.layout import hex_keys, row_digests
 from cache.records import ImageSet
 from cache.writer import write_images
 from pipeline.config.params import read_params
+from pipeline.estimate.findings import read_findings
 from stages._cli import Job
-from stages._findings import read_findings
 from stages._job import run_locked
 from stages.search import run
 
@@ -95,18 +94,12 @@ def test_it_says_what_to_run_first(tmp_path: Path) -> None:
 
 def test_its_record_says_what_was_found_on_which_source(data: Path) -> None:
     run_locked(job(data, KEEP, "prepare.source=left_and_right", "search.kept_draws=2"), run)
-    record = json.loads((data / "runs" / "search.json").read_text())
     findings = read_findings(data, "left_and_right")
     assert findings is not None and findings.date.startswith("20")
     assert read_findings(data, str(Path("left_and_right").absolute())) == findings
-    assert read_findings(data, "others") is None
-    assert read_findings(data.parent / "nowhere", "left_and_right") is None
     written = read_params(data.parent / "params.yaml").augment
     assert list(findings.variants) == written.variants
     assert {name: written.policies[name] for name in findings.policies} == findings.policies
-    del record["findings"]  # as before such a record was kept
-    (data / "runs" / "search.json").write_text(json.dumps(record))
-    assert read_findings(data, "left_and_right") is None
 
 
 def test_the_embedded_digits_are_a_source_too(data: Path) -> None:

@@ -15,7 +15,7 @@ from pipeline.config.params import read_params
 from pipeline.config.presets import read_presets
 from stages import prepare
 from stages._cli import Job
-from stages._start import next_command
+from stages._params_file import next_command
 from stages.start import app
 
 ROOT = Path(__file__).parents[2]

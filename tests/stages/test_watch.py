@@ -7,25 +7,18 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 from pipeline.report.watch_page import Watched, WatchedStage, duration
-from stages import _watch
-from stages._cli import Job
-from stages._due import reasons_to_run
-from stages._progress import progress_path
-from stages._watch import expected_seconds
-from stages._watch_loop import Viewer, place_of, serve_page
+from pipeline.runtime.loopback import page_server
+from stages._watch_loop import Viewer, place_of
 from stages._watch_terminal import curve_lines, news, sparkline
 from stages.watch import app
 
@@ -166,85 +159,9 @@ def test_news_are_changes_and_tenths_of_a_step() -> None:
     assert len(news(at(0.39), at(0.4))) == len(news(at(0.4), at(0.4, "killed"))) == 1
 
 
-def test_time_left_is_by_rate_by_the_last_run_and_by_the_newer_estimate(
-    make_job: Callable[..., Job], tmp_path: Path
-) -> None:
-    (tmp_path / "runs").mkdir()
-    records = {"prepare": {"seconds": 7.0}, "estimate": {"prepare": 90.0, "featurize": 100.0}}
-    for number, (name, content) in enumerate(records.items()):
-        path = tmp_path / "runs" / f"{name}.json"
-        path.write_text(json.dumps(content))
-        os.utime(path, (number, number))
-    shown = {stage.name: stage for stage in look(tmp_path).stages}
-    assert shown["prepare"].left == 0  # it has a record
-    assert shown["featurize"].left == 100
-    assert shown["train_head"].left is None
-    assert expected_seconds(tmp_path, "prepare") == 90  # the estimate is newer
-    os.utime(tmp_path / "runs" / "prepare.json", (2, 2))
-    assert expected_seconds(tmp_path, "prepare") == 7
-    now = time.time()
-    fields = {
-        **{
-            "stage": "featurize",
-            "state": "running",
-            "text": "",
-            "host": "elsewhere",
-            "process": 1,
-            "process_started": 1,
-        },
-        **{"started": now - 10, "written": now, "curves": []},
-        "step": {"label": "", "unit": "img", "total": 100, "done": 20, "started": now - 10},
-    }
-    path = progress_path(tmp_path, "featurize")
-    path.parent.mkdir()
-    path.write_text(json.dumps(fields))
-    running = {stage.name: stage for stage in look(tmp_path).stages}["featurize"]
-    assert running.left == pytest.approx(90, abs=5)  # 100 s as estimated, 10 of them gone; 40 s by rate
-    (tmp_path / "runs" / "estimate.json").unlink()
-    running = {stage.name: stage for stage in look(tmp_path).stages}["featurize"]
-    assert running.left == pytest.approx(40, abs=5)
-
-
-def look(data: Path) -> Watched:
-    return _watch.look(place_of(PARAMS, data))
-
-
-def test_a_newer_upstream_stage_makes_those_after_it_wait(tmp_path: Path) -> None:
-    """Without DVC, such as on a GPU machine."""
-    (tmp_path / "runs").mkdir()
-    for number, name in enumerate(("augment", "gan", "featurize", "prepare")):
-        path = tmp_path / "runs" / f"{name}.json"
-        path.write_text('{"summary": "made", "seconds": 1.0}')
-        os.utime(path, (number, number))
-    stages = {stage.name: (stage.state, stage.text) for stage in look(tmp_path).stages}
-    assert stages["prepare"] == ("up to date", "made")
-    assert stages["augment"] == ("waits", "prepare has run since")
-    assert stages["featurize"] == ("waits", "for augment")
-
-
-def test_what_dvc_has_locked_says_what_is_due(tmp_path: Path) -> None:
-    (tmp_path / "params.yaml").write_text("prepare: {seed: 0}\naugment: {seed: 1}\n")
-    prepared = [{"path": "data/prepare", "md5": "a"}]
-    lock: dict[str, Any] = {
-        "prepare": {"params": {"params.yaml": {"prepare": {"seed": 0}}}, "outs": prepared},
-        "augment": {"params": {"params.yaml": {"augment": {"seed": 0}}}, "deps": prepared},
-        "gan": {"deps": [{"path": "data/prepare", "md5": "b"}, {"path": "cache", "md5": "c"}]},
-        "report": {"params": {"params.yaml": {"prepare.seed": 0}}, "deps": prepared},
-    }
-    (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": lock}))
-    assert reasons_to_run(tmp_path) == {
-        "prepare": "",
-        "augment": "values of section augment have changed",
-        "gan": "data/prepare has changed",
-        "report": "",
-    }
-    (tmp_path / "dvc.lock").write_text("[")
-    assert reasons_to_run(tmp_path) == {}
-
-
 def test_the_page_is_served_to_this_machine_alone(tmp_path: Path) -> None:
     viewer = Viewer(place_of(PARAMS, tmp_path), None, 2.0)
-    with serve_page(viewer, 0) as server:
+    with page_server(viewer.html, 0) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         address = f"http://127.0.0.1:{server.server_address[1]}"

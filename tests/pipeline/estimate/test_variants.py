@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.estimate.findings import SearchFindings
 from pipeline.estimate.look import Look
-from pipeline.estimate.variants import HOW_TO_SEARCH, SearchFindings, choose_variants
+from pipeline.estimate.variants import HOW_TO_SEARCH, choose_variants
 from pipeline.estimate.wishes import Choice, Wishes
 
 FLIP = [{"Fliplr": {"p": 0.5}}]

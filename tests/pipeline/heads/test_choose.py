@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from clouds import clouds
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from cache.records import FeatureSet
@@ -19,7 +20,6 @@ from pipeline.heads.fit import fit_head
 from pipeline.heads.logistic import LinearWeights
 
 ROOT = Path(__file__).resolve().parents[3]
-CLASSES = ("ant", "bee", "cow")
 SHORT = "schedule=[unaugmented x 4, turn_1 x 4]"
 
 
@@ -27,15 +27,6 @@ def config(*overrides: str) -> TrainHeadConfig:
     chosen = [f"train_head.{override}" for override in (SHORT, "device=cpu", *overrides)]
     variants = ["augment.policies.turn=[Fliplr: {p: 1.0}]", "augment.variants=[turn_1]", "gan.kind=wgan"]
     return read_params(ROOT / "params.yaml", [*variants, *chosen]).train_head
-
-
-def clouds(count: int, variant: str = "unaugmented", seed: int = 0, noise: float = 3.0) -> FeatureSet:
-    random = np.random.default_rng(seed)
-    labels = np.arange(count) % 3
-    centres = np.random.default_rng(42).normal(0, 2, (3, 16))
-    rows = (centres[labels] + random.normal(0, noise, (count, 16))).astype(np.float16)
-    ids = np.array([b"%064x" % (10**6 * (seed % 2) + number) for number in range(count)])
-    return FeatureSet(rows, labels, ids, CLASSES, variant, "mini", {"made": "by hand"})
 
 
 def rings(count: int, variant: str = "unaugmented", seed: int = 0) -> FeatureSet:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from clouds import CLASSES, RECIPE, clouds
 from rounding import by_adam
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -23,18 +24,6 @@ from pipeline.networks.head import Head
 from pipeline.runtime.seeds import derived_seed, torch_seeded
 
 ROOT = Path(__file__).resolve().parents[3]
-CLASSES = ("ant", "bee", "cow")
-RECIPE = {"backbone": "mini", "weights": "ab", "mean": [0.5], "std": [0.5], "size": 32, "interpolation": "bicubic"}
-
-
-def make_features(n: int, variant: str = "unaugmented", noise: float = 1.0, seed: int = 0) -> FeatureSet:
-    """Three Gaussian clouds in 16 dimensions."""
-    random = np.random.default_rng(seed)
-    labels = np.arange(n) % 3
-    centres = np.random.default_rng(42).normal(0, 2, (3, 16))
-    features = (centres[labels] + random.normal(0, noise, (n, 16))).astype(np.float16)
-    ids = np.array([b"%064x" % (seed * 10**6 + number) for number in range(n)])
-    return FeatureSet(features, labels, ids, CLASSES, variant, "mini", RECIPE)
 
 
 @pytest.fixture
@@ -51,11 +40,11 @@ def config() -> TrainHeadConfig:
 
 @pytest.fixture
 def train() -> dict[str, FeatureSet]:
-    return {"unaugmented": make_features(300), "spatial_1": make_features(300, "spatial_1", noise=2.0)}
+    return {"unaugmented": clouds(300, noise=1.0), "spatial_1": clouds(300, "spatial_1", noise=2.0)}
 
 
 def test_a_head_learns_clouds_that_are_apart(config: TrainHeadConfig, train: dict[str, FeatureSet]) -> None:
-    fit = fit_head(train, {"unaugmented": make_features(300, seed=1)}, config)
+    fit = fit_head(train, {"unaugmented": clouds(300, seed=1, noise=1.0)}, config)
     assert fit.curves[fit.best_epoch - 1]["val_accuracy"] > 0.97
 
 
@@ -108,7 +97,7 @@ def test_half_precision_learns_the_same_classes_and_keeps_its_weights_whole(
 
 
 def test_statistics_are_those_of_all_rows() -> None:
-    rows = in_memory(make_features(9000))  # more than one block
+    rows = in_memory(clouds(9000, noise=1.0))  # more than one block
     standardizer = fit_standardizer(rows)
     torch.testing.assert_close(standardizer.mean, rows.features.float().mean(dim=0))
     torch.testing.assert_close(standardizer.scale, rows.features.float().std(dim=0), rtol=1e-3, atol=0)  # one row more
@@ -136,7 +125,7 @@ def test_the_same_seed_gives_the_same_bits(config: TrainHeadConfig, train: dict[
 def test_the_kept_weights_are_those_of_the_best_epoch_on_val(
     config: TrainHeadConfig, train: dict[str, FeatureSet]
 ) -> None:
-    val = make_features(300, noise=3.0, seed=1)
+    val = clouds(300, seed=1)
     fit = fit_head(train, {"unaugmented": val}, config)
     accuracies = [row["val_accuracy"] for row in fit.curves]
     assert accuracies[fit.best_epoch - 1] == max(accuracies)
@@ -149,9 +138,9 @@ def test_without_val_the_last_epoch_is_kept(config: TrainHeadConfig, train: dict
 
 
 def test_augmented_val_is_a_curve_and_decides_nothing(config: TrainHeadConfig, train: dict[str, FeatureSet]) -> None:
-    val = {"unaugmented": make_features(90, seed=1)}
+    val = {"unaugmented": clouds(90, seed=1, noise=1.0)}
     alone = fit_head(train, val, config)
-    sibling = replace(make_features(90, "spatial_1", 9.0, 2), ids=val["unaugmented"].ids)
+    sibling = replace(clouds(90, "spatial_1", 2, 9.0), ids=val["unaugmented"].ids)
     both = fit_head(train, {**val, "spatial_1": sibling}, config)
     assert both.best_epoch == alone.best_epoch
     assert all("val_accuracy_spatial_1" in row for row in both.curves)
@@ -159,11 +148,11 @@ def test_augmented_val_is_a_curve_and_decides_nothing(config: TrainHeadConfig, t
 
 def test_means_are_over_examples_not_over_batches(config: TrainHeadConfig, train: dict[str, FeatureSet]) -> None:
     """33 rows in batches of 32: the last batch has one row and must weigh one row."""
-    few = {"unaugmented": make_features(33)}
+    few = {"unaugmented": clouds(33, noise=1.0)}
     once = config.model_copy(
         update={"schedule": [Phase("unaugmented", 1)], "lr": 1e-9, "dropout": 0, "input_dropout": 0}
     )
-    others = replace(few["unaugmented"], ids=make_features(33, seed=1).ids)
+    others = replace(few["unaugmented"], ids=clouds(33, seed=1, noise=1.0).ids)
     fit = fit_head(few, {"unaugmented": others}, once)
     assert fit.curves[0]["train_accuracy"] == pytest.approx(fit.curves[0]["val_accuracy"], abs=1e-6)
     assert fit.curves[0]["train_accuracy"] * 33 == pytest.approx(round(fit.curves[0]["train_accuracy"] * 33))
@@ -192,7 +181,7 @@ def test_a_variant_that_is_not_there_is_refused(config: TrainHeadConfig, train: 
 
 
 def test_features_of_two_backbones_are_refused(config: TrainHeadConfig, train: dict[str, FeatureSet]) -> None:
-    other = make_features(300, "spatial_1")
+    other = clouds(300, "spatial_1", noise=1.0)
     other = FeatureSet(
         other.features, other.labels, other.ids, CLASSES, "spatial_1", "b0", {**RECIPE, "backbone": "b0"}
     )
@@ -217,7 +206,7 @@ def test_a_saved_classifier_predicts_the_same(
     saved: Path, config: TrainHeadConfig, train: dict[str, FeatureSet]
 ) -> None:
     fit = fit_head(train, {}, config)
-    features = make_features(30, seed=3)
+    features = clouds(30, seed=3, noise=1.0)
     expected = HeadClassifier(fit.head, CLASSES, RECIPE).predict(features)
     assert np.array_equal(load_classifier(saved).predict(features).probabilities, expected.probabilities)
 
@@ -236,7 +225,7 @@ def test_a_missing_or_damaged_classifier_is_one_clear_line(saved: Path, tmp_path
 
 def test_features_of_another_backbone_or_of_other_classes_are_refused(saved: Path) -> None:
     classifier = load_classifier(saved)
-    features = make_features(6)
+    features = clouds(6, noise=1.0)
     identity = features.labels, features.ids
     other = FeatureSet(features.features, *identity, CLASSES, "unaugmented", "mini", {**RECIPE, "weights": "cd"})
     with pytest.raises(RecordError, match="expected ab, found cd"):

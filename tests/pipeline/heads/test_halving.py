@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from clouds import clouds
 from rounding import by_adam
 
 from cache.errors import InputError
-from cache.records import FeatureSet
 from pipeline.config.params import Params, read_params
 from pipeline.config.shared.schedule import Phase
 from pipeline.config.sweep import SweepConfig
@@ -22,21 +22,8 @@ from pipeline.heads.search import grid
 from pipeline.heads.spec import HeadSpec
 
 ROOT = Path(__file__).resolve().parents[3]
-CLASSES = ("ant", "bee", "cow")
-
-
-def features(n: int, variant: str = "unaugmented", noise: float = 3.0, seed: int = 0) -> FeatureSet:
-    """Three Gaussian clouds in 16 dimensions."""
-    random = np.random.default_rng(seed)
-    labels = np.arange(n) % 3
-    centres = np.random.default_rng(42).normal(0, 2, (3, 16))
-    rows = (centres[labels] + random.normal(0, noise, (n, 16))).astype(np.float16)
-    ids = np.array([b"%064x" % (seed * 10**6 + number) for number in range(n)])
-    return FeatureSet(rows, labels, ids, CLASSES, variant, "mini", {"made": "by hand"})
-
-
-TRAIN = {"unaugmented": features(310), "color_1": features(310, "color_1", 4.0)}
-VAL = {"unaugmented": features(200, seed=1)}
+TRAIN = {"unaugmented": clouds(310), "color_1": clouds(310, "color_1", noise=4.0)}
+VAL = {"unaugmented": clouds(200, seed=1)}
 
 
 def params(*overrides: str) -> Params:
@@ -156,7 +143,7 @@ def test_a_diverging_head_is_the_worst_and_disturbs_no_other() -> None:
 def test_a_fold_is_never_trained_on() -> None:
     """Labels drawn at random can be learned by heart, but not for rows that were held out."""
     random = np.random.default_rng(0)
-    train = replace(features(300, noise=1.0), labels=random.integers(0, 3, 300))
+    train = replace(clouds(300, noise=1.0), labels=random.integers(0, 3, 300))
     folds = fold_numbers(train, 3, seed=0)
     assert folds.bincount().tolist() == [100, 100, 100]
     chosen = config("schedule=[unaugmented x 40]", "lr=0.01")
@@ -174,7 +161,7 @@ def test_folds_spread_classes_and_refuse_gan_variants() -> None:
     folds = fold_numbers(TRAIN["unaugmented"], 5, seed=1)
     counts = [np.bincount(TRAIN["unaugmented"].labels[folds.numpy() == fold]) for fold in range(5)]
     assert np.ptp(counts, axis=0).max() <= 1
-    gan = {**TRAIN, "gan_1": features(310, "gan_1")}
+    gan = {**TRAIN, "gan_1": clouds(310, "gan_1")}
     with pytest.raises(InputError, match="a GAN's variant cannot be cross-validated"):
         make_sweep_data(gan, {}, config().model_copy(update={"schedule": [Phase("gan_1", 1)]}), folds)
 

@@ -8,11 +8,8 @@ import pytest
 from bundles import noise, tiny_bundle
 from rounding import of_sums
 
-from cache.errors import DamagedFile
 from pipeline.inference.answers import Answerer
-from pipeline.inference.bundle import Bundle, load_bundle, save_bundle
-from pipeline.inference.known import fit_known_classes
-from pipeline.inference.measured import FILE, Measured, read_measured
+from pipeline.inference.bundle import Bundle
 
 
 @pytest.fixture(scope="module")
@@ -73,21 +70,3 @@ def test_without_a_store_answers_are_computed_all_the_same(
 
 def test_nothing_is_nothing(bundle: Bundle) -> None:
     assert Answerer(bundle)(noise(4, 32)[:0]).probabilities.shape == (0, 3)
-
-
-def test_what_was_measured_travels_with_a_bundle(bundle: Bundle, tmp_path: Path) -> None:
-    images = noise(30, 32)
-    answers = Answerer(bundle)(images)
-    labels = np.arange(30) % 3
-    measured = Measured(answers.probabilities, labels, fit_known_classes(answers.features, labels))
-    save_bundle(tmp_path, bundle, None, {}, {FILE: measured.to_bytes(), "README.md": b"# card"})
-    loaded = read_measured(tmp_path)
-    assert loaded is not None and loaded.known is not None and measured.known is not None
-    assert loaded.errors() == measured.errors()
-    assert np.array_equal(loaded.known.scores(answers.features), measured.known.scores(answers.features))
-    assert np.array_equal(load_bundle(tmp_path).predict(images), bundle.predict(images))
-    (tmp_path / FILE).write_bytes(measured.to_bytes()[:-1])
-    with pytest.raises(DamagedFile, match="checksum does not match"):
-        read_measured(tmp_path)
-    save_bundle(tmp_path, bundle, None, {})
-    assert read_measured(tmp_path) is None

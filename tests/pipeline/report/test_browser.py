@@ -1,26 +1,14 @@
 """The page in a real browser: it fetches nothing, reports no error, sorts and filters tables, and fits any width."""
 
-import shutil
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 
 import pytest
 from pages import CLASSES, EVIL, results
-from playwright.sync_api import Browser, FloatRect, Page, sync_playwright
+from playwright.sync_api import Browser, FloatRect, Page
 
 from pipeline.report.run_report import render_report
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

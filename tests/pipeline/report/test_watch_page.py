@@ -1,16 +1,13 @@
 """The page of watch, as text and in a real browser: it fetches nothing, shows text as text, and loads itself again."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pages import EVIL
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from pipeline.report.watch_page import Watched, WatchedStage, charts_of, render_watch
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CURVES = [
     {"epoch": 1, "variant": "unaugmented", "lr": 0.1, "train_accuracy": 0.5, "val_accuracy": 0.25, "val_loss": 2.0},
     {"epoch": 2, "variant": "mild_1", "lr": 0.1, "train_accuracy": 0.75, "val_accuracy": 0.5, "val_loss": 1.0},
@@ -24,14 +21,6 @@ def watched(share: float = 0.25, seconds: float = 30.0) -> Watched:
         WatchedStage("evaluate", "waits", "for train_model", left=None),
     )
     return Watched(stages, "12:00:00")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 def test_the_summary_counts_what_is_known_and_names_the_rest() -> None:
@@ -53,7 +42,6 @@ def test_a_page_that_will_not_change_does_not_load_itself_again() -> None:
     assert "refresh" not in render_watch(watched(), "photos", None).replace("no longer refreshed", "")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 def test_it_loads_itself_again_fetches_nothing_and_complains_of_nothing(browser: Browser, tmp_path: Path) -> None:
     file = tmp_path / "watch.html"
     file.write_text(render_watch(watched(), "photos: progress", 1), encoding="utf-8")
@@ -74,7 +62,6 @@ def test_it_loads_itself_again_fetches_nothing_and_complains_of_nothing(browser:
     page.close()
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 @pytest.mark.parametrize("width", [320, 700, 1400])
 def test_it_fits_any_width(browser: Browser, tmp_path: Path, width: int) -> None:
     file = tmp_path / "watch.html"

@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
+from cache.errors import ParamsError
+from pipeline.config.edit import read_mapping, value_at
 
 
 def stages_to_run(folder: Path, changed: Collection[str]) -> set[str]:
@@ -15,25 +16,23 @@ def stages_to_run(folder: Path, changed: Collection[str]) -> set[str]:
 
     All of them where DVC has not run yet, or is not there to be asked.
     """
-    described = _described(folder)
+    before = upstream(folder)
     command = [sys.executable, "-m", "dvc", "status", "--json"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 - no shell
     try:
         due = set(json.loads(done.stdout)) | set(changed)
     except ValueError:
-        return set(described)
-    for name in described:  # in the order of the story: what is upstream comes first
-        if due & set(upstream(folder)[name]):
+        return set(before)
+    for name, others in before.items():  # what is upstream comes first
+        if due & set(others):
             due.add(name)
-    return due & set(described)
+    return due & set(before)
 
 
 def upstream(folder: Path) -> dict[str, list[str]]:
     """The stages of a project in the order of the story, and of each those whose outputs it reads."""
-    described = _described(folder)
-    return {
-        name: [other for other in described if f"data/{other}" in stage["deps"]] for name, stage in described.items()
-    }
+    stages: dict[str, Any] = _read(folder / "dvc.yaml")["stages"]
+    return {name: [other for other in stages if f"data/{other}" in stage["deps"]] for name, stage in stages.items()}
 
 
 def reasons_to_run(folder: Path) -> dict[str, str]:
@@ -43,9 +42,9 @@ def reasons_to_run(folder: Path) -> dict[str, str]:
     dvc.lock is read, which it writes after each stage; changed code, and files changed by hand, are not noticed.
     """
     try:
-        locked: dict[str, Any] = yaml.safe_load((folder / "dvc.lock").read_text(encoding="utf-8"))["stages"]
-        values = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        locked: dict[str, Any] = _read(folder / "dvc.lock")["stages"]
+        values = _read(folder / "params.yaml")
+    except (OSError, ParamsError, KeyError):
         return {}
     outputs = {out["path"]: out.get("md5") for stage in locked.values() for out in stage.get("outs", ())}
     return {name: _reason(name, stage, values, outputs) for name, stage in locked.items()}
@@ -53,7 +52,7 @@ def reasons_to_run(folder: Path) -> dict[str, str]:
 
 def _reason(name: str, stage: Mapping[str, Any], values: Mapping[str, Any], outputs: Mapping[str, Any]) -> str:
     for key, value in stage.get("params", {}).get("params.yaml", {}).items():
-        if value != _value(values, key):
+        if value != value_at(values, key):
             return f"values of section {key.partition('.')[0]} have changed"
     for dep in stage.get("deps", ()):
         if dep["path"] in outputs and dep.get("md5") != outputs[dep["path"]]:
@@ -61,13 +60,5 @@ def _reason(name: str, stage: Mapping[str, Any], values: Mapping[str, Any], outp
     return ""
 
 
-def _value(values: Mapping[str, Any], key: str) -> Any:
-    value: Any = values
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
-
-
-def _described(folder: Path) -> dict[str, Any]:
-    described: dict[str, Any] = yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    return described
+def _read(path: Path) -> dict[str, Any]:
+    return read_mapping(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What relabel does: corrections out of a reviewed table, and the table beside the source."""
+"""Corrections out of review.csv as a person has filled it in, and the table of them beside the source."""
 
 import csv
 import io

@@ -1,19 +1,27 @@
-"""What watch knows: progress files, records of earlier runs, estimates, and what DVC has left."""
+"""How far each stage is, by its progress file, records of earlier runs, estimates, and what DVC has left."""
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.config.gan import OFF as NO_GAN
 from pipeline.config.params import Params
+from pipeline.config.shared.stages import GAN, TRAIN_MODEL
 from pipeline.config.train_model import OFF as NO_MODEL
+from pipeline.estimate.due import reasons_to_run, upstream
 from pipeline.report.watch_page import Watched, WatchedStage
-from stages._due import reasons_to_run, upstream
-from stages._estimates import ESTIMATES
-from stages._progress import DONE, FOLDER, INTERRUPTED, KILLED, RUNNING, StageProgress, Step, read_progress
+from pipeline.runtime.progress_file import (
+    DONE,
+    FOLDER,
+    INTERRUPTED,
+    KILLED,
+    RUNNING,
+    StageProgress,
+    Step,
+    read_progress,
+)
+from pipeline.runtime.run_record import ESTIMATES, read_record, record_path
 
 UP_TO_DATE = "up to date"
 WAITS = "waits"
@@ -35,7 +43,7 @@ class Place:
     uses_dvc: bool
 
 
-def look(place: Place) -> Watched:
+def stages_now(place: Place) -> Watched:
     """All stages as they are now: those of dvc.yaml in order, then commands that are no stage but run."""
     order = upstream(place.folder)
     progress = _progress_files(place.data)
@@ -58,7 +66,7 @@ def _progress_files(data: Path) -> dict[str, StageProgress]:
 def _stage(place: Place, name: str, progress: StageProgress | None, reason: str) -> WatchedStage:
     if progress is not None and progress.state != DONE:
         return _unfinished(place.data, progress)
-    record = _record(place.data, name)
+    record = read_record(place.data, name)
     curves = [] if progress is None else progress.curves
     if name in switched_off(place.params):
         return WatchedStage(name, OFF, "switched off in params.yaml")
@@ -106,9 +114,8 @@ def seconds_left(progress: StageProgress, expected: float | None) -> float | Non
 def expected_seconds(data: Path, stage: str) -> float | None:
     """What a stage takes: of its last run and of the estimate, whichever is newer; None without either."""
     sources = [
-        (path.stat().st_mtime, _read(path).get(key))
-        for path, key in ((data / "runs" / f"{stage}.json", "seconds"), (data / ESTIMATES, stage))
-        if path.exists()
+        (_written(data, name), read_record(data, name).get(key))
+        for name, key in ((stage, "seconds"), (ESTIMATES, stage))
     ]
     known = [(written, float(seconds)) for written, seconds in sources if isinstance(seconds, int | float)]
     return max(known)[1] if known else None
@@ -116,8 +123,8 @@ def expected_seconds(data: Path, stage: str) -> float | None:
 
 def switched_off(params: Params) -> set[str]:
     """Stages that only say that they are off."""
-    gan = {"gan"} if params.gan.kind == NO_GAN else set()
-    return gan | ({"train_model"} if params.train_model.recipe == NO_MODEL else set())
+    gan = {GAN} if params.gan.kind == NO_GAN else set()
+    return gan | ({TRAIN_MODEL} if params.train_model.recipe == NO_MODEL else set())
 
 
 def _reason(
@@ -128,27 +135,15 @@ def _reason(
         return f"for {unfinished[0]}"
     if name in reasons:
         return reasons[name]
-    record = place.data / "runs" / f"{name}.json"
-    if not record.exists():
+    if not record_path(place.data, name).exists():
         return "has not run yet"
     if place.uses_dvc:
         return ""
-    newer = [other for other in before if _written(place.data, other) > record.stat().st_mtime]
+    newer = [other for other in before if _written(place.data, other) > _written(place.data, name)]
     return f"{newer[0]} has run since" if newer else ""
 
 
 def _written(data: Path, stage: str) -> float:
-    path = data / "runs" / f"{stage}.json"
+    """When it was recorded, in seconds since 1970; 0 if it was not."""
+    path = record_path(data, stage)
     return path.stat().st_mtime if path.exists() else 0.0
-
-
-def _record(data: Path, stage: str) -> dict[str, Any]:
-    return _read(data / "runs" / f"{stage}.json")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
