@@ -4,6 +4,11 @@ From predictions of heads that have not seen an image, the confident joint count
 class j: those whose probability of j is at least what it is on average for images labelled j. Scaled to all images of a
 label, it says how many labels are wrong; that many are suspected, those first that are much more probable of class j
 than of their label (the paper's "prune by noise rate").
+
+A weak head suspects more labels than are wrong: it takes its own mistakes for theirs. So how many suspects are really
+wrong is told from what a person has decided so far: each counts as the share of wrong ones among the decided images
+that are most alike in doubt, which is how much more probable the likeliest class is than the label. As long as only the
+surest suspects have been decided about, this is too many rather than too few.
 """
 
 from dataclasses import dataclass
@@ -13,6 +18,7 @@ import numpy as np
 from cache.layout import Array
 
 LEAST_ROWS = 3  # of a class whose labels are suspected at all
+NEAREST = 20  # decided images that a suspect is compared with; with fewer, nothing is said
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,18 @@ def find_suspects(probabilities: Array, labels: Array) -> Suspects:
     lead = probabilities.max(axis=1) - own  # of the likeliest class
     rows = np.array(sorted(suspected, key=lambda row: (-lead[row], row)), dtype=np.int64)
     return Suspects(rows, probabilities[rows].argmax(axis=1))
+
+
+def share_wrong(doubts: Array, decided: Array, wrong: Array) -> Array | None:
+    """float [k]: of the decided images that are nearest to each suspect in doubt, how many had a wrong label.
+
+    doubts: float [k], of suspects. decided: float [m], of images that a person has decided about, by the labels that
+    they had. wrong: bool [m]. None if fewer than NEAREST are decided.
+    """
+    if len(decided) < NEAREST:
+        return None
+    nearest = np.argsort(np.abs(doubts[:, None] - decided), axis=1, kind="stable")[:, :NEAREST]  # [k, NEAREST]
+    return np.asarray(wrong[nearest].mean(axis=1))
 
 
 def confident_joint(probabilities: Array, labels: Array) -> Array:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.heads.cross_validation import cross_validate, is_affordable, learning_curve
-from pipeline.heads.suspects import confident_joint, find_suspects
+from pipeline.heads.suspects import NEAREST, confident_joint, find_suspects, share_wrong
 
 
 def clouds(per_class: int = 60, classes: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -110,3 +110,50 @@ def test_rows_that_are_all_alike_tell_nothing() -> None:
     assert checked is not None
     assert checked.probabilities == pytest.approx(np.full((9, 3), 1 / 3))
     assert len(learning_curve(np.ones((9, 3), np.float32), labels, 3, 0.1, 0)) > 0
+
+
+def test_a_suspect_is_as_probably_wrong_as_the_decided_images_most_alike() -> None:
+    decided = np.arange(100.0)
+    wrong = decided >= 50
+    shares = share_wrong(np.array([95.0, 49.5, 2.0]), decided, wrong)
+    assert shares is not None and shares.tolist() == [1.0, 0.5, 0.0]
+    assert share_wrong(np.array([5.0]), decided[: NEAREST - 1], wrong[: NEAREST - 1]) is None
+    assert share_wrong(np.empty(0), decided, wrong).tolist() == []  # type: ignore[union-attr]
+
+
+def review_in_rounds(seed: int) -> list[tuple[float, int]]:
+    """A person decides rightly about the 25 surest suspects, up to three times: after each, expected and wrong ones."""
+    features, true = clouds(per_class=80, seed=seed)
+    random = np.random.default_rng(seed)
+    features += 12 * random.standard_normal(features.shape).astype(np.float32)
+    labels = true.copy()
+    noisy = random.choice(len(labels), 30, replace=False)
+    labels[noisy] = (labels[noisy] + random.integers(1, 3, 30)) % 3
+    former = labels.copy()
+    decided = np.zeros(len(labels), dtype=bool)
+    rounds = []
+    for _ in range(4):
+        checked = cross_validate(features, labels, 3, 0)
+        assert checked is not None
+        suspects = find_suspects(checked.probabilities, labels).rows
+        waiting = suspects[~decided[suspects]]
+        doubts = checked.probabilities.max(axis=1) - checked.probabilities[np.arange(len(labels)), former]
+        shares = share_wrong(doubts[waiting], doubts[decided], (former != true)[decided])
+        if shares is not None:
+            rounds.append((float(shares.sum()), int((labels != true)[waiting].sum())))
+        decided[waiting[:25]] = True
+        labels[decided] = true[decided]
+    return rounds
+
+
+def test_as_many_suspects_are_wrong_as_expected_or_fewer() -> None:
+    """Over reviews of noisy data sets. Were each of the k wrong ones there by a chance of its own, their number would
+
+    stay within three of its standard deviations, at most sqrt(k), of what is expected.
+    """
+    rounds = [pair for seed in range(8) for pair in review_in_rounds(seed)]
+    expected, wrong = np.array(rounds).sum(axis=0)
+    assert wrong <= expected + 3 * np.sqrt(wrong)
+    assert [pair for pair in rounds if pair[0] > 0.5] and len(rounds) >= 16
+    stopped = [wrong for expected, wrong in rounds if round(expected) == 0]
+    assert sum(stopped) <= 3 * np.sqrt(len(stopped)) and stopped
