@@ -52,7 +52,7 @@ def run(job: Job) -> str:
     job.facts.update(rows=rows, recipe=config.recipe)
     accuracy = f"val accuracy {accuracies[0]:.1%}" if accuracies else "no validation set"
     seeds = f", {over.percent()} over {over.count} seeds" if over else ""
-    chosen = f", lr {own['lr']:g} chosen of {len(recipe.rates)}" if len(recipe.rates) > 1 else ""
+    chosen = f", lr {own['lr']:g} ({first.tried} of {len(recipe.rates)} rates tried)" if len(recipe.rates) > 1 else ""
     return f"{config.recipe}, {first.parameters:,} parameters{chosen}: {accuracy} after epoch {first.best_epoch}{seeds}"
 
 

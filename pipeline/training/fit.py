@@ -61,7 +61,8 @@ class ModelFit:
     better on val-unaugmented. mean, deviation: of the training images' channels in 0..255. last: weights after the last
     step. recipe: as it was used, its schedule for these sets and its learning rate the one that was chosen.
     curves: one row per epoch: epoch, variant, lr, train_loss, train_accuracy and, with val, val_loss, val_accuracy.
-    kept: the val figures of the kept weights. temperature: fitted on val-unaugmented, 1 without it.
+    kept: the val figures of the kept weights. temperature: fitted on val-unaugmented, 1 without it. tried: how many
+    learning rates were begun with.
     """
 
     network: nn.Module
@@ -75,6 +76,7 @@ class ModelFit:
     start: dict[str, Any]
     recipe: Recipe
     temperature: float = 1.0
+    tried: int = 1
 
     @property
     def parameters(self) -> int:
@@ -140,10 +142,10 @@ def fit_model(
 
 def _first_that_holds(trainers: list[Trainer], start: Start | None) -> ModelFit:
     """The first training that neither overshoots nor diverges, or the last one."""
-    for trainer in trainers[:-1]:
+    for tried, trainer in enumerate(trainers[:-1], 1):
         with suppress(OvershotError, DivergedError):
-            return _fit_once(trainer, start)
-    return _fit_once(trainers[-1], start)
+            return replace(_fit_once(trainer, start), tried=tried)
+    return replace(_fit_once(trainers[-1], start), tried=len(trainers))
 
 
 def _on_device(

@@ -92,6 +92,13 @@ def test_the_model_is_judged_reported_and_packed_like_a_head(data: Path, make_jo
     np.testing.assert_array_equal(load_bundle(bundle_folder).predict(images), expected)
 
 
+def test_it_says_how_many_rates_were_tried(data: Path, make_job: MakeJob) -> None:
+    """Val has too few images to tell the highest, so the second comes first, and nothing overshoots it."""
+    own = TINY[1].replace("{network", "{lr: [0.02, 0.01, 0.005], network")
+    summary = train_model.run(make_job("train_model", data, *TINY, own))
+    assert ", lr 0.01 (1 of 3 rates tried): val accuracy" in summary
+
+
 def test_tensorboard_gets_every_epoch(data: Path, make_job: MakeJob, tmp_path: Path) -> None:
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     train_model.run(make_job("train_model", data, *TINY, f"train_model.tensorboard={tmp_path / 'board'}"))

@@ -149,6 +149,7 @@ def test_a_rate_that_makes_val_worse_half_way_is_lowered(monkeypatch: pytest.Mon
     lowered = recipe(lr=[0.05, 0.02], schedule=["unaugmented x 3"])
     (trained,) = fit_model(sets, {"unaugmented": SETS["val"]}, lowered, settings(), Watch(seen.append))
     assert trained.recipe.peak_lr == 0.02 and len(trained.curves) == 3
+    assert trained.tried == 2
     assert sum(seen) == 3 * 48  # what was given up does not count
 
 
@@ -193,7 +194,7 @@ def test_worse_is_by_more_than_two_standard_errors_of_paired_differences() -> No
 @pytest.mark.parametrize("val", [True, False])
 def test_if_val_is_too_small_to_tell_the_second_rate_comes_first(val: bool) -> None:
     trained = fit(recipe(lr=[0.02, 0.05, 0.01]), val=val)
-    assert trained.recipe.peak_lr == 0.02
+    assert (trained.recipe.peak_lr, trained.tried) == (0.02, 1)
     assert same_bits(trained, fit(recipe(lr=0.02), val=val))
 
 
