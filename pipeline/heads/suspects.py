@@ -6,8 +6,8 @@ label, it says how many labels are wrong; that many are suspected, those first t
 than of their label (the paper's "prune by noise rate").
 
 A weak head suspects more labels than are wrong: it takes its own mistakes for theirs. So how many suspects are really
-wrong is told from what a person has decided so far: each counts as the share of wrong ones among the decided images
-that are most alike in doubt, which is how much more probable the likeliest class is than the label. As long as only the
+wrong is told from what a person has decided so far: a logistic regression over the decided images says how probably a
+label is wrong by its doubt, which is how much more probable the likeliest class is than the label. As long as only the
 surest suspects have been decided about, this is too many rather than too few.
 """
 
@@ -18,7 +18,8 @@ import numpy as np
 from cache.layout import Array
 
 LEAST_ROWS = 3  # of a class whose labels are suspected at all
-NEAREST = 20  # decided images that a suspect is compared with; with fewer, nothing is said
+ENOUGH = 20  # decided images; with fewer, nothing is said
+INVERSE_PENALTY = 100.0  # of the regression: a doubt is between 0 and 1
 
 
 @dataclass(frozen=True)
@@ -50,15 +51,19 @@ def find_suspects(probabilities: Array, labels: Array) -> Suspects:
 
 
 def share_wrong(doubts: Array, decided: Array, wrong: Array) -> Array | None:
-    """float [k]: of the decided images that are nearest to each suspect in doubt, how many had a wrong label.
+    """float [k]: how probably each suspect's label is wrong.
 
     doubts: float [k], of suspects. decided: float [m], of images that a person has decided about, by the labels that
-    they had. wrong: bool [m]. None if fewer than NEAREST are decided.
+    they had. wrong: bool [m]. None if fewer than ENOUGH are decided.
     """
-    if len(decided) < NEAREST:
+    if len(decided) < ENOUGH:
         return None
-    nearest = np.argsort(np.abs(doubts[:, None] - decided), axis=1, kind="stable")[:, :NEAREST]  # [k, NEAREST]
-    return np.asarray(wrong[nearest].mean(axis=1))
+    if wrong.all() or not wrong.any() or not len(doubts):
+        return np.full(len(doubts), wrong.mean())
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=INVERSE_PENALTY).fit(decided[:, None], wrong)
+    return np.asarray(model.predict_proba(doubts[:, None])[:, 1])
 
 
 def confident_joint(probabilities: Array, labels: Array) -> Array:

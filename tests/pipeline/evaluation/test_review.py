@@ -9,7 +9,7 @@ import pytest
 from cache.records import UNAUGMENTED, FeatureSet
 from pipeline.evaluation.review import review_files
 from pipeline.evaluation.source_files import SourceFiles
-from pipeline.heads.suspects import NEAREST
+from pipeline.heads.suspects import ENOUGH
 
 CLASSES = ("ant", "bee")
 COUNT = 120
@@ -36,14 +36,14 @@ def reviewed(decided: int) -> tuple[list[dict[str, str]], set[str]]:
     return list(csv.DictReader(io.StringIO(text))), {f"{row}.jpg" for row in wrong[30:].tolist()}
 
 
-def test_suspects_count_as_the_decided_images_most_alike() -> None:
+def test_suspects_count_as_decided_images_of_like_doubt() -> None:
     """Whose former labels were as doubtful as those of the suspects, and wrong."""
     rows, wrong = reviewed(decided=60)
     assert {row["path"] for row in rows} & wrong
     assert all(float(row["expected"]) > 0.5 for row in rows if row["path"] in wrong)
 
 
-@pytest.mark.parametrize("decided", [0, NEAREST - 1])
+@pytest.mark.parametrize("decided", [0, ENOUGH - 1])
 def test_too_few_decisions_say_nothing(decided: int) -> None:
     rows, _ = reviewed(decided)
     assert rows and {row["expected"] for row in rows} == {""}

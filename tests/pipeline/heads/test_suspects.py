@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.heads.cross_validation import cross_validate, is_affordable, learning_curve
-from pipeline.heads.suspects import NEAREST, confident_joint, find_suspects, share_wrong
+from pipeline.heads.suspects import ENOUGH, confident_joint, find_suspects, share_wrong
 
 
 def clouds(per_class: int = 60, classes: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -112,13 +112,27 @@ def test_rows_that_are_all_alike_tell_nothing() -> None:
     assert len(learning_curve(np.ones((9, 3), np.float32), labels, 3, 0.1, 0)) > 0
 
 
-def test_a_suspect_is_as_probably_wrong_as_the_decided_images_most_alike() -> None:
-    decided = np.arange(100.0)
-    wrong = decided >= 50
-    shares = share_wrong(np.array([95.0, 49.5, 2.0]), decided, wrong)
-    assert shares is not None and shares.tolist() == [1.0, 0.5, 0.0]
-    assert share_wrong(np.array([5.0]), decided[: NEAREST - 1], wrong[: NEAREST - 1]) is None
-    assert share_wrong(np.empty(0), decided, wrong).tolist() == []  # type: ignore[union-attr]
+def test_a_suspect_is_as_probably_wrong_as_decided_images_of_like_doubt() -> None:
+    """Drawn from a logistic law: the share of wrong ones rises from 0.08 to 0.92, by half at a doubt of 0.5.
+
+    Of 400 the fitted share is known to about sqrt(2 * 0.25 / 400) = 0.035 at the middle and less at the ends.
+    """
+    random = np.random.default_rng(0)
+    decided = random.random(400)
+    wrong = random.random(400) < 1 / (1 + np.exp(-5 * (decided - 0.5)))
+    shares = share_wrong(np.array([1.0, 0.5, 0.0]), decided, wrong)
+    assert shares is not None
+    np.testing.assert_allclose(shares, [0.924, 0.5, 0.076], atol=3 * 0.035)
+
+
+def test_decisions_that_all_agree_and_too_few_of_them() -> None:
+    doubts = np.array([0.9, 0.1])
+    decided = np.linspace(0.2, 0.9, ENOUGH)
+    nowhere = np.zeros(ENOUGH, dtype=bool)
+    assert share_wrong(doubts, decided, nowhere).tolist() == [0, 0]  # type: ignore[union-attr]
+    assert share_wrong(doubts, decided, ~nowhere).tolist() == [1, 1]  # type: ignore[union-attr]
+    assert share_wrong(doubts[:0], decided, decided > 0.5).tolist() == []  # type: ignore[union-attr]
+    assert share_wrong(doubts, decided[1:], decided[1:] > 0.5) is None
 
 
 def review_in_rounds(seed: int) -> list[tuple[float, int]]:
