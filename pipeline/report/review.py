@@ -83,15 +83,20 @@ def expected_wrong(suspects: Sequence[Row], manifest: Mapping[str, Any]) -> str:
     decided = len(_decided(manifest))
     if not waiting:
         return "No suspected label is left: you can stop here." if decided else ""
-    shares = [number(row.get("expected")) for row in waiting]
-    known = [share for share in shares if share is not None]
-    if len(known) < len(shares):
+    expected = _expected(waiting)
+    if expected is None:
         return f"How many of them are really wrong is said once {ENOUGH} are kept or relabelled."
-    expected = round(sum(known))
     if not expected:
         return f"None of them is expected to be wrong, by your {decided:,} decisions: you can stop here."
     verb = "is" if expected == 1 else "are"
     return f"About {expected:,} of them {verb} expected to be wrong, by your {decided:,} decisions."
+
+
+def _expected(suspects: Sequence[Row]) -> int | None:
+    """How many of the suspects are probably wrong; None if a person has decided about too few images."""
+    shares = [number(row.get("expected")) for row in suspects]
+    known = [share for share in shares if share is not None]
+    return round(sum(known)) if len(known) == len(shares) else None
 
 
 def suspects_line(suspects: Sequence[Row], manifest: Mapping[str, Any]) -> str:
@@ -101,9 +106,13 @@ def suspects_line(suspects: Sequence[Row], manifest: Mapping[str, Any]) -> str:
 
 
 def doubt_of_test(suspects: Sequence[Row], count: int) -> str:
-    """What suspected labels among the `count` images of test mean for the accuracy on them; empty without any."""
-    doubtful = sum(row["split"] == "test" for row in suspects)
-    if not doubtful:
+    """What suspected labels among the `count` images of test mean for the accuracy on them.
+
+    suspects: the open ones. Empty if none is of test, or none of those is expected to be wrong.
+    """
+    rows = [row for row in suspects if row["split"] == "test"]
+    doubtful = len(rows)
+    if not doubtful or _expected(rows) == 0:
         return ""
     verb, which = ("is", "it") if doubtful == 1 else ("are", "them")
     among = f"{doubtful:,} of the {count:,} test photos {verb} among the suspected labels"

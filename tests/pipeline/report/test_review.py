@@ -161,7 +161,7 @@ def test_the_page_says_when_to_stop_even_without_suspects() -> None:
     assert "No suspected label is left: you can stop here." in section(render_report(results(texts=own)), "suspects")
     own["evaluate/suspects.csv"] = f"{REVIEWED},expected\ntest,3,{3:064x},new.jpg,cat,{EVIL},0.75,0.2,0.0\n"
     said = section(render_report(results(texts=own)), "suspects")
-    assert "None of them is expected to be wrong, by your 2 decisions: you can stop here." in said
+    assert "1 label is suspected. None of them is expected to be wrong, by your 2 decisions: you can stop" in said
     assert "How many of them are really wrong is said" in section(render_report(results()), "suspects")
 
 
@@ -171,6 +171,8 @@ def test_test_photos_among_the_suspects_are_said_beside_the_accuracy() -> None:
     assert doubt_of_test(suspects, 1080) == said
     assert doubt_of_test(suspects[:2], 80).startswith("1 of the 80 test photos is among the suspected labels")
     assert doubt_of_test(suspects[1:2], 80) == ""
+    unlikely = [{**row, "expected": "0.1"} for row in suspects]
+    assert doubt_of_test(unlikely, 80) == "" and doubt_of_test([*unlikely[1:], suspects[0]], 80) != ""
     header = render_report(results()).partition("</header>")[0]
     assert "1 of the 6 test photos is among the suspected labels" in header
     assert "among the suspected labels" not in render_report(results(texts=kept("cat/3.jpg"))).partition("</header>")[0]
