@@ -31,7 +31,7 @@ DVC_LINES = re.compile(
     r"|Changes for experiment|To track the changes |\tgit add |To enable auto staging|\tdvc config |Use `dvc push`"
 )
 AMOUNT = re.compile(r"\d[\d,.]* (s|min|h|MB|GB|processor threads)\b")  # that another machine may not need or have
-MEASUREMENT = re.compile(r"\d\.\d|\d ?%|\de-\d")
+MEASUREMENT = re.compile(r"\d\.\d|\d ?%|\de-\d|^report: suspected labels: |^predict: ")
 NUMBER = re.compile(r"[-+−]?([a-z]+_)?\d+([.,]\d+)*(e[-+]?\d+)?")  # or a variant: which is the worst, numbers decide
 
 
@@ -67,8 +67,8 @@ def shortened(line: str) -> str:
 def masked(line: str) -> str:
     """What has to be the same on every machine.
 
-    In a line that tells a measurement, with a fraction or a percentage, any number may differ; else only seconds,
-    bytes and threads.
+    In a line that tells a measurement, with a fraction or a percentage or of what a classifier says, any number may
+    differ; else only seconds, bytes and threads.
     """
     plain = AMOUNT.sub("#", " ".join(line.split()))
     return NUMBER.sub("#", plain) if MEASUREMENT.search(plain) else plain
