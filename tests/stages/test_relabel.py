@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from cache import layout
 from cache.errors import InputError
+from cache.reader import read_images
 from pipeline.config.edit import edit_params
 from pipeline.config.params import read_params
 from stages import augment, featurize, prepare
@@ -109,6 +111,29 @@ def test_an_image_that_had_to_move_is_named(params: Path, tmp_path: Path, capsys
     said = capsys.readouterr().out
     assert "prepare: every image stays in its split" in said
     assert re.search(r"prepare: moved 1 image, because a class had none left in a split: ant/\w+.png into test", said)
+
+
+def test_large_sets_are_corrected_as_small_ones_are(
+    params: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are decoded by tasks, which guess the order of their class, and lie in part files."""
+    review(
+        tmp_path,
+        *({"file": f"ant/ant_{row}.png", "action": "relabel", "label": "bee"} for row in range(3)),
+        {"file": "cow/cow_4.png", "action": "drop"},
+    )
+    relabel(params)
+    columns = []
+    for folder, rows in (("small", 512), ("large", 4)):
+        monkeypatch.setattr(layout, "PART_ROWS", {"images": rows, "features": rows})
+        monkeypatch.setattr(layout, "LARGE_PARTS", 2)
+        out = tmp_path / folder / "prepare"
+        out.mkdir(parents=True)
+        prepare.run(Job("prepare", read_params(params), tmp_path / folder, out, quiet=True))
+        sets = [read_images(out / f"{split}.h5") for split in ("train", "test")]
+        columns.append([column.tolist() for own in sets for column in (own.images[:], own.labels, own.ids)])
+        assert (out / "train.parts").exists() is (folder == "large")
+    assert columns[0] == columns[1]
 
 
 def test_a_broken_file_that_is_dropped_stops_nothing(params: Path, photos: Path, tmp_path: Path) -> None:
