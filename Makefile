@@ -31,8 +31,8 @@ demo-gan: .venv/ready
 
 run: .venv/ready
 	@test -n "$(SOURCE)" || { echo "error: name a folder of photos: make run SOURCE=photos"; exit 2; }
-	@python -m stages.start "$(SOURCE)" $(FLAGS)
-	@echo "progress and time left, in another terminal: .venv/bin/python -m stages.watch"
+	@python -m stages.start "$(SOURCE)" --no-next $(FLAGS)
+	@echo "make: running it now, by dvc repro; progress and time left, in another terminal: .venv/bin/python -m stages.watch"
 	@dvc repro
 	@python -m stages._table
 

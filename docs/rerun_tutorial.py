@@ -1,7 +1,8 @@
 """Run every command of docs/tutorial.md and write what it prints into the page: python docs/rerun_tutorial.py.
 
-With --check the page stays, and another output than the written one is an error; `make test-long` does that. Commands
-run one after the other in a fresh copy of this clone, with a part store of their own.
+With --check the page stays, and another output than the written one is an error; `make test-tutorial` does that.
+Commands run one after the other in a fresh copy of this clone, with a part store of their own. Beside each command
+stands how long it took, and how much of the processors, which does not depend on what else they do.
 
 Tools that do such things were weighed: cram, prysk and byexample want marks in the text for what differs between
 machines; mdsh and cog compare to the letter. Neither leaves out the lines that DVC prints about itself.
@@ -10,6 +11,7 @@ machines; mdsh and cog compare to the letter. Neither leaves out the lines that 
 import difflib
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -29,7 +31,7 @@ DVC_LINES = re.compile(
     r"|Changes for experiment|To track the changes |\tgit add |To enable auto staging|\tdvc config |Use `dvc push`"
 )
 AMOUNT = re.compile(r"\d[\d,.]* (s|min|h|MB|GB|processor threads)\b")  # that another machine may not need or have
-MEASUREMENT = re.compile(r"\d\.\d|\d ?%|\de-\d")
+MEASUREMENT = re.compile(r"\d\.\d|\d ?%|\de-\d|^report: suspected labels: |^predict: ")
 NUMBER = re.compile(r"[-+−]?([a-z]+_)?\d+([.,]\d+)*(e[-+]?\d+)?")  # or a variant: which is the worst, numbers decide
 
 
@@ -65,8 +67,8 @@ def shortened(line: str) -> str:
 def masked(line: str) -> str:
     """What has to be the same on every machine.
 
-    In a line that tells a measurement, with a fraction or a percentage, any number may differ; else only seconds,
-    bytes and threads.
+    In a line that tells a measurement, with a fraction or a percentage or of what a classifier says, any number may
+    differ; else only seconds, bytes and threads.
     """
     plain = AMOUNT.sub("#", " ".join(line.split()))
     return NUMBER.sub("#", plain) if MEASUREMENT.search(plain) else plain
@@ -108,12 +110,20 @@ def run_in(folder: Path, command: str) -> str:
     }
     shell = ["bash", "-c", f"exec 2>&1; {command}"]
     started = time.perf_counter()
+    before = _processor_seconds()
     done = subprocess.run(shell, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603
-    print(f"{time.perf_counter() - started:6.1f} s  {command}", file=sys.stderr)
+    seconds = time.perf_counter() - started
+    print(f"{seconds:6.1f} s {_processor_seconds() - before:6.1f} s  {command}", file=sys.stderr)
     if done.returncode != 0:
         raise SystemExit(f"{command}\n{done.stdout}\nended with code {done.returncode}")
     lines = [line.rstrip().replace(f"{folder}/", "") for line in done.stdout.splitlines()]
     return "\n".join(line for line in lines if line and not DVC_LINES.match(line))
+
+
+def _processor_seconds() -> float:
+    """Of all commands so far."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def main(arguments: list[str]) -> None:
@@ -124,6 +134,7 @@ def main(arguments: list[str]) -> None:
         folder.mkdir()
         copy_clone(folder)
         fresh = rerun(written, lambda command: run_in(folder, command))
+        print(f"all on the processors: {_processor_seconds():.0f} s", file=sys.stderr)
     if arguments != ["--check"]:
         PAGE.write_text(fresh, encoding="utf-8")
     elif different := differences(written, fresh):

@@ -104,11 +104,15 @@ def estimated(starting: Starting, choices: "list[Choice]", wishes: "Wishes", dry
 
 
 def write(starting: Starting, choices: "list[Choice]") -> None:
-    """Write params.yaml and say what to run."""
+    """Write params.yaml."""
     changes = values_of(starting, choices)
     starting.parse(changes)  # refused before anything is written
     typer.echo(f"start: {change_params(starting.params, changes)}")
-    typer.echo(f"start: now run   {next_command(starting.params)}")
+
+
+def names(variants: str | None) -> tuple[str, ...] | None:
+    """Of a comma-separated list; an empty one names none."""
+    return None if variants is None else tuple(filter(None, variants.split(",")))
 
 
 def parsed(text: str | None) -> Any:
@@ -116,8 +120,8 @@ def parsed(text: str | None) -> Any:
     return None if text is None else read_mapping(f"value: {text}")["value"]
 
 
-def start(starting: Starting, wishes: "Wishes", dry_run: bool) -> None:
-    """Look, choose, estimate, write."""
+def start(starting: Starting, wishes: "Wishes", dry_run: bool, then: bool) -> None:
+    """Look, choose, estimate, write. then: say what to run."""
     typer.echo(f"start: looking at {starting.photos}")
     look = look_around(starting, wishes)
     choices = decide(starting, look, wishes)
@@ -130,5 +134,7 @@ def start(starting: Starting, wishes: "Wishes", dry_run: bool) -> None:
     if dry_run:
         starting.parse(values_of(starting, choices))
         typer.echo("start: nothing was written (--dry-run)")
-    else:
-        write(starting, choices)
+        return
+    write(starting, choices)
+    if then:
+        typer.echo(f"start: now run   {next_command(starting.params)}")

@@ -56,16 +56,20 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def _next_steps(metrics: Mapping[str, Any]) -> Iterable[str]:
     """What suspected labels mean for the figures above, and what to do about them; nothing without any."""
-    from pipeline.report.review import FILE, doubt_of_test, open_suspects
+    from pipeline.report.review import FILE, doubt_of_test, open_suspects, suspects_line
 
-    manifest = DATA / "prepare" / "manifest.json"
-    suspects = open_suspects(_rows(DATA / "evaluate" / "suspects.csv"), _read(manifest) if manifest.exists() else {})
+    path = DATA / "prepare" / "manifest.json"
+    manifest = _read(path) if path.exists() else {}
+    listed = _rows(DATA / "evaluate" / "suspects.csv")
+    suspects = open_suspects(listed, manifest)
     clean = metrics["test"].get(UNAUGMENTED)
     if clean and (doubt := doubt_of_test(suspects, clean["n"])):
         yield doubt
+    if line := suspects_line(listed, manifest):
+        yield line
     if suspects:
-        yield f"suspected labels: {len(suspects):,}. Look at {DATA / 'report' / 'index.html'}, write keep, relabel or"
-        yield f"drop into column action of {DATA / 'report' / FILE}, then run   python -m stages.relabel"
+        yield f"Look at {DATA / 'report' / 'index.html'} from the first on, write keep, relabel or drop into"
+        yield f"column action of {DATA / 'report' / FILE}, then run   python -m stages.relabel && dvc repro"
 
 
 def _scores_row(name: str, scores: Mapping[str, float]) -> tuple[str, ...]:

@@ -53,7 +53,7 @@ def main(
         write_text(out / "per_class.csv", rows_csv(ClassChange, comparisons[0].classes))
         write_text(out / "changed.csv", rows_csv(ChangedImage, comparisons[0].images))
         print_table(COLUMNS, comparison_rows(comparisons))
-        typer.echo(f"compare: {out / 'index.html'}")
+        typer.echo(f"compare: {comparisons[0].remark}{out / 'index.html'}")
 
 
 if __name__ == "__main__":

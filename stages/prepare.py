@@ -16,8 +16,7 @@ from pathlib import Path
 from pipeline.config.prepare import PrepareConfig
 from pipeline.ingest.manifest import make_manifest
 from pipeline.ingest.outputs import publish, write_sets
-from pipeline.ingest.source import choose_rows, ingest, write_files_csv, write_unreadable
-from pipeline.ingest.split import find_duplicates, refuse_duplicates, without_looking
+from pipeline.ingest.source import choose_rows, duplicates_among, ingest, write_files_csv, write_unreadable
 from pipeline.runtime.workers import Pool
 from stages._cli import Job, run_stage
 
@@ -40,14 +39,12 @@ def _prepare(job: Job, config: PrepareConfig, scratch: Path) -> str:
     path = job.data / "runs" / "prepare-unreadable.txt"
     for line in write_unreadable(source.unreadable, path, config.unreadable == "refuse"):
         job.say(line)
-    keeps = config.duplicates == "keep"
-    duplicates = without_looking(len(source.ids)) if keeps else find_duplicates(*source.columns[:3])
-    if config.duplicates == "refuse":
-        refuse_duplicates(duplicates, source.names)
+    duplicates = duplicates_among(source, config)
     unique, rows = choose_rows(source, duplicates, config)
+    for line in unique.relabel.moves():
+        job.say(line)
     manifest = make_manifest(config, unique, duplicates, rows, source.names)
-    total = sum(manifest.images.values())
-    with Pool("auto", config.scheduler) as pool, job.progress(total, "image", "write") as advance:
+    with Pool("auto", config.scheduler) as pool, job.progress(manifest.total, "image", "write") as advance:
         sets = write_sets(scratch, unique, rows, pool, advance)
     write_files_csv(scratch / "files.csv", unique, rows)
     (scratch / "manifest.json").write_text(manifest.text(), encoding="utf-8")

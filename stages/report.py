@@ -16,7 +16,7 @@ from cache.files import write_bytes, write_text
 from cache.reader import read_features
 from pipeline.config.shared.featurize import with_sizes
 from pipeline.report.results import TEXTS, RunResults
-from pipeline.report.review import FILE, review_csv, review_rows
+from pipeline.report.review import FILE, review_csv, review_rows, suspects_line
 from pipeline.report.run_report import render_report
 from pipeline.runtime.provenance import git, git_revision, make_provenance, plain_values, plain_values_like
 from pipeline.runtime.run_record import params_used
@@ -26,22 +26,22 @@ from stages._cli import Job, run_stage
 def run(job: Job) -> str:
     """Gather, render, write; return the summary."""
     images = {name: rows for stage in ("prepare", "augment", "gan") for name, rows in job.sets(stage).items()}
-    features = sorted((job.data / "featurize").glob("*.h5"))
     texts = [path for pattern in TEXTS for path in sorted(job.data.glob(pattern))]
     params = params_used(job.data, job.params)
     used = plain_values(params.sections)
-    committed = plain_values_like(params.sections, _committed())
     text = yaml.safe_dump(used, sort_keys=False, allow_unicode=True)
     results = RunResults(
         report=job.params.report,
         evaluate=params.evaluate,
         featurize=params.featurize,
         images=images,
-        features={path.stem: read_features(path) for path in features},
+        features={path.stem: read_features(path) for path in sorted((job.data / "featurize").glob("*.h5"))},
         texts={path.relative_to(job.data).as_posix(): path.read_text(encoding="utf-8") for path in texts},
-        provenance=make_provenance(text, used, committed, git_revision()),
+        provenance=make_provenance(text, used, plain_values_like(params.sections, _committed()), git_revision()),
     )
     write_text(job.out / FILE, review_csv(review_rows(results)))
+    if line := suspects_line(results.table("evaluate/suspects.csv"), results.manifest):
+        job.say(line)
     path = job.out / "index.html"
     page = render_report(results).encode()
     write_bytes(path, page)

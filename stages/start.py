@@ -39,6 +39,7 @@ def main(  # noqa: PLR0913, PLR0917 - one per flag
     minutes: Annotated[float, typer.Option(help="no fine-tuning if all would take longer")] = 60.0,
     estimate: Annotated[bool, typer.Option(help="say what each stage will take, from a short calibration")] = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="write nothing")] = False,
+    then: Annotated[bool, typer.Option("--next/--no-next", help="end with the command that runs it all")] = True,
     params: Values = PARAMS,
     override: Overrides = None,
     data: Data = DATA,
@@ -50,10 +51,9 @@ def main(  # noqa: PLR0913, PLR0917 - one per flag
         from pipeline.estimate.wishes import Wishes
 
         starting = steps.Starting(photos, params, data, preset, override or [], minutes, estimate, quiet)
-        named = tuple(filter(None, variants.split(","))) if variants is not None else None
         splits = (steps.parsed(val), steps.parsed(test))
-        wishes = Wishes(*splits, size, fit, backbone, weights, named, flips, finetune, device, attacks)
-        steps.start(starting, wishes, dry_run)
+        wishes = Wishes(*splits, size, fit, backbone, weights, steps.names(variants), flips, finetune, device, attacks)
+        steps.start(starting, wishes, dry_run, then)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,11 @@ def _split(look: Look, wishes: Wishes) -> Choice:
     if count < 2 and "official" not in values.values():
         remedy = "Add images, or take the class away."
         raise InputError(
-            "a class has one image", where=smallest, expected="at least 2, better 20 or more", remedy=remedy
+            "a class has too few images that can be read",
+            where=smallest,
+            expected="at least 2, better 20 or more",
+            found=count,
+            remedy=remedy,
         )
     if "official" not in (values["val"], values["test"]) or count < 3:
         reasons.append(f"at least one image of each class in each split; the smallest class, {smallest}, has {count:,}")

@@ -49,7 +49,8 @@ class OpenedImage:
 class Look:
     """What a source holds.
 
-    classes: images of each class that may be split, those of official held-out splits aside. official: usable splits
+    classes: images of each class that may be split, those of official held-out splits aside, and those that were opened
+    and cannot be read. official: usable splits
     of the source's own and their images. refused: why a split of its own cannot be used. opened: the images that were
     looked into. remarks: what prepare would say. table: whose labels were taken though folders fit too; empty for none.
     """
@@ -63,7 +64,7 @@ class Look:
 
     @property
     def images(self) -> int:
-        """How many have a class, and belong to no official held-out split."""
+        """How many have a class, can be read as far as is known, and belong to no official held-out split."""
         return sum(self.classes.values())
 
     @property
@@ -99,7 +100,7 @@ class Look:
         for split, reason in self.refused.items():
             yield f"its own {split} split cannot be used: {reason}"
         formats = Counter(image.format for image in self.readable).most_common()
-        opened = "all" if len(self.opened) == self.images else f"{len(self.opened):,} looked into"
+        opened = "all" if len(self.readable) == self.images else f"{len(self.readable):,} looked into"
         yield f"formats ({opened}): {', '.join(f'{name} {count:,}' for name, count in formats)}"
         shorter = self.sides[:, 0]
         longest = int(self.sides[:, 1].max())
@@ -113,7 +114,7 @@ class Look:
         if self.unreadable:
             named = [f"{image.name} {image.error}" for image in self.unreadable[:NAMED]]
             more = ", ..." if len(self.unreadable) > NAMED else ""
-            yield f"{len(self.unreadable):,} cannot be read: {'; '.join(named)}{more}"
+            yield f"{len(self.unreadable):,} more cannot be read: {'; '.join(named)}{more}"
         yield from self.remarks
 
 
@@ -133,11 +134,18 @@ def look_at(config: PrepareConfig, advance: Callable[[int], object] = lambda cou
     if all(image.error for image in opened):
         first = f"{opened[0].name} {opened[0].error}"
         raise InputError("no image can be read", where=config.source, found=first, remedy="Check the files.")
-    counts = np.bincount(layout.labels, minlength=len(layout.classes))
+    counts = _readable_counts(layout, opened)
     left_out = {split for split in layout.left_out if split in SPLITS}
     lines = find_passed_over(listing, layout).lines()
     remarks = [line for line in lines if not any(f"prepare.{split}=official" in line for split in left_out)]
     return Look(dict(zip(layout.classes, counts.tolist(), strict=True)), official, refused, opened, remarks, table)
+
+
+def _readable_counts(layout: Layout, opened: Sequence[OpenedImage]) -> Array:
+    """int [classes]: images of each class without the opened ones that cannot be read."""
+    broken = {image.name for image in opened if image.error}
+    labels = layout.labels[[name not in broken for name in layout.names]]
+    return np.bincount(labels, minlength=len(layout.classes))
 
 
 def _official_splits(listing: Listing, layout: Layout, config: PrepareConfig) -> tuple[dict[str, int], dict[str, str]]:

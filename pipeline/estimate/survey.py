@@ -56,6 +56,7 @@ def survey(config: PrepareConfig) -> Survey:
     listing = list_source(config.source)
     listed = time.perf_counter() - started
     layout, _ = corrected(place(listing, config), listing, config)
+    layout = layout.take(np.flatnonzero(~layout.dropped))
     rows, classes = _rows(layout, config)
     images, seconds, unreadable = _sample(config, layout)
     return Survey(rows, classes, len(layout.names), images, listed, seconds, unreadable)

@@ -14,7 +14,7 @@ from pipeline.evaluation.occlusion import OcclusionMap, choose_images, occlusion
 from pipeline.evaluation.robustness import RobustnessSample
 from pipeline.evaluation.source_files import SourceFiles
 from pipeline.heads.cross_validation import CrossValidated, cross_validate, learning_curve
-from pipeline.heads.suspects import find_suspects
+from pipeline.heads.suspects import find_suspects, share_wrong
 from pipeline.metrics.csv_text import rows_csv
 from pipeline.metrics.predictions import Predictions
 
@@ -37,13 +37,20 @@ class ReviewedImage:
     label_probability: float
 
 
+@dataclass(frozen=True)
+class SuspectedImage(ReviewedImage):
+    """expected: how probably its label is wrong, judging by what a person has decided; None if that is too little."""
+
+    expected: float | None
+
+
 def review_files(features: FeaturesOf, sources: SourceFiles, confidence: float) -> dict[str, bytes]:
     """Texts by file name, over the unaugmented features of all splits; headers alone without features.
 
     Nothing is chosen by them: they tell a person where to look.
     """
     sets = {split: features[split][UNAUGMENTED] for split in SPLITS if features.get(split, {}).get(UNAUGMENTED)}
-    suspects: list[ReviewedImage] = []
+    suspects: list[SuspectedImage] = []
     doubtful: list[ReviewedImage] = []
     points: list[LearningPoint] = []
     gains: list[ClassGain] = []
@@ -57,7 +64,7 @@ def review_files(features: FeaturesOf, sources: SourceFiles, confidence: float) 
             points = learning_points(curve, confidence)
             gains = class_gains(curve, rows.labels, rows.classes)
     texts = {
-        "suspects.csv": rows_csv(ReviewedImage, suspects),
+        "suspects.csv": rows_csv(SuspectedImage, suspects),
         "doubtful.csv": rows_csv(ReviewedImage, doubtful),
         "learning_curve.csv": rows_csv(LearningPoint, points),
         "learning_classes.csv": rows_csv(ClassGain, gains),
@@ -131,10 +138,37 @@ class _Together:
         )
 
 
-def _suspects(rows: _Together, checked: CrossValidated, sources: SourceFiles) -> list[ReviewedImage]:
+def _suspects(rows: _Together, checked: CrossValidated, sources: SourceFiles) -> list[SuspectedImage]:
     suspects = find_suspects(checked.probabilities, rows.labels)
-    pairs = zip(suspects.rows.tolist(), suspects.classes.tolist(), strict=True)
-    return [rows.reviewed(row, other, checked.probabilities, sources) for row, other in pairs]
+    doubts = _doubts(checked.probabilities, suspects.rows, rows.labels[suspects.rows])
+    shares = share_wrong(doubts, *_decided(rows, checked.probabilities, sources))
+    expected = [None] * len(doubts) if shares is None else shares.tolist()
+    listed = zip(suspects.rows.tolist(), suspects.classes.tolist(), expected, strict=True)
+    return [
+        SuspectedImage(**asdict(rows.reviewed(row, other, checked.probabilities, sources)), expected=share)
+        for row, other, share in listed
+    ]
+
+
+def _decided(rows: _Together, probabilities: Array, sources: SourceFiles) -> tuple[Array, Array]:
+    """Of images that a person has decided about: doubts float [m] by their former labels, whether these were wrong."""
+    numbers = {label: number for number, label in enumerate(rows.classes)}
+    decided = []
+    labels = []
+    for row, image_id in enumerate(rows.ids):
+        path = sources.path(rows.splits[row], int(rows.rows[row]), image_id.decode())
+        label = rows.classes[rows.labels[row]] if path in sources.kept else sources.former.get(path)
+        if label in numbers:
+            decided.append(row)
+            labels.append(numbers[label])
+    before = np.array(labels, dtype=np.int64)
+    chosen = np.array(decided, dtype=np.int64)
+    return _doubts(probabilities, chosen, before), before != rows.labels[chosen]
+
+
+def _doubts(probabilities: Array, rows: Array, labels: Array) -> Array:
+    """float [k]: how much more probable the likeliest class of each row is than a label, int [k]."""
+    return np.asarray(probabilities[rows].max(axis=1, initial=0.0) - probabilities[rows, labels])
 
 
 def _doubtful(rows: _Together, checked: CrossValidated, sources: SourceFiles) -> list[ReviewedImage]:

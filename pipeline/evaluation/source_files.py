@@ -1,7 +1,8 @@
-"""Which file each stored image came from, as prepare records it in files.csv."""
+"""Which file each stored image came from, as prepare records it in files.csv, and what a person decided about it."""
 
 import csv
 import io
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,14 +11,21 @@ from cache.errors import DamagedFile
 from pipeline.metrics.compare import Comparison
 
 NAME = "files.csv"
+MANIFEST = "manifest.json"
 COLUMNS = {"id", "split", "row", "path"}
 
 
 @dataclass(frozen=True)
 class SourceFiles:
-    """files: id and path of the image in a row of a split, by (split, row); empty if prepare has recorded none."""
+    """files: id and path of the image in a row of a split, by (split, row); empty if prepare has recorded none.
+
+    kept: paths of images whose labels a person has found right. former: the labels of those that the person corrected,
+    as they were before, by path.
+    """
 
     files: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    kept: frozenset[str] = frozenset()
+    former: Mapping[str, str] = field(default_factory=dict)
 
     def path(self, split: str, row: int, image_id: str) -> str:
         """The path within the source; empty if unknown, or if the row now holds another image."""
@@ -39,7 +47,12 @@ def parse_source_files(text: str) -> SourceFiles:
 def read_source_files(folder: Path) -> SourceFiles:
     """Of prepare's output folder; empty if it has no files.csv. Raises DamagedFile."""
     path = folder / NAME
-    return parse_source_files(path.read_text(encoding="utf-8")) if path.exists() else SourceFiles()
+    if not path.exists():
+        return SourceFiles()
+    sources = parse_source_files(path.read_text(encoding="utf-8"))
+    manifest = folder / MANIFEST
+    decided = json.loads(manifest.read_text(encoding="utf-8")).get("relabel", {}) if manifest.exists() else {}
+    return replace(sources, kept=frozenset(decided.get("kept", ())), former=decided.get("labels", {}))
 
 
 def with_paths(comparison: Comparison, sources: SourceFiles) -> Comparison:

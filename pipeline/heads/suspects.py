@@ -4,6 +4,11 @@ From predictions of heads that have not seen an image, the confident joint count
 class j: those whose probability of j is at least what it is on average for images labelled j. Scaled to all images of a
 label, it says how many labels are wrong; that many are suspected, those first that are much more probable of class j
 than of their label (the paper's "prune by noise rate").
+
+A weak head suspects more labels than are wrong: it takes its own mistakes for theirs. So how many suspects are really
+wrong is told from what a person has decided so far: a logistic regression over the decided images says how probably a
+label is wrong by its doubt, which is how much more probable the likeliest class is than the label. As long as only the
+surest suspects have been decided about, this is too many rather than too few.
 """
 
 from dataclasses import dataclass
@@ -13,6 +18,8 @@ import numpy as np
 from cache.layout import Array
 
 LEAST_ROWS = 3  # of a class whose labels are suspected at all
+ENOUGH = 20  # decided images; with fewer, nothing is said
+INVERSE_PENALTY = 100.0  # of the regression: a doubt is between 0 and 1
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,22 @@ def find_suspects(probabilities: Array, labels: Array) -> Suspects:
     lead = probabilities.max(axis=1) - own  # of the likeliest class
     rows = np.array(sorted(suspected, key=lambda row: (-lead[row], row)), dtype=np.int64)
     return Suspects(rows, probabilities[rows].argmax(axis=1))
+
+
+def share_wrong(doubts: Array, decided: Array, wrong: Array) -> Array | None:
+    """float [k]: how probably each suspect's label is wrong.
+
+    doubts: float [k], of suspects. decided: float [m], of images that a person has decided about, by the labels that
+    they had. wrong: bool [m]. None if fewer than ENOUGH are decided.
+    """
+    if len(decided) < ENOUGH:
+        return None
+    if wrong.all() or not wrong.any() or not len(doubts):
+        return np.full(len(doubts), wrong.mean())
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=INVERSE_PENALTY).fit(decided[:, None], wrong)
+    return np.asarray(model.predict_proba(doubts[:, None])[:, 1])
 
 
 def confident_joint(probabilities: Array, labels: Array) -> Array:

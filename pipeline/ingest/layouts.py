@@ -13,7 +13,7 @@ A table of labels (`label_tables`) says more than any layout if it is asked for,
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -55,6 +55,18 @@ class Placement:
 
 
 @dataclass(frozen=True)
+class Uncorrected:
+    """The images of a layout as the source has them.
+
+    labels: int [n], before a person corrected them. dropped: bool [n], those that the person leaves out; they are in
+    the layout only until images are split.
+    """
+
+    labels: Array
+    dropped: Array
+
+
+@dataclass(frozen=True)
 class Layout:
     """Where each image belongs.
 
@@ -63,6 +75,7 @@ class Layout:
     how many images belong to official splits that were not asked for, or have no labels. remarks: what a reader may
     have meant otherwise, one line each. tables: what the labels are from, if not from folders.
     other_table: names nearly all images too, and has other labels than the folders; empty if there is none.
+    uncorrected: None if no person has corrected labels.
     """
 
     placement: Placement
@@ -75,11 +88,22 @@ class Layout:
     remarks: list[str] = field(default_factory=list)
     tables: tuple[str, ...] = ()
     other_table: str = ""
+    uncorrected: Uncorrected | None = None
 
     @property
     def prefix(self) -> str:
         """The folders that all names shared."""
         return self.placement.prefix
+
+    @property
+    def dropped(self) -> Array:
+        """bool [n]: images that a person leaves out."""
+        return np.zeros(len(self.names), dtype=bool) if self.uncorrected is None else self.uncorrected.dropped
+
+    def take(self, rows: Array) -> "Layout":
+        """The chosen images, with their corrected labels alone."""
+        names = [self.names[row] for row in rows]
+        return replace(self, names=names, labels=self.labels[rows], held=self.held[rows], uncorrected=None)
 
     def relative(self, name: str) -> str:
         """A file or folder without the folders that all names shared; empty for the last of these."""

@@ -53,10 +53,15 @@ class Manifest:
         values = {key: value for key, value in asdict(self).items() if key != "relabel" or value}
         return json.dumps({"version": 1, **values}, indent=1, ensure_ascii=False) + "\n"
 
+    @property
+    def total(self) -> int:
+        """How many images there are."""
+        return sum(self.images.values())
+
     def summary(self) -> str:
         """How many images of what there are, and how many were refused or removed, on one line."""
         counts = ", ".join(f"{count:,} {split}" for split, count in self.images.items())
-        total = f"{sum(self.images.values()):,} images in {len(self.classes):,} classes"
+        total = f"{self.total:,} images in {len(self.classes):,} classes"
         removed = self.duplicates["removed"]
         copies = f"{removed:,} duplicate" if removed == 1 else f"{removed:,} duplicates"
         return f"{total}: {counts}; {len(self.unreadable):,} refused, {copies} removed"

@@ -19,13 +19,15 @@ from typing import Any
 import numpy as np
 
 from cache.errors import InputError
-from pipeline.ingest.layouts import Layout
+from pipeline.ingest.layouts import Layout, Uncorrected
 from pipeline.ingest.split_folders import some
 
 ACTIONS = ("relabel", "drop", "keep")
 COLUMNS = ("file", "action", "label")
 NAMED = re.compile(r".*-([0-9a-f]{8})\.csv")
 AGAIN = "Apply changes by python -m stages.relabel TABLE."
+STEADY = "every image stays in its split, so accuracies before and after are of the same images"
+RESPLIT = "prepare.imbalance chooses anew, so images may have moved between train, val and test"
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Correction:
 class Applied:
     """Images by what was done with them, as the source spells them. missing: those that are not there.
 
-    table: which says so; empty if there is none.
+    table: which says so; empty if there is none. labels: the former ones of the relabelled images. moved: images that
+    had to go into another split, and which. resplit: whether classes are split by their corrected labels.
     """
 
     table: str = ""
@@ -48,19 +51,29 @@ class Applied:
     dropped: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    labels: dict[str, str] = field(default_factory=dict)
+    moved: dict[str, str] = field(default_factory=dict)
+    resplit: bool = False
 
     @property
     def by_action(self) -> dict[str, Any]:
         """For the manifest."""
-        return {name: value for name, value in vars(self).items() if name != "table"}
+        return {name: value for name, value in vars(self).items() if name not in {"table", "resplit"}}
 
     def lines(self) -> Iterator[str]:
         """What prepare says of it."""
         if self.relabelled or self.dropped:
             yield f"relabelled: {len(self.relabelled):,} images, left out: {len(self.dropped):,}, as {self.table} says"
-            yield "each class is split anew, so a few images may have moved between train, val and test"
+            yield RESPLIT if self.resplit else STEADY
         if self.missing:
             yield f"{self.table} names {len(self.missing):,} files that are not there: {some(self.missing)}"
+
+    def moves(self) -> Iterator[str]:
+        """What prepare says of images that had to go into another split."""
+        if self.moved:
+            images = "1 image" if len(self.moved) == 1 else f"{len(self.moved):,} images"
+            pairs = [f"{file} into {split}" for file, split in self.moved.items()]
+            yield f"moved {images}, because a class had none left in a split: {some(pairs)}"
 
 
 def read_corrections(path: str) -> dict[str, Correction]:
@@ -118,14 +131,15 @@ def corrections_text(corrections: Mapping[str, Correction]) -> str:
 def apply_corrections(
     layout: Layout, corrections: Mapping[str, Correction], spelled: Mapping[str, str], table: str
 ) -> tuple[Layout, Applied]:
-    """The layout with other labels and fewer images. spelled: names as the source has them, if they differ.
+    """The layout with other labels, and which images are left out.
 
+    spelled: names as the source has them, if they differ.
     Raises InputError for a class that no folder or table has, or if a class would be left without images.
     """
     numbers = {label: number for number, label in enumerate(layout.classes)}
     refuse_unknown(corrections, layout.classes, table)
     labels = layout.labels.copy()
-    kept = np.ones(len(layout.names), dtype=bool)
+    dropped = np.zeros(len(layout.names), dtype=bool)
     applied = Applied(table)
     left = set(corrections)
     for row, name in enumerate(layout.names):
@@ -135,20 +149,20 @@ def apply_corrections(
             continue
         left.discard(file)
         if correction.action == "drop":
-            kept[row] = False
+            dropped[row] = True
             applied.dropped.append(file)
         elif correction.action == "relabel":
             labels[row] = numbers[correction.label]
             applied.relabelled[file] = correction.label
+            applied.labels[file] = layout.classes[layout.labels[row]]
         else:
             applied.kept.append(file)
     applied.missing.extend(sorted(left))
-    sizes = Counter(labels[kept].tolist())
+    sizes = Counter(labels[~dropped].tolist())
     empty = [label for label, number in numbers.items() if not sizes[number]]
     if empty:
         raise InputError("would leave classes without images", where=table, found=some(empty))
-    names = [name for name, stays in zip(layout.names, kept, strict=True) if stays]
-    return replace(layout, names=names, labels=labels[kept], held=layout.held[kept]), applied
+    return replace(layout, labels=labels, uncorrected=Uncorrected(layout.labels, dropped)), applied
 
 
 def refuse_unknown(corrections: Mapping[str, Correction], classes: Sequence[str], where: str) -> None:

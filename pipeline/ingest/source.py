@@ -36,7 +36,16 @@ from pipeline.ingest.listing import Listing, list_source
 from pipeline.ingest.passed_over import PassedOver, describe_listing, find_passed_over
 from pipeline.ingest.pixel_file import SQUARE, DecodedSource, Decoding
 from pipeline.ingest.relabels import Applied, apply_corrections, read_corrections
-from pipeline.ingest.split import Duplicates, explain_losses, imbalanced_rows, split_rows
+from pipeline.ingest.split import (
+    Duplicates,
+    explain_losses,
+    find_duplicates,
+    imbalanced_rows,
+    refuse_duplicates,
+    split_rows,
+    without_looking,
+)
+from pipeline.ingest.steady_split import FormerImages, split_steadily
 from pipeline.runtime.progress import Progress
 from pipeline.runtime.workers import Pool
 
@@ -96,6 +105,7 @@ class Source:
     ending; passed_over has them by class. not_chosen: images that were left out before any was decoded.
     resizing: how they came to the stored size. recipe: what made the pixels. new_parts: part files that this run
     has written of them. relabel: what corrections changed. fit: how images became square, elongated: how many had to.
+    former: the rows as they were before corrections, dropped: the images that these leave out; None without any.
     """
 
     images: GatheredRows
@@ -116,10 +126,13 @@ class Source:
     relabel: Applied = field(default_factory=Applied)
     fit: str = "crop"
     elongated: int = 0
+    former: FormerImages | None = None
+    dropped: FormerImages | None = None
 
     def take(self, rows: Array) -> "Source":
         """The chosen rows, pixels still on disk."""
         columns = {name: getattr(self, name)[rows] for name in ("ids", "labels", "held")}
+        columns |= {} if self.former is None else {"former": self.former.take(rows)}
         names = [self.names[row] for row in rows]
         paths = [self.paths[row] for row in rows]
         return replace(self, images=self.images.take(rows), names=names, paths=paths, **columns)
@@ -161,33 +174,60 @@ def ingest(config: PrepareConfig, scratch: Path, progress: Progress) -> Source:
     layout, relabel = corrected(place(listing, config), listing, config)
     passed_over = find_passed_over(listing, layout)
     placed = len(layout.names)
+    not_chosen = 0
     if config.duplicates == "keep":
+        left_out = int(layout.dropped.sum())
         with progress(placed, "file", "choose") as advance:
-            layout = choose_files(layout, hash_files(walked, layout, advance), config)
+            layout, moved = choose_files(layout, hash_files(walked, layout, advance), config)
+        not_chosen = placed - left_out - len(layout.names)
+        spelled = {listing.spelled(layout.prefix + name): split for name, split in moved.items()}
+        relabel = replace(relabel, moved=spelled)
     files = FolderFiles.of(config.source, layout, listing)
     decoded = _decode(walked, layout, files, config, scratch, progress)
     spool.unlink(missing_ok=True)
-    kept = decoded.slots
+    stays = ~layout.dropped[decoded.slots]
+    kept = decoded.slots[stays]
+    former, dropped = _former_images(layout, decoded)
+    lost = np.flatnonzero(~layout.dropped)
+    lost = lost[~np.isin(lost, kept)]
     return Source(
-        images=decoded.rows,
+        images=decoded.rows if stays.all() else decoded.rows.take(np.flatnonzero(stays)),
         names=[layout.names[row] for row in kept],
         paths=[listing.spelled(layout.prefix + layout.names[row]) for row in kept],
-        ids=hex_keys(decoded.rows.digests),
+        ids=hex_keys(decoded.rows.digests[stays]),
         labels=layout.labels[kept],
         held=layout.held[kept],
         classes=layout.classes,
-        lost=np.bincount(np.delete(layout.labels, kept), minlength=len(layout.classes)),
-        unreadable=dict(sorted((layout.unplaced | decoded.unreadable).items())),
+        lost=np.bincount(layout.labels[lost], minlength=len(layout.classes)),
+        unreadable=dict(sorted((layout.unplaced | _unreadable(layout, decoded)).items())),
         ignored=dict(sorted(listing.ignored.items())),
         passed_over=passed_over,
-        not_chosen=placed - len(layout.names),
+        not_chosen=not_chosen,
         resizing=Resizing.of(decoded.sides[kept], config),
         recipe=recipe_of(config),
         new_parts=decoded.new_parts,
         relabel=relabel,
         fit=config.fit,
-        elongated=int((decoded.sides.max(axis=1) > SQUARE * decoded.sides.min(axis=1)).sum()),
+        elongated=int((decoded.sides[kept].max(axis=1) > SQUARE * decoded.sides[kept].min(axis=1)).sum()),
+        former=former,
+        dropped=dropped,
     )
+
+
+def _former_images(layout: Layout, decoded: DecodedSource) -> tuple[FormerImages | None, FormerImages | None]:
+    """Images that could be read as they were before corrections: those that stay, and those that are left out."""
+    if layout.uncorrected is None:
+        return None, None
+    slots = decoded.slots
+    former = FormerImages(hex_keys(decoded.rows.digests), layout.uncorrected.labels[slots], layout.held[slots])
+    dropped = layout.dropped[slots]
+    return former.take(np.flatnonzero(~dropped)), former.take(np.flatnonzero(dropped))
+
+
+def _unreadable(layout: Layout, decoded: DecodedSource) -> dict[str, str]:
+    """Without those that a person leaves out."""
+    dropped = {layout.names[row] for row in np.flatnonzero(layout.dropped)}
+    return {name: reason for name, reason in decoded.unreadable.items() if name not in dropped}
 
 
 def _decode(
@@ -213,7 +253,8 @@ def corrected(layout: Layout, listing: Listing, config: PrepareConfig) -> tuple[
     """The layout with the corrections that prepare.relabel names. Raises InputError if they cannot be used."""
     if config.relabel is None:
         return layout, Applied()
-    return apply_corrections(layout, read_corrections(config.relabel), listing.spellings, config.relabel)
+    layout, applied = apply_corrections(layout, read_corrections(config.relabel), listing.spellings, config.relabel)
+    return layout, replace(applied, resplit=config.imbalance is not None)
 
 
 def place(listing: Listing, config: PrepareConfig) -> Layout:
@@ -271,13 +312,29 @@ def _missing_reader(listing: Listing) -> str:
     return ""
 
 
+def duplicates_among(source: Source, config: PrepareConfig) -> Duplicates:
+    """Images of the same pixels, as prepare.duplicates says. Raises InputError if they are refused."""
+    if config.duplicates == "keep":
+        return without_looking(len(source.ids))
+    duplicates = find_duplicates(*source.columns[:3])
+    if config.duplicates == "refuse":
+        refuse_duplicates(duplicates, source.names)
+    return duplicates
+
+
 def choose_rows(source: Source, duplicates: Duplicates, config: PrepareConfig) -> tuple[Source, dict[str, Array]]:
     """What is left without duplicates and after `imbalance`, and the rows of each split among it."""
     losses = explain_losses(source.labels, source.classes, duplicates, source.lost, source.names)
     unique = source.take(duplicates.kept)
     if config.imbalance and config.duplicates != "keep":
         unique = unique.of_classes(*imbalanced_rows(*unique.columns, config.imbalance, config.seed))
-    return unique, split_rows(*unique.columns, rule_of(config), losses)
+        return unique, split_rows(*unique.columns, rule_of(config), losses)
+    if source.former is None or source.dropped is None or unique.former is None:
+        return unique, split_rows(*unique.columns, rule_of(config), losses)
+    gone = source.former.followed_by(source.dropped).gone(unique.ids, config.duplicates != "keep")
+    steady = split_steadily(unique.former, gone, unique.labels, unique.classes, rule_of(config))
+    moved = {unique.paths[row]: split for row, split in steady.moved.items()}
+    return replace(unique, relabel=replace(unique.relabel, moved=moved)), steady.rows
 
 
 def write_unreadable(unreadable: dict[str, str], path: Path, refuse: bool) -> list[str]:

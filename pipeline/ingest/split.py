@@ -114,7 +114,7 @@ def split_rows(
     ids S64 [n], all different; labels and held int [n]. losses: why classes have fewer images than files; see
     `explain_losses`. Raises InputError if a class would be left without images.
     """
-    order = np.lexsort((_ranks([id_.decode() for id_ in ids], rule.seed), labels))
+    order = order_of_choice(ids, labels, rule.seed)
     bounds = np.searchsorted(labels[order], np.arange(len(classes) + 1))
     parts: list[list[Array]] = [[], [], []]
     for number, name in enumerate(classes):
@@ -144,7 +144,7 @@ def imbalanced_rows(
         raise InputError("too few classes for prepare.imbalance", expected=law.classes, found=len(classes))
     shares = np.linspace(0, 1, len(drawn)) ** law.shape
     sizes = np.floor(law.largest - (law.largest - law.smallest) * shares + 0.5).astype(np.int64)
-    order = np.lexsort((_ranks([id_.decode() for id_ in ids], seed), labels))
+    order = order_of_choice(ids, labels, seed)
     kept = []
     for number, size in zip(drawn, sizes, strict=True):
         members = order[labels[order] == number]
@@ -157,6 +157,11 @@ def imbalanced_rows(
             )
         kept.append(np.concatenate([pool[:size], members[held[members] != TRAIN]]))
     return np.sort(np.concatenate(kept)), sorted(drawn.tolist())
+
+
+def order_of_choice(ids: Array, labels: Array, seed: int) -> Array:
+    """Rows int [n] by class, and within it in the order in which they are chosen."""
+    return np.lexsort((_ranks([id_.decode() for id_ in ids], seed), labels))
 
 
 def _ranks(names: Sequence[str], seed: int) -> Array:

@@ -1,13 +1,16 @@
 """Two classifiers on the same images: which is better, how certainly, in which classes and on which images."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cache.errors import RecordError
+from cache.layout import Array
 from pipeline.metrics.intervals import Interval, paired_interval
 from pipeline.metrics.predictions import Predictions
+
+LEAST_COMMON = 0.9  # share of the images of the larger run, so that other splits are not compared by chance
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class Comparison:
 
     difference: of top-1, after minus before, with its paired interval. gained: images that only `after` gets right.
     lost: images that only `before` gets right. p_value: of McNemar's exact test (Psychometrika 12, 1947), two-sided:
-    how often two equally good classifiers would differ at least this much.
+    how often two equally good classifiers would differ at least this much. corrected: images whose label a person has
+    corrected in between; both are judged by the label of `after`. unpaired: images that only one of the two has.
     """
 
     variant: str
@@ -53,14 +57,32 @@ class Comparison:
     p_value: float
     classes: tuple[ClassChange, ...]
     images: tuple[ChangedImage, ...]
+    corrected: int = 0
+    unpaired: int = 0
+
+    @property
+    def remark(self) -> str:
+        """What corrections in between mean for the comparison; empty without any."""
+        remarks = []
+        if self.corrected:
+            remarks.append(f"{self.corrected:,} labels were corrected in between, and the later ones count for both")
+        if self.unpaired:
+            remarks.append(f"{self.unpaired:,} images are in one run only and left out")
+        return "".join(f"{remark}; " for remark in remarks)
 
 
 def compare(before: Predictions, after: Predictions, confidence: float) -> Comparison:
-    """Raises RecordError unless both are of the same images and classes in the same order."""
+    """Raises RecordError unless both are of the same classes and of the same images, all but a few."""
     from scipy.stats import binomtest
 
     if before.classes != after.classes:
         raise RecordError("predictions are of different classes", where=after.variant)
+    count = len(before) + len(after)
+    before, after, rows = _paired(before, after)
+    corrected = 0
+    if np.array_equal(before.ids, after.ids):
+        corrected = int((before.labels != after.labels).sum())
+        before = replace(before, labels=after.labels)
     difference = paired_interval([after], [before], confidence)
     gained = int((after.correct & ~before.correct).sum())
     lost = int((before.correct & ~after.correct).sum())
@@ -75,8 +97,24 @@ def compare(before: Predictions, after: Predictions, confidence: float) -> Compa
         lost=lost,
         p_value=p_value,
         classes=_class_changes(before, after),
-        images=_changed_images(before, after),
+        images=_changed_images(before, after, rows),
+        corrected=corrected,
+        unpaired=count - 2 * len(after),
     )
+
+
+def _paired(before: Predictions, after: Predictions) -> tuple[Predictions, Predictions, Array]:
+    """The rows of both that are of the same images, in the order of `after`, and their numbers there.
+
+    As they are if few are.
+    """
+    if np.array_equal(before.ids, after.ids):
+        return before, after, np.arange(len(after))
+    common, of_before, of_after = np.intersect1d(before.ids, after.ids, return_indices=True)
+    if len(common) < LEAST_COMMON * max(len(before), len(after)):
+        return before, after, np.arange(len(after))
+    order = np.argsort(of_after)
+    return before.take(of_before[order]), after.take(of_after[order]), of_after[order]
 
 
 def _class_changes(before: Predictions, after: Predictions) -> tuple[ClassChange, ...]:
@@ -91,13 +129,13 @@ def _class_changes(before: Predictions, after: Predictions) -> tuple[ClassChange
     return tuple(sorted(rows, key=lambda row: -abs(row.change)))
 
 
-def _changed_images(before: Predictions, after: Predictions) -> tuple[ChangedImage, ...]:
-    """Losses first, then gains, each in the order of rows."""
+def _changed_images(before: Predictions, after: Predictions, numbers: Array) -> tuple[ChangedImage, ...]:
+    """Losses first, then gains, each in the order of rows. numbers: int [n], of the rows in their set."""
     changed = np.flatnonzero(before.correct != after.correct)
     rows = sorted(changed.tolist(), key=lambda row: (bool(after.correct[row]), row))
     return tuple(
         ChangedImage(
-            row=row,
+            row=int(numbers[row]),
             id=after.ids[row].decode(),
             path="",
             actual=after.classes[after.labels[row]],

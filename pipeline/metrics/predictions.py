@@ -4,7 +4,7 @@ import io
 import json
 import struct
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,6 +39,10 @@ class Predictions:
 
     def __len__(self) -> int:
         return len(self.probabilities)
+
+    def take(self, rows: Array) -> "Predictions":
+        """The chosen rows."""
+        return replace(self, probabilities=self.probabilities[rows], labels=self.labels[rows], ids=self.ids[rows])
 
     @property
     def predicted(self) -> Array:

@@ -12,6 +12,7 @@ from pipeline.report.charts import number
 from pipeline.report.results import Row, RunResults
 
 LISTED = 1000  # mistakes in the table
+ENOUGH = 20  # decisions, as in heads/suspects.py
 FILE = "review.csv"
 SUSPECT = "suspected label"
 SEPARATOR = "; "  # between the kinds of a file, and between its notes
@@ -73,10 +74,45 @@ def open_suspects(suspects: Sequence[Row], manifest: Mapping[str, Any]) -> list[
     return [row for row in suspects if row["path"] not in decided]
 
 
+def expected_wrong(suspects: Sequence[Row], manifest: Mapping[str, Any]) -> str:
+    """How many open suspects are probably wrong, and whether it is time to stop; empty without suspects and decisions.
+
+    suspects: rows of suspects.csv, which of them are open the manifest says.
+    """
+    waiting = open_suspects(suspects, manifest)
+    decided = len(_decided(manifest))
+    if not waiting:
+        return "No suspected label is left: you can stop here." if decided else ""
+    expected = _expected(waiting)
+    if expected is None:
+        return f"How many of them are really wrong is said once {ENOUGH} are kept or relabelled."
+    if not expected:
+        return f"None of them is expected to be wrong, by your {decided:,} decisions: you can stop here."
+    verb = "is" if expected == 1 else "are"
+    return f"About {expected:,} of them {verb} expected to be wrong, by your {decided:,} decisions."
+
+
+def _expected(suspects: Sequence[Row]) -> int | None:
+    """How many of the suspects are probably wrong; None if a person has decided about too few images."""
+    shares = [number(row.get("expected")) for row in suspects]
+    known = [share for share in shares if share is not None]
+    return round(sum(known)) if len(known) == len(shares) else None
+
+
+def suspects_line(suspects: Sequence[Row], manifest: Mapping[str, Any]) -> str:
+    """For the terminal: how many suspects are open and what is expected of them; empty without any."""
+    outlook = expected_wrong(suspects, manifest)
+    return f"suspected labels: {len(open_suspects(suspects, manifest)):,}. {outlook}" if outlook else ""
+
+
 def doubt_of_test(suspects: Sequence[Row], count: int) -> str:
-    """What suspected labels among the `count` images of test mean for the accuracy on them; empty without any."""
-    doubtful = sum(row["split"] == "test" for row in suspects)
-    if not doubtful:
+    """What suspected labels among the `count` images of test mean for the accuracy on them.
+
+    suspects: the open ones. Empty if none is of test, or none of those is expected to be wrong.
+    """
+    rows = [row for row in suspects if row["split"] == "test"]
+    doubtful = len(rows)
+    if not doubtful or _expected(rows) == 0:
         return ""
     verb, which = ("is", "it") if doubtful == 1 else ("are", "them")
     among = f"{doubtful:,} of the {count:,} test photos {verb} among the suspected labels"

@@ -20,7 +20,7 @@ from pipeline.report.headline import doubtful_labels, in_plain_words, tiles
 from pipeline.report.html import render_page
 from pipeline.report.learning import ERRORS, advice, learning_chart
 from pipeline.report.results import TRAINERS, Row, RunResults
-from pipeline.report.review import SUSPECT, count_kinds, open_suspects, review_rows
+from pipeline.report.review import SUSPECT, count_kinds, expected_wrong, open_suspects, review_rows
 from pipeline.report.review_pictures import doubtful, suspects, where_it_looks
 from pipeline.report.training import make_training
 
@@ -76,7 +76,10 @@ def render_report(results: RunResults) -> str:
 
 
 def _review_counts(results: RunResults) -> dict[str, Any]:
-    """files: rows of review.csv. kinds: files by kind. suspects: all that are not kept, even without a file."""
+    """files: rows of review.csv. kinds: files by kind. suspects: all that are not kept, even without a file.
+
+    outlook: how many of them are probably wrong.
+    """
     rows = review_rows(results)
     kinds = count_kinds(rows)
     listed = results.table(f"{EVALUATE}/suspects.csv")
@@ -87,6 +90,7 @@ def _review_counts(results: RunResults) -> dict[str, Any]:
         "suspects": suspected,
         "with_file": kinds[SUSPECT],
         "kept": len(listed) - suspected,
+        "outlook": expected_wrong(listed, results.manifest),
     }
 
 

@@ -39,6 +39,8 @@ def test_a_console_block_begins_with_a_command() -> None:
         ("brick_48.jpg,brick,0.999985", "brick_48.jpg,brick,1.0", True),
         ("brick_48.jpg,brick,0.999985", "brick_48.jpg,grass,0.999985", False),
         ("auto: 2 processor threads; no GPU", "auto: 64 processor threads; no GPU", True),
+        ("report: suspected labels: 6. How many", "report: suspected labels: 5. How many", True),
+        ("predict: 30 images; 7 flower, in p.csv", "predict: 30 images; 6 flower, in p.csv", True),
         ("one", "one\ntwo", False),
     ],
 )

@@ -1,13 +1,16 @@
 """`python -m stages.relabel`: a reviewed table becomes an overlay, and the next run recomputes only what changed."""
 
 import csv
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from cache import layout
 from cache.errors import InputError
+from cache.reader import read_images
 from pipeline.config.edit import edit_params
 from pipeline.config.params import read_params
 from stages import augment, featurize, prepare
@@ -71,6 +74,75 @@ def test_the_next_run_recomputes_only_what_changed(photos: Path, params: Path, t
     moved = rows - second["featurize"].facts["cached"]
     assert rows == 2 * 29 and moved == 0  # features are keyed by pixels, whatever their label and split
     assert {path: path.read_bytes() for path in photos.rglob("*.png")} == before
+
+
+def splits_of(data: Path) -> dict[str, str]:
+    with (data / "prepare" / "files.csv").open(encoding="utf-8", newline="") as file:
+        return {row["path"]: row["split"] for row in csv.DictReader(file)}
+
+
+@pytest.mark.parametrize("duplicates", ["remove", "keep"])
+def test_no_image_moves_between_splits(params: Path, tmp_path: Path, duplicates: str) -> None:
+    """Fractions: ant loses five of ten images, bee gains three, so that each would hold out another number anew."""
+    values = {"prepare.val": 0.1, "prepare.test": 0.2, "prepare.duplicates": duplicates}
+    params.write_text(edit_params(params.read_text(encoding="utf-8"), values), encoding="utf-8")
+    data = tmp_path / "data"
+    (data / "prepare").mkdir(parents=True)
+
+    def prepared() -> dict[str, str]:
+        prepare.run(Job("prepare", read_params(params), data, data / "prepare", quiet=True))
+        return splits_of(data)
+
+    before = prepared()
+    ants = [path for path, split in before.items() if path.startswith("ant") and split == "train"][:5]
+    rows = [{"file": file, "action": "relabel", "label": "bee"} for file in ants[:3]]
+    review(tmp_path, *rows, *({"file": file, "action": "drop"} for file in ants[3:]))
+    relabel(params)
+    assert prepared() == {path: split for path, split in before.items() if path not in ants[3:]}
+
+
+def test_an_image_that_had_to_move_is_named(params: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_stages(params)
+    held_out = [path for path, split in splits_of(tmp_path / "data").items() if (path[:3], split) == ("ant", "test")]
+    review(tmp_path, *({"file": file, "action": "relabel", "label": "bee"} for file in held_out))
+    relabel(params)
+    capsys.readouterr()
+    run_stages(params)
+    said = capsys.readouterr().out
+    assert "prepare: every image stays in its split" in said
+    assert re.search(r"prepare: moved 1 image, because a class had none left in a split: ant/\w+.png into test", said)
+
+
+def test_large_sets_are_corrected_as_small_ones_are(
+    params: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are decoded by tasks, which guess the order of their class, and lie in part files."""
+    review(
+        tmp_path,
+        *({"file": f"ant/ant_{row}.png", "action": "relabel", "label": "bee"} for row in range(3)),
+        {"file": "cow/cow_4.png", "action": "drop"},
+    )
+    relabel(params)
+    columns = []
+    for folder, rows in (("small", 512), ("large", 4)):
+        monkeypatch.setattr(layout, "PART_ROWS", {"images": rows, "features": rows})
+        monkeypatch.setattr(layout, "LARGE_PARTS", 2)
+        out = tmp_path / folder / "prepare"
+        out.mkdir(parents=True)
+        prepare.run(Job("prepare", read_params(params), tmp_path / folder, out, quiet=True))
+        sets = [read_images(out / f"{split}.h5") for split in ("train", "test")]
+        columns.append([column.tolist() for own in sets for column in (own.images[:], own.labels, own.ids)])
+        assert (out / "train.parts").exists() is (folder == "large")
+    assert columns[0] == columns[1]
+
+
+def test_a_broken_file_that_is_dropped_stops_nothing(params: Path, photos: Path, tmp_path: Path) -> None:
+    (photos / "ant" / "broken.png").write_bytes(b"x")
+    with pytest.raises(InputError, match="1 image cannot be read"):
+        run_stages(params)
+    review(tmp_path, {"file": "ant/broken.png", "action": "drop"})
+    relabel(params)
+    assert len(run_stages(params)) == 3
 
 
 def test_corrections_are_added_to_earlier_ones_in_a_table_beside_the_source(params: Path, tmp_path: Path) -> None:

@@ -160,6 +160,20 @@ def test_no_images_is_one_line(tmp_path: Path, params: Path) -> None:
     assert "holds no images" in result.stderr
 
 
+def test_what_runs_by_itself_is_not_told_to_be_run(photos: Path, params: Path) -> None:
+    """make run goes on by itself."""
+    result = start(photos, params, "--no-next")
+    assert result.exit_code == 0 and "now run" not in result.output
+    assert result.output.splitlines()[-1].startswith("start: wrote ")
+
+
+def test_broken_files_are_not_counted_among_the_images(photos: Path, params: Path) -> None:
+    (photos / "bee" / "broken.jpg").write_bytes(b"\xff\xd8\xff no image")
+    lines = start(photos, params).output.splitlines()
+    assert lines[1] == "  30 images in 3 classes, 10 per class"
+    assert any(line.startswith("  1 more cannot be read: bee/broken.jpg") for line in lines)
+
+
 def test_a_dry_run_writes_nothing(photos: Path, params: Path) -> None:
     before = params.read_text()
     assert "start: nothing was written (--dry-run)" in start(photos, params, "--dry-run").output
@@ -181,7 +195,9 @@ def test_time_is_estimated_and_fine_tuning_left_out_if_it_takes_too_long(photos:
 
 def test_make_run_needs_a_source() -> None:
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert re.search(r'\n\t@python -m stages.start "\$\(SOURCE\)" \$\(FLAGS\)\n\t@echo .*\n\t@dvc repro\n', text)
+    assert re.search(
+        r'\n\t@python -m stages.start "\$\(SOURCE\)" --no-next \$\(FLAGS\)\n\t@echo .*\n\t@dvc repro\n', text
+    )
     done = subprocess.run(
         [sys.executable, "-m", "stages.start", "--help"], capture_output=True, text=True, cwd=ROOT, check=True
     )

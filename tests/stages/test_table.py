@@ -86,11 +86,12 @@ def test_suspected_labels_and_what_to_do_about_them_end_the_run(
     listed = "".join(f"{split},{row},{row:064x},{row}.jpg,a,b,0.9,0.1\n" for row, split in enumerate(SPLITS))
     (tmp_path / "data" / "evaluate" / "suspects.csv").write_text(f"{REVIEWED}\n{listed}")
     main()
-    *_, doubt, number, step, report = capsys.readouterr().out.splitlines()
+    *_, doubt, number, look, step, report = capsys.readouterr().out.splitlines()
     assert doubt == "2 of the 6 test photos are among the suspected labels: correct them, then test again."
-    assert number.startswith("suspected labels: 3. Look at data/report/index.html, write keep, relabel or")
-    assert step == "drop into column action of data/report/review.csv, then run   python -m stages.relabel"
-    assert report.startswith("report: ") and max(map(len, (doubt, number, step))) <= PIPE_WIDTH
+    assert number == "suspected labels: 3. How many of them are really wrong is said once 20 are kept or relabelled."
+    assert look == "Look at data/report/index.html from the first on, write keep, relabel or drop into"
+    assert step == "column action of data/report/review.csv, then run   python -m stages.relabel && dvc repro"
+    assert report.startswith("report: ") and max(map(len, (doubt, number, look, step))) <= PIPE_WIDTH
 
 
 def test_without_a_run_it_says_what_to_run(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 import csv
 import io
+import json
+from pathlib import Path
 
 import pytest
 
 from cache.errors import DamagedFile
-from pipeline.evaluation.source_files import parse_source_files
+from pipeline.evaluation.source_files import SourceFiles, parse_source_files, read_source_files
 
 
 def test_paths_of_any_characters_are_found_by_split_and_row() -> None:
@@ -33,3 +35,13 @@ def test_another_image_or_an_unknown_row_has_no_path() -> None:
 def test_a_table_of_other_columns_is_refused() -> None:
     with pytest.raises(DamagedFile, match=r"files\.csv: columns are missing; expected id, path, row, split.*found id"):
         parse_source_files("id\nx\n")
+
+
+def test_what_a_person_decided_is_read_from_the_manifest(tmp_path: Path) -> None:
+    (tmp_path / "files.csv").write_text("id,split,row,path\n", encoding="utf-8")
+    assert read_source_files(tmp_path) == SourceFiles()
+    decided = {"relabelled": {"b.jpg": "bee"}, "kept": ["a.jpg"], "labels": {"b.jpg": "ant"}}
+    (tmp_path / "manifest.json").write_text(json.dumps({"version": 1, "relabel": decided}), encoding="utf-8")
+    assert read_source_files(tmp_path) == SourceFiles({}, frozenset(["a.jpg"]), {"b.jpg": "ant"})
+    (tmp_path / "manifest.json").write_text('{"version": 1}', encoding="utf-8")
+    assert read_source_files(tmp_path) == SourceFiles()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.heads.cross_validation import cross_validate, is_affordable, learning_curve
-from pipeline.heads.suspects import confident_joint, find_suspects
+from pipeline.heads.suspects import ENOUGH, confident_joint, find_suspects, share_wrong
 
 
 def clouds(per_class: int = 60, classes: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -110,3 +110,64 @@ def test_rows_that_are_all_alike_tell_nothing() -> None:
     assert checked is not None
     assert checked.probabilities == pytest.approx(np.full((9, 3), 1 / 3))
     assert len(learning_curve(np.ones((9, 3), np.float32), labels, 3, 0.1, 0)) > 0
+
+
+def test_a_suspect_is_as_probably_wrong_as_decided_images_of_like_doubt() -> None:
+    """Drawn from a logistic law: the share of wrong ones rises from 0.08 to 0.92, by half at a doubt of 0.5.
+
+    Of 400 the fitted share is known to about sqrt(2 * 0.25 / 400) = 0.035 at the middle and less at the ends.
+    """
+    random = np.random.default_rng(0)
+    decided = random.random(400)
+    wrong = random.random(400) < 1 / (1 + np.exp(-5 * (decided - 0.5)))
+    shares = share_wrong(np.array([1.0, 0.5, 0.0]), decided, wrong)
+    assert shares is not None
+    np.testing.assert_allclose(shares, [0.924, 0.5, 0.076], atol=3 * 0.035)
+
+
+def test_decisions_that_all_agree_and_too_few_of_them() -> None:
+    doubts = np.array([0.9, 0.1])
+    decided = np.linspace(0.2, 0.9, ENOUGH)
+    nowhere = np.zeros(ENOUGH, dtype=bool)
+    assert share_wrong(doubts, decided, nowhere).tolist() == [0, 0]  # type: ignore[union-attr]
+    assert share_wrong(doubts, decided, ~nowhere).tolist() == [1, 1]  # type: ignore[union-attr]
+    assert share_wrong(doubts[:0], decided, decided > 0.5).tolist() == []  # type: ignore[union-attr]
+    assert share_wrong(doubts, decided[1:], decided[1:] > 0.5) is None
+
+
+def review_in_rounds(seed: int) -> list[tuple[float, int]]:
+    """A person decides rightly about the 25 surest suspects, up to three times: after each, expected and wrong ones."""
+    features, true = clouds(per_class=80, seed=seed)
+    random = np.random.default_rng(seed)
+    features += 12 * random.standard_normal(features.shape).astype(np.float32)
+    labels = true.copy()
+    noisy = random.choice(len(labels), 30, replace=False)
+    labels[noisy] = (labels[noisy] + random.integers(1, 3, 30)) % 3
+    former = labels.copy()
+    decided = np.zeros(len(labels), dtype=bool)
+    rounds = []
+    for _ in range(4):
+        checked = cross_validate(features, labels, 3, 0)
+        assert checked is not None
+        suspects = find_suspects(checked.probabilities, labels).rows
+        waiting = suspects[~decided[suspects]]
+        doubts = checked.probabilities.max(axis=1) - checked.probabilities[np.arange(len(labels)), former]
+        shares = share_wrong(doubts[waiting], doubts[decided], (former != true)[decided])
+        if shares is not None:
+            rounds.append((float(shares.sum()), int((labels != true)[waiting].sum())))
+        decided[waiting[:25]] = True
+        labels[decided] = true[decided]
+    return rounds
+
+
+def test_as_many_suspects_are_wrong_as_expected_or_fewer() -> None:
+    """Over reviews of noisy data sets. Were each of the k wrong ones there by a chance of its own, their number would
+
+    stay within three of its standard deviations, at most sqrt(k), of what is expected.
+    """
+    rounds = [pair for seed in range(8) for pair in review_in_rounds(seed)]
+    expected, wrong = np.array(rounds).sum(axis=0)
+    assert wrong <= expected + 3 * np.sqrt(wrong)
+    assert [pair for pair in rounds if pair[0] > 0.5] and len(rounds) >= 16
+    stopped = [wrong for expected, wrong in rounds if round(expected) == 0]
+    assert sum(stopped) <= 3 * np.sqrt(len(stopped)) and stopped

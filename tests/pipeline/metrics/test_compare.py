@@ -44,7 +44,31 @@ def test_other_images_or_classes_are_refused() -> None:
     with pytest.raises(RecordError, match="different classes"):
         compare(BEFORE, replace(AFTER, classes=("a", "b", "d")), 0.95)
     with pytest.raises(RecordError, match="different rows"):
-        compare(BEFORE, replace(AFTER, ids=AFTER.ids[::-1].copy()), 0.95)
+        compare(BEFORE, replace(AFTER, ids=np.char.add(AFTER.ids, b"")[::-1].copy()[[0] * 8]), 0.95)
+
+
+def test_corrected_labels_count_for_both_runs() -> None:
+    """Sets are sorted by class, so a corrected label moves its row: images are paired by id."""
+    corrected = AFTER.take(np.array([0, 1, 2, 4, 5, 3, 6, 7]))
+    corrected = replace(corrected, labels=np.sort(LABELS + 0)[[0, 0, 0, 4, 4, 4, 4, 4]])  # image 3 is of class <b>
+    result = compare(BEFORE, corrected, 0.95)
+    assert (result.corrected, result.unpaired, result.n) == (1, 0, 8)
+    assert (result.before, result.after) == (5 / 8, 6 / 8)  # before, image 3 was taken for <b>; after, for a
+    assert result.remark == "1 labels were corrected in between, and the later ones count for both; "
+    assert (compare(BEFORE, AFTER, 0.95).corrected, compare(BEFORE, AFTER, 0.95).remark) == (0, "")
+
+
+def test_images_that_one_run_lacks_are_left_out_and_counted() -> None:
+    many = [np.concatenate([getattr(side, name)] * 3) for side in (BEFORE, AFTER) for name in ("probabilities",)]
+    ids = np.array([f"{row:064x}".encode() for row in range(24)], dtype="S64")
+    before, after = (Predictions(rows, np.tile(LABELS, 3), ids, AFTER.classes, "unaugmented") for rows in many)
+    result = compare(before, after.take(np.arange(1, 24)), 0.95)
+    assert (result.n, result.unpaired) == (23, 1)
+    assert result.remark == "1 images are in one run only and left out; "
+    reverse = compare(before.take(np.arange(1, 24)), after, 0.95)
+    assert [image.id for image in reverse.images] == [f"{image.row:064x}" for image in reverse.images]
+    with pytest.raises(RecordError, match="different rows"):
+        compare(before, after.take(np.arange(3, 24)), 0.95)
 
 
 def test_the_table_has_a_row_per_variant() -> None:

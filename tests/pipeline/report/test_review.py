@@ -15,10 +15,12 @@ from pipeline.report.review import (
     SUSPECT,
     count_kinds,
     doubt_of_test,
+    expected_wrong,
     kinds_of,
     open_suspects,
     review_csv,
     review_rows,
+    suspects_line,
 )
 from pipeline.report.run_report import render_report
 
@@ -118,12 +120,59 @@ def test_the_order_and_the_limits_of_suspicion_are_said() -> None:
     assert 'href="#mistakes"' in said and 'href="#doubtful"' in said and 'href="#mend"' in said
 
 
+def decided(count: int) -> dict[str, Any]:
+    return {"relabel": {"kept": [f"kept{row}.jpg" for row in range(count - 5)], "relabelled": dict.fromkeys("abcde")}}
+
+
+def expecting(*shares: str) -> list[dict[str, str]]:
+    return [{"path": f"{row}.jpg", "split": "train", "expected": share} for row, share in enumerate(shares)]
+
+
+@pytest.mark.parametrize(
+    ("shares", "line"),
+    [
+        (("0.9", "0.5", "0.05"), "suspected labels: 3. About 1 of them is expected to be wrong, by your 25 decisions."),
+        (("0.9", "0.9", "0.7"), "suspected labels: 3. About 2 of them are expected to be wrong, by your 25 decisions."),
+        (
+            ("0.05",) * 9,
+            "suspected labels: 9. None of them is expected to be wrong, by your 25 decisions: you can stop",
+        ),
+        (("0.5", ""), "suspected labels: 2. How many of them are really wrong is said once 20 are kept or relabelled."),
+        ((), "suspected labels: 0. No suspected label is left: you can stop here."),
+    ],
+)
+def test_it_is_said_how_many_suspects_are_expected_to_be_wrong_and_when_to_stop(
+    shares: tuple[str, ...], line: str
+) -> None:
+    assert suspects_line(expecting(*shares), decided(25)).startswith(line)
+
+
+def test_nothing_is_said_without_suspects_and_decisions() -> None:
+    assert suspects_line([], {}) == expected_wrong([], {}) == ""
+
+
+def test_only_open_suspects_are_expected_to_be_wrong() -> None:
+    suspects = [*expecting("0.6"), {"path": "kept0.jpg", "split": "train", "expected": "1.0"}]
+    assert expected_wrong(suspects, decided(25)).startswith("About 1 of them is")
+
+
+def test_the_page_says_when_to_stop_even_without_suspects() -> None:
+    own = {**kept(f"{EVIL}/4.jpg", "cat/3.jpg")}
+    assert "No suspected label is left: you can stop here." in section(render_report(results(texts=own)), "suspects")
+    own["evaluate/suspects.csv"] = f"{REVIEWED},expected\ntest,3,{3:064x},new.jpg,cat,{EVIL},0.75,0.2,0.0\n"
+    said = section(render_report(results(texts=own)), "suspects")
+    assert "1 label is suspected. None of them is expected to be wrong, by your 2 decisions: you can stop" in said
+    assert "How many of them are really wrong is said" in section(render_report(results()), "suspects")
+
+
 def test_test_photos_among_the_suspects_are_said_beside_the_accuracy() -> None:
     suspects = [{"split": split, "path": f"{split}.jpg"} for split in ("test", "train", "test")]
     said = "2 of the 1,080 test photos are among the suspected labels: correct them, then test again."
     assert doubt_of_test(suspects, 1080) == said
     assert doubt_of_test(suspects[:2], 80).startswith("1 of the 80 test photos is among the suspected labels")
     assert doubt_of_test(suspects[1:2], 80) == ""
+    unlikely = [{**row, "expected": "0.1"} for row in suspects]
+    assert doubt_of_test(unlikely, 80) == "" and doubt_of_test([*unlikely[1:], suspects[0]], 80) != ""
     header = render_report(results()).partition("</header>")[0]
     assert "1 of the 6 test photos is among the suspected labels" in header
     assert "among the suspected labels" not in render_report(results(texts=kept("cat/3.jpg"))).partition("</header>")[0]
