@@ -27,7 +27,7 @@ def test_several_seeds_have_a_mean_and_a_deviation_and_several_rates_are_told() 
     assert metrics["val_accuracy"] == 0.75 and metrics["val_accuracy_mean"] == pytest.approx(0.8)
     assert metrics["val_accuracy_std"] == pytest.approx(0.1 / 2**0.5)
     summary = model_summary("plain", [0.5, 0.25, 0.1], fit(VAL), kept)
-    assert summary.startswith("plain, 8 parameters, lr 0.25, as 0.5 was too high: val accuracy 75.0% after epoch 3, 80.0")
+    assert summary.startswith("plain, 8 parameters, lr 0.25, as 0.5 was too high: val accuracy 75.0% after epoch 3, 80")
     assert summary.endswith(" over 2 seeds")
 
 
