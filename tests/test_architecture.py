@@ -190,25 +190,27 @@ def test_stages_fit_on_a_screen(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["stages.train_head", "stages.train_model", "stages.featurize", "stages.evaluate", "stages.pretrain"]
+    ("modules", "absent"),
+    [
+        (
+            # A GPU machine may lack these.
+            [
+                *(f"stages.{stage}" for stage in ("train_head", "train_model", "featurize", "evaluate", "pretrain")),
+                *("pipeline.features.featurizer", "pipeline.heads.fit"),
+                *("pipeline.training.fit", "pipeline.training.pretrain"),
+            ],
+            ["imgaug", "dask", "distributed", "dvc", "efficientnet_pytorch", "cv2"],
+        ),
+        (
+            # --help is quick.
+            [f"stages.{command}" for command in COMMANDS],
+            ["torch", "torchvision", "sklearn", "scipy", "matplotlib", "imgaug", "dask"],
+        ),
+    ],
+    ids=["reading the cache", "help"],
 )
-def test_reading_the_cache_needs_no_augmentation_library(module: str) -> None:
-    """A GPU machine may lack imgaug, dask, dvc and efficientnet-pytorch."""
-    code = (
-        f"import sys, {module}, pipeline.features.featurizer, pipeline.heads.fit\n"
-        "import pipeline.training.fit, pipeline.training.pretrain\n"
-        "print(sorted(set(sys.modules) & {'imgaug', 'dask', 'distributed', 'dvc', 'efficientnet_pytorch', 'cv2'}))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert done.stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_needs_no_heavy_library(command: str) -> None:
-    code = (
-        f"import sys, stages.{command}\n"
-        "print(sorted(set(sys.modules) & {'torch', 'torchvision', 'sklearn', 'scipy', 'matplotlib', 'imgaug', 'dask'}))"
-    )
+def test_what_is_imported_needs_few_libraries(modules: list[str], absent: list[str]) -> None:
+    code = f"import sys, {', '.join(modules)}\nprint(sorted(set(sys.modules) & set({absent})))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -95,8 +95,10 @@ def test_any_program_reads_the_rows_of_an_index(whole: Any, reference: Any) -> N
         assert np.array_equal(large["rows"][...], plain["rows"][...])
 
 
-@pytest.mark.parametrize("rows_per_task", [3, 8, 64])
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("workers", "rows_per_task"),
+    [(1, 3), (1, 8), (1, 64), (2, 8), *(pytest.param(2, rows, marks=pytest.mark.long) for rows in (3, 64))],
+)
 def test_workers_and_rows_per_task_do_not_change_a_byte(
     cut: Any, whole: Any, rows_per_task: int, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

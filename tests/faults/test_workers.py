@@ -267,7 +267,10 @@ def test_a_scheduler_that_dies_is_one_line_and_the_repeat_goes_on(
         second.stop()
 
 
-def test_no_scheduler_is_one_line(images: ImageSet, augmentation: Augmentation, tmp_path: Path) -> None:
+def test_no_scheduler_is_one_line(
+    images: ImageSet, augmentation: Augmentation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers_module, "CONNECT_SECONDS", 2)
     work = ComputePlan(PartStore(tmp_path, augmentation.recipe), augmentation, 8, Pool(1, "tcp://127.0.0.1:9"))
     with pytest.raises(InputError, match=r"tcp://127\.0\.0\.1:9: no dask scheduler answers\. Start it"):
         compute_missing(images, images.ids, work)

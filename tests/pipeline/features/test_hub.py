@@ -205,6 +205,7 @@ def test_weights_that_only_lie_elsewhere_are_refused_with_the_address() -> None:
         hub.fetch_pretrained("legacy_senet154.in1k")
 
 
+@pytest.mark.long
 def test_the_library_s_own_environment_is_respected(
     server: Hub, tensors: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from pipeline.inference.restore import FeaturizedHead
     ("size", "overrides"),
     [
         (32, ()),
-        (24, ()),
+        pytest.param(24, (), marks=pytest.mark.long),
         (50, ("featurize.interpolation=bilinear",)),
         (32, ("featurize.backbone=timm:resnet10t", "featurize.weights=random")),
         (32, ("featurize.preprocessing=advprop", "featurize.dtype=float32", "featurize.engine=eager")),
