@@ -1,7 +1,7 @@
 """What start does, step by step: look, choose, estimate, write."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pipeline.estimate.wishes import Choice, Wishes
 
 ARCHIVE_FROM = 20_000  # files from which DVC takes long over a folder
+LIMIT = "prepare.limit_per_class"
 FINE_TUNING = "finetune"  # the recipe
 
 
@@ -73,6 +74,8 @@ def decide(starting: Starting, look: "Look", wishes: "Wishes") -> "list[Choice]"
 
     source = source_of(starting.photos)
     machine = this_machine(read_value(starting.text, "featurize.weights_folder"))
+    limit = {LIMIT: starting.overrides.get(LIMIT)}
+    wishes = replace(wishes, limit=starting.parse(limit).prepare.limit_per_class)
     choices = choose(look, wishes, machine, read_findings(starting.data, source["prepare.source"]))
     return with_source(starting.text, source, choices, starting.preset)
 

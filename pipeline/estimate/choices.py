@@ -30,7 +30,7 @@ def choose(look: Look, wishes: Wishes, machine: Machine, findings: SearchFinding
     backbone = choose_backbone(look, wishes, machine)
     split = _split(look, wishes)
     chosen = [*_labels(look), split, *_broken(look), *_copies(look), _size(look, wishes, backbone), *_fit(look, wishes)]
-    train = _training_images(look, split.changes)
+    train = _training_images(look, split.changes, wishes.limit)
     finetune = _finetune(wishes, machine, train, split.changes["prepare.val"] != "none")
     variants = choose_variants(look, wishes, train, findings)
     head = _head(variants.changes["augment.variants"])
@@ -68,13 +68,14 @@ def _split(look: Look, wishes: Wishes) -> Choice:
     return Choice("split", shown, "; ".join([*(["as you say"] if given else []), *reasons]), changes)
 
 
-def _training_images(look: Look, split: Mapping[str, Any]) -> int:
-    """Roughly how many images are left to train on."""
+def _training_images(look: Look, split: Mapping[str, Any], limit: int | None) -> int:
+    """Roughly how many images are left to train on. limit: per class."""
     held = 0.0
     for value in split.values():
         held += value * look.images if isinstance(value, float) else 0
         held += value * len(look.classes) if isinstance(value, int) else 0
-    return round(look.images - held)
+    left = round(look.images - held)
+    return left if limit is None else min(left, limit * len(look.classes))
 
 
 def _broken(look: Look) -> list[Choice]:

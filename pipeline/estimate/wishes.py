@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user has decided; None is left to choice."""
+    """What the user has decided; None is left to choice. limit: training images per class."""
 
     val: Any = None
     test: Any = None
@@ -20,6 +20,7 @@ class Wishes:
     finetune: bool | None = None
     device: str | None = None
     attacks: bool = False
+    limit: int | None = None
 
 
 @dataclass(frozen=True)

@@ -109,3 +109,9 @@ def test_every_choice_can_be_a_wish() -> None:
 
 def test_a_line_names_the_choice_its_value_and_its_reason() -> None:
     assert str(Choice("size", "160 px", "as you say")) == "size        160 px: as you say"
+
+
+def test_a_limit_per_class_makes_the_training_set_small() -> None:
+    many = look(classes={"ant": 50_000, "bee": 50_000})
+    assert chosen(many)["augment.variants"] == []
+    assert chosen(many, Wishes(limit=100))["augment.variants"] == ["flip_1", "mild_1", "mild_2", "mild_3"]
