@@ -90,8 +90,8 @@ class Trainer:
     def _give_up_if_overshot(self, training: TrainingState, variants: list[str]) -> None:
         """By the steps until here on what is trained on just now: variants differ in how hard they are."""
         owners = [variant for variant, steps in zip(variants, training.steps, strict=True) for _ in range(steps)]
-        owners = owners[: len(training.losses)]
-        alike = [number for number, owner in enumerate(owners) if owner == owners[-1]]
+        before = owners[: len(training.losses)]
+        alike = [number for number, owner in enumerate(before) if owner == before[-1]]
         if self.gives_up and rises(training.losses[alike]):
             self.checkpoint.save(training.state())
             self.advance(-self._images_seen(training, variants))

@@ -152,6 +152,10 @@ def test_a_rate_at_which_the_loss_has_risen_is_lowered(monkeypatch: pytest.Monke
     assert sum(seen) == 3 * 48  # what was given up does not count
 
 
+def test_a_training_of_a_single_step_has_no_rise() -> None:
+    assert fit(recipe(lr=[0.05, 0.02], batch=48, schedule=["unaugmented x 1"])).recipe.peak_lr == 0.05
+
+
 def test_a_rate_that_diverges_is_lowered_and_the_last_one_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     trained = fit(recipe(lr=[1e9, 0.05]))
     assert same_bits(trained, fit(recipe(lr=0.05)))
