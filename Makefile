@@ -62,7 +62,7 @@ lint: .venv/ready
 
 .venv/ready: requirements.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer is needed and was not found"; exit 2; }
-	@echo "setting up .venv with pinned packages: about a minute"
+	@echo "setting up .venv with pinned packages (7 GB, most of it for GPUs): a minute or more"
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet uv==0.13.8
 	$(UV) install --quiet --compile-bytecode --system-certs --no-deps -r requirements.txt
