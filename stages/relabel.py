@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from pipeline.config.params import read_params
+from pipeline.ingest.relabels import read_corrections
 from pipeline.report.corrections import read_review, refuse_unknown_classes, summary_of, write_corrections
 from stages._cli import DATA, PARAMS, Data, Debug, Values, description, make_app
 from stages._params_file import change_params, next_command
@@ -44,7 +45,9 @@ def main(
         if path is None:
             typer.echo("relabel: no row has an action; write relabel, drop or keep into column action")
             return
-        typer.echo(f"relabel: {summary_of(corrections)}, in {path}")
+        earlier = read_corrections(config.relabel).keys() - corrections.keys() if config.relabel else ()
+        also = f", beside {len(earlier):,} from before" if earlier else ""
+        typer.echo(f"relabel: {summary_of(corrections)}{also}, in {path}")
         typer.echo(f"relabel: {change_params(params, {'prepare.relabel': str(path)})}")
         typer.echo(f"relabel: now run   {next_command(params)}")
 

@@ -152,7 +152,7 @@ def test_corrections_are_added_to_earlier_ones_in_a_table_beside_the_source(para
     assert first.parent == tmp_path and first.name.startswith("photos.relabel-")
     assert (tmp_path / "params.yaml.bak").exists()
     review(tmp_path, {"file": "bee/bee_0.png", "action": "relabel", "label": "cow"})
-    relabel(params)
+    assert "1 to relabel, beside 1 from before, in " in relabel(params).output
     second = Path(str(read_params(params).prepare.relabel))
     assert second.read_text() == "file,action,label\nant/ant_0.png,drop,\nbee/bee_0.png,relabel,cow\n"
     assert first.exists() and first != second
