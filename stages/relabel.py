@@ -41,12 +41,13 @@ def main(
             return
         corrections = read_review(table or data / "report" / "review.csv", accept)
         refuse_unknown_classes(corrections, data / "prepare" / "manifest.json")
-        path = write_corrections(config, corrections)
-        if path is None:
+        if not corrections:
             typer.echo("relabel: no row has an action; write relabel, drop or keep into column action")
             return
-        earlier = read_corrections(config.relabel).keys() - corrections.keys() if config.relabel else ()
-        also = f", beside {len(earlier):,} from before" if earlier else ""
+        together = (read_corrections(config.relabel) if config.relabel else {}) | corrections
+        path = write_corrections(config, together)
+        earlier = len(together) - len(corrections)
+        also = f", beside {earlier:,} from before" if earlier else ""
         typer.echo(f"relabel: {summary_of(corrections)}{also}, in {path}")
         typer.echo(f"relabel: {change_params(params, {'prepare.relabel': str(path)})}")
         typer.echo(f"relabel: now run   {next_command(params)}")

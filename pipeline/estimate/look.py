@@ -50,9 +50,9 @@ class Look:
     """What a source holds.
 
     classes: images of each class that may be split, those of official held-out splits aside, and those that were opened
-    and cannot be read. official: usable splits
-    of the source's own and their images. refused: why a split of its own cannot be used. opened: the images that were
-    looked into. remarks: what prepare would say. table: whose labels were taken though folders fit too; empty for none.
+    and cannot be read. official: usable splits of the source's own and their images. refused: why a split of its own
+    cannot be used. opened: the images that were looked into. remarks: what prepare would say. table: whose labels were
+    taken though folders fit too; empty for none.
     """
 
     classes: Mapping[str, int]

@@ -19,7 +19,6 @@ from pipeline.ingest.relabels import (
     corrections_text,
     digest_of,
     parse_corrections,
-    read_corrections,
     refuse_unknown,
 )
 from pipeline.report.charts import number
@@ -78,12 +77,9 @@ def refuse_unknown_classes(corrections: Mapping[str, Correction], manifest: Path
     refuse_unknown(corrections, classes, "column label")
 
 
-def write_corrections(config: PrepareConfig, corrections: Mapping[str, Correction]) -> Path | None:
-    """Write earlier and new corrections together into a table beside the source; None if there is nothing new."""
-    if not corrections:
-        return None
-    earlier = read_corrections(config.relabel) if config.relabel else {}
-    text = corrections_text({**earlier, **corrections})
+def write_corrections(config: PrepareConfig, corrections: Mapping[str, Correction]) -> Path:
+    """Write all corrections into a table beside the source."""
+    text = corrections_text(corrections)
     source = Path("data.csv") if config.source == "digits" else Path(config.source).expanduser()
     folder = source.parent if os.access(source.parent, os.W_OK) else Path()
     stem = re.sub(r"[^\w.-]+", "-", source_name(config.source)) or "source"
