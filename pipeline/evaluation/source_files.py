@@ -51,7 +51,10 @@ def read_source_files(folder: Path) -> SourceFiles:
         return SourceFiles()
     sources = parse_source_files(path.read_text(encoding="utf-8"))
     manifest = folder / MANIFEST
-    decided = json.loads(manifest.read_text(encoding="utf-8")).get("relabel", {}) if manifest.exists() else {}
+    try:
+        decided = json.loads(manifest.read_text(encoding="utf-8")).get("relabel", {}) if manifest.exists() else {}
+    except ValueError as error:
+        raise DamagedFile("not JSON", where=manifest, remedy="Run prepare again.") from error
     return replace(sources, kept=frozenset(decided.get("kept", ())), former=decided.get("labels", {}))
 
 

@@ -45,3 +45,10 @@ def test_what_a_person_decided_is_read_from_the_manifest(tmp_path: Path) -> None
     assert read_source_files(tmp_path) == SourceFiles({}, frozenset(["a.jpg"]), {"b.jpg": "ant"})
     (tmp_path / "manifest.json").write_text('{"version": 1}', encoding="utf-8")
     assert read_source_files(tmp_path) == SourceFiles()
+
+
+def test_a_damaged_manifest_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "files.csv").write_text("id,split,row,path\n", encoding="utf-8")
+    (tmp_path / "manifest.json").write_text('{"relabel": ', encoding="utf-8")
+    with pytest.raises(DamagedFile, match=r"manifest\.json: not JSON.*Run prepare again"):
+        read_source_files(tmp_path)

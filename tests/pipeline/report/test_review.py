@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from pages import EVIL, REVIEWED, results
 
+from pipeline.heads import suspects
 from pipeline.ingest.relabels import COLUMNS, parse_corrections
+from pipeline.report import review
 from pipeline.report.review import (
     LISTED,
     SUSPECT,
@@ -190,3 +192,7 @@ def test_sections_without_figures_are_left_out() -> None:
     dropped = ("/suspects", "/learning", "occlusion", "doubtful", "near_dup", "/predictions")
     bare = {name: text for name, text in results().texts.items() if not any(part in name for part in dropped)}
     assert not re.search('id="(suspects|doubtful|learning|looks|mend)"', render_report(results(texts=bare)))
+
+
+def test_the_page_names_as_many_decisions_as_the_estimate_takes() -> None:
+    assert review.ENOUGH == suspects.ENOUGH
