@@ -14,9 +14,11 @@ import shutil
 from pathlib import Path
 
 from pipeline.config.prepare import PrepareConfig
+from pipeline.ingest.choose_rows import choose_rows, duplicates_among
+from pipeline.ingest.lists import write_files_csv, write_unreadable
 from pipeline.ingest.manifest import make_manifest
 from pipeline.ingest.outputs import publish, write_sets
-from pipeline.ingest.source import choose_rows, duplicates_among, ingest, write_files_csv, write_unreadable
+from pipeline.ingest.read_source import ingest
 from pipeline.runtime.workers import Pool
 from stages._cli import Job, run_stage
 

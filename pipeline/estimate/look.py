@@ -22,7 +22,7 @@ from pipeline.ingest.image_formats import open_image
 from pipeline.ingest.layouts import Layout
 from pipeline.ingest.listing import Listing, list_source
 from pipeline.ingest.passed_over import find_passed_over
-from pipeline.ingest.source import place
+from pipeline.ingest.place import place
 from pipeline.runtime.threads import usable_threads
 
 MOST = 1000  # images that are opened; of more, evenly spread ones

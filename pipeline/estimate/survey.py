@@ -13,7 +13,7 @@ from pipeline.ingest.archive import Unreadable, walk
 from pipeline.ingest.decode import DecodeOptions, decode
 from pipeline.ingest.layouts import Layout
 from pipeline.ingest.listing import list_source
-from pipeline.ingest.source import corrected, place
+from pipeline.ingest.place import corrected, place
 from pipeline.ingest.split import SplitRule, imbalanced_rows, split_rows
 
 SAMPLE = 32  # images that are looked at

@@ -16,11 +16,12 @@ from cache.parts import PartStore
 from pipeline.config.params import read_params
 from pipeline.config.prepare import PrepareConfig
 from pipeline.ingest import class_groups
-from pipeline.ingest import source as module
+from pipeline.ingest import read_source as module
 from pipeline.ingest.class_groups import Group
 from pipeline.ingest.decode import DecodeOptions
 from pipeline.ingest.decode_tasks import DecodeTask
-from pipeline.ingest.source import Source, ingest
+from pipeline.ingest.read_source import ingest
+from pipeline.ingest.source import Source
 from pipeline.runtime.workers import Pool
 
 CLONE = Path(__file__).parents[3]

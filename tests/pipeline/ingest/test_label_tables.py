@@ -12,7 +12,7 @@ from pipeline.config.params import read_params
 from pipeline.ingest.label_tables import LabelTable, read_label_table
 from pipeline.ingest.layouts import Layout
 from pipeline.ingest.listing import list_source
-from pipeline.ingest.source import place
+from pipeline.ingest.place import place
 
 ROOT = Path(__file__).parents[3]
 NAMES = [f"images/{number}.jpg" for number in range(4)]

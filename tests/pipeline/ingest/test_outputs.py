@@ -291,7 +291,7 @@ def test_space_is_asked_for_once_if_parts_are_linked(
     many: Path, prepare: Prepare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needed: list[int] = []
-    monkeypatch.setattr("pipeline.ingest.source.check_space", lambda folder, count: needed.append(count))
+    monkeypatch.setattr("pipeline.ingest.read_source.check_space", lambda folder, count: needed.append(count))
     prepare("cut", many)
     prepare("plain", many, cut=False)
     train = 22 - 2 - 4 + 13 - 1 - 3 + 31 - 3 - 6 + 9 - 1 - 2

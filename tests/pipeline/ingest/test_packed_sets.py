@@ -15,7 +15,7 @@ from pipeline.config.params import read_params
 from pipeline.ingest import columns
 from pipeline.ingest.archive import Entry, Unreadable, walk
 from pipeline.ingest.listing import list_source
-from pipeline.ingest.source import place
+from pipeline.ingest.place import place
 
 ROOT = Path(__file__).parents[3]
 

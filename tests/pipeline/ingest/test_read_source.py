@@ -10,12 +10,13 @@ from PIL import Image
 from cache.errors import DamagedFile, InputError, StorageError
 from pipeline.config.params import read_params
 from pipeline.config.prepare import PrepareConfig
-from pipeline.ingest import source as module
+from pipeline.ingest import read_source as module
 from pipeline.ingest import tar_stream
+from pipeline.ingest.choose_rows import choose_rows
 from pipeline.ingest.decode import Decoded, DecodeOptions, decode_image
 from pipeline.ingest.listing import list_source
-from pipeline.ingest.outputs import publish
-from pipeline.ingest.source import Source, choose_rows, ingest, write_unreadable
+from pipeline.ingest.read_source import ingest
+from pipeline.ingest.source import Source
 from pipeline.ingest.split import without_looking
 
 CLONE = Path(__file__).parents[3]
@@ -155,27 +156,6 @@ def test_a_spool_that_is_cut_short_is_refused(photos: Path, scratch: Path) -> No
         raw.truncate(100)
     with pytest.raises(DamagedFile, match="pixels: file is shorter than when it was opened"):
         gathered.images[:]
-
-
-def test_the_list_of_unreadable_images_is_whole_and_goes_away(tmp_path: Path) -> None:
-    path = tmp_path / "runs" / "unreadable.txt"
-    unreadable = {f"a/{n}.png": "is empty" for n in range(5)}
-    with pytest.raises(InputError, match=r"5 images cannot be read: a/0.png is empty; .*; \.\.\.\. All are listed in"):
-        write_unreadable(unreadable, path, refuse=True)
-    assert path.read_text() == "".join(f"a/{n}.png: is empty\n" for n in range(5))
-    write_unreadable(unreadable, path, refuse=False)
-    write_unreadable({}, path, refuse=True)
-    assert not path.exists()
-
-
-def test_publishing_removes_sets_that_are_no_longer_made(tmp_path: Path, scratch: Path) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    for name in ("val.h5", "train.h5"):
-        (out / name).write_text("old")
-    (scratch / "train.h5").write_text("new")
-    publish(scratch, out, ["train.h5"])
-    assert [(path.name, path.read_text()) for path in out.iterdir()] == [("train.h5", "new")]
 
 
 @pytest.mark.parametrize("kind", ["gztar", "bztar", "xztar"])
