@@ -27,7 +27,7 @@ demo: .venv/ready
 	@python -m stages._table
 
 demo-gan: .venv/ready
-	@for stage in prepare augment gan featurize train_head evaluate report; do python -m stages.$$stage $(GAN) || exit; done
+	@python -m stages.run prepare augment gan featurize train_head evaluate report $(GAN)
 
 run: .venv/ready
 	@test -n "$(SOURCE)" || { echo "error: name a folder of photos: make run SOURCE=photos"; exit 2; }
@@ -65,7 +65,7 @@ lint: .venv/ready
 	@echo "setting up .venv with pinned packages (7 GB, most of it for GPUs): a minute or more"
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet uv==0.13.8
-	$(UV) install --quiet --compile-bytecode --system-certs --no-deps -r requirements.txt
+	$(UV) install --compile-bytecode --system-certs --no-deps -r requirements.txt
 	$(UV) install --quiet --system-certs --no-deps -e .
 	@touch $@
 

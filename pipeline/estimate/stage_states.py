@@ -13,13 +13,12 @@ from pipeline.estimate.due import reasons_to_run, upstream
 from pipeline.report.watch_page import Watched, WatchedStage
 from pipeline.runtime.progress_file import (
     DONE,
-    FOLDER,
     INTERRUPTED,
     KILLED,
     RUNNING,
     StageProgress,
     Step,
-    read_progress,
+    read_all_progress,
 )
 from pipeline.runtime.run_record import ESTIMATES, read_record, record_path
 
@@ -46,7 +45,7 @@ class Place:
 def stages_now(place: Place) -> Watched:
     """All stages as they are now: those of dvc.yaml in order, then commands that are no stage but run."""
     order = upstream(place.folder)
-    progress = _progress_files(place.data)
+    progress = read_all_progress(place.data)
     reasons = reasons_to_run(place.folder) if place.uses_dvc else {}
     shown: dict[str, WatchedStage] = {}
     for name, before in order.items():
@@ -56,11 +55,6 @@ def stages_now(place: Place) -> Watched:
         if name not in shown and own.state != DONE:
             shown[name] = _unfinished(place.data, own)
     return Watched(tuple(shown.values()), time.strftime("%H:%M:%S"))
-
-
-def _progress_files(data: Path) -> dict[str, StageProgress]:
-    read = [read_progress(path) for path in sorted((data / FOLDER).glob("*.json"))]
-    return {progress.stage: progress for progress in read if progress is not None}
 
 
 def _stage(place: Place, name: str, progress: StageProgress | None, reason: str) -> WatchedStage:

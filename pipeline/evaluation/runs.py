@@ -8,6 +8,7 @@ from cache.errors import InputError
 from pipeline.config.shared.stages import EVALUATE
 from pipeline.config.shared.variants import variant_order
 from pipeline.metrics.predictions import Predictions, from_npz
+from pipeline.runtime.progress_file import RUNNING, read_all_progress
 
 OUTPUT = f"data/{EVALUATE}"
 PREFIX = "predictions-"
@@ -38,3 +39,14 @@ def read_predictions(folder: Path) -> dict[str, Predictions]:
     """Predictions by variant, unaugmented first."""
     paths = {path.stem.removeprefix(PREFIX): path for path in folder.glob(f"{PREFIX}*.npz")}
     return {name: from_npz(paths[name].read_bytes(), paths[name]) for name in sorted(paths, key=variant_order)}
+
+
+def remark_running(*names: str) -> str:
+    """What stages that run now mean for a comparison of these folders; empty if none does."""
+    remarks = [
+        f"{progress.stage} runs in {name} now, and what was compared may be older; "
+        for name in names
+        for progress in read_all_progress(Path(name)).values()
+        if progress.state == RUNNING
+    ]
+    return "".join(remarks)

@@ -144,6 +144,12 @@ def read_progress(path: Path) -> StageProgress | None:
         return None
 
 
+def read_all_progress(data: Path) -> dict[str, StageProgress]:
+    """What each stage that has run below a data folder says of itself."""
+    read = [read_progress(path) for path in sorted((data / FOLDER).glob("*.json"))]
+    return {progress.stage: progress for progress in read if progress is not None}
+
+
 def _progress_of(fields: Mapping[str, Any]) -> StageProgress:
     state = fields["state"]
     now = fields["written"]

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pipeline.metrics.predictions import Predictions, to_npz
+from pipeline.runtime.progress_file import ProgressFile, progress_path
 from stages.compare import app
 
 
@@ -46,6 +47,15 @@ def test_two_folders_give_a_table_a_page_and_lists(tmp_path: Path) -> None:
             ("3", "True", ""),
         ]
     assert (tmp_path / "out" / "per_class.csv").read_text() == "name,support,before,after,change\na,4,0.5,0.75,0.25\n"
+
+
+def test_a_run_that_goes_on_meanwhile_is_said(tmp_path: Path) -> None:
+    before, after = (write_run(tmp_path / name, [True, False]) for name in ("before", "after"))
+    with ProgressFile(progress_path(after, "train_head"), "train_head"):
+        said = compare(before, after, "--out", tmp_path / "out", "--data", tmp_path).output.splitlines()[-1]
+    assert said.startswith(f"compare: train_head runs in {after} now, and what was compared may be older; ")
+    said = compare(before, after, "--out", tmp_path / "out", "--data", tmp_path).output.splitlines()[-1]
+    assert said.startswith(f"compare: {tmp_path}")
 
 
 def test_a_revision_is_brought_from_dvcs_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
