@@ -38,6 +38,7 @@ SIDE = 64
 VALUES = (
     "augment.variants=[spatial_1, color_1]",
     "augment.keep=nothing",
+    *("featurize.backbone=efficientnet-mini", "featurize.weights=advprop"),
     "train_head.schedule=[unaugmented x 2, spatial_1 x 2, color_1 x 2]",
     "prepare.val=0.02",
     "prepare.test=0.02",

@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,11 +52,11 @@ class Place:
     def photos(self) -> Path:
         return self.folder / "photos"
 
-    def run(self, stage: str, *more: str) -> Cost:
-        """Run one stage to its end. Raises RuntimeError where it fails."""
+    def run(self, stage: str, *more: str, words: Sequence[str] = ()) -> Cost:
+        """Run one stage to its end, with more overrides, and words after its name. Raises RuntimeError if it fails."""
         chosen = [f"prepare.source={self.photos}", *self.overrides, *more]
         sets = [part for override in chosen for part in ("--set", override)]
-        command = [sys.executable, "-m", f"stages.{stage}", "--data", str(self.folder / "data"), *sets]
+        command = [sys.executable, "-m", f"stages.{stage}", *words, "--data", str(self.folder / "data"), *sets]
         own = os.environ | {"AUGCACHE_STORE": str(self.folder / "store")}
         started = time.perf_counter()
         used = children_seconds()

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.config.shared.featurize import OFFICIAL
 from stages._cli import (
     DATA,
     PARAMS,
@@ -21,7 +22,10 @@ from stages._cli import (
     out_option,
 )
 from stages._job import Job, run_locked
-from stages._process import running
+from stages._process import run_to_end, running
+
+if TYPE_CHECKING:
+    from pipeline.features.featurizer import Featurizer
 
 STAGE = "featurize"
 TUNE = "write nothing; measure what is fastest here, and print what to set"
@@ -58,7 +62,20 @@ def run_featurize(run: Callable[[Job], str]) -> None:
             else:
                 run_locked(job, run)
 
-    app()
+    run_to_end(app)
+
+
+def make_featurizer(job: Job) -> "Featurizer":
+    """With weights fetched and engine decided, once per process."""
+    from pipeline.features.featurizer import Featurizer
+    from pipeline.features.weights import fetch_weights
+
+    config = job.params.featurize
+    if config.weights in OFFICIAL:  # here, where progress can be shown
+        fetch_weights(config.backbone, config.weights, config.weights_folder, job.progress)
+    featurizer = Featurizer(config)
+    _ = featurizer.engine
+    return featurizer
 
 
 def _print(lines: Iterator[str]) -> None:

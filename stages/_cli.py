@@ -10,7 +10,7 @@ import typer
 
 from pipeline.config.params import SECTIONS, read_params
 from stages._job import Job, run_locked
-from stages._process import running
+from stages._process import run_to_end, running
 
 __all__ = ["DATA", "PARAMS", "Data", "Debug", "Flags", "Job", "Overrides", "Quiet", "Values", "describe_section"]
 __all__ += ["description", "make_app", "out_option", "run_stage", "run_stage_with_flag"]
@@ -36,6 +36,14 @@ class Flags:
     out: Path | None
     quiet: bool
     debug: bool
+
+    @property
+    def arguments(self) -> list[str]:
+        """The same flags for a command line."""
+        sets = [part for override in self.override or () for part in ("--set", override)]
+        switches = [f"--{name}" for name in ("quiet", "debug") if getattr(self, name)]
+        out = ["--out", str(self.out)] if self.out else []
+        return ["--params", str(self.params), "--data", str(self.data), *out, *sets, *switches]
 
     def job(self, stage: str, *more: str) -> Job:
         """The job that they describe, with more overrides. Raises ParamsError."""
@@ -68,7 +76,7 @@ def run_stage(stage: str, run: Callable[[Job], str]) -> None:
         with running(stage, debug):
             run_locked(Flags(params, override, data, out, quiet, debug).job(stage), run)
 
-    app()
+    run_to_end(app)
 
 
 def run_stage_with_flag(stage: str, run: Callable[[Job], str], key: str) -> None:
@@ -91,7 +99,7 @@ def run_stage_with_flag(stage: str, run: Callable[[Job], str], key: str) -> None
             chosen = [] if value is None else [f"{stage}.{key}={value}"]
             run_locked(Flags(params, override, data, out, quiet, debug).job(stage, *chosen), run)
 
-    app()
+    run_to_end(app)
 
 
 def out_option(stage: str) -> Any:

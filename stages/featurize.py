@@ -14,21 +14,17 @@ from pathlib import Path
 from cache.parted import remove_other_sets
 from cache.records import UNAUGMENTED
 from cache.writer import write_features
-from pipeline.config.shared.featurize import OFFICIAL
-from stages._backbones import run_featurize
+from stages._backbones import make_featurizer, run_featurize
 from stages._job import Job
 
 
 def run(job: Job) -> str:
     """Featurize every (split, variant) file; return the summary."""
-    from pipeline.features.featurizer import Featurizer, describe_origin, feature_store, featurize, remarks
-    from pipeline.features.weights import fetch_weights
+    from pipeline.features.featurizer import describe_origin, feature_store, featurize, remarks
     from pipeline.runtime.workers import Pool
 
     config = job.params.featurize
-    if config.weights in OFFICIAL:  # here, where progress can be shown
-        fetch_weights(config.backbone, config.weights, config.weights_folder, job.progress)
-    featurizer = Featurizer(config)
+    featurizer = make_featurizer(job)
     sets = {name: job.read_images(path) for name, path in find_images(job).items()}
     remove_other_sets(job.out, {job.out / f"{name}.h5" for name in sets})
     origin = describe_origin(config, next(images for images in sets.values() if images.variant == UNAUGMENTED))

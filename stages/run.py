@@ -9,7 +9,7 @@ have nothing to do take their result from what is there: unchanged variants are 
 again. `dvc commit` tells DVC afterwards that its stages are up to date.
 """
 
-import importlib
+from importlib import import_module
 from typing import Annotated
 
 import typer
@@ -17,9 +17,11 @@ import typer
 from pipeline.config.params import STAGES
 from stages._cli import DATA, PARAMS, Data, Debug, Flags, Overrides, Quiet, Values, description, make_app
 from stages._job import run_locked
-from stages._process import running
+from stages._process import run_to_end, running
+from stages._run import run_while_loading
 
 app = make_app()
+LIGHT = ("prepare", "augment")  # need no torch, so they run beside its import, in a process of their own
 
 
 @app.command(help=description())
@@ -36,11 +38,16 @@ def command(
     if unknown:
         raise typer.BadParameter(f"there is no stage {unknown[0]}; there are {', '.join(STAGES)}", param_hint="STAGES")
     flags = Flags(params, override, data, None, quiet, debug)
-    for stage in STAGES:
-        if not stages or stage in stages:
-            with running(stage, debug):
-                run_locked(flags.job(stage), importlib.import_module(f"stages.{stage}").run)
+    named = [stage for stage in STAGES if not stages or stage in stages]
+    light = [stage for stage in named if stage in LIGHT]
+    if light and "featurize" in named:
+        with running("run", debug):
+            run_while_loading(light, flags)
+        named = named[len(light) :]
+    for stage in named:
+        with running(stage, debug):
+            run_locked(flags.job(stage), import_module(f"stages.{stage}").run)
 
 
 if __name__ == "__main__":
-    app()
+    run_to_end(app)
