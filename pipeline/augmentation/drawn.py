@@ -145,8 +145,8 @@ def restore_augmentation(recipe_json: bytes) -> "Augmentation":
 def _draw(rows: DrawnRows, augmentation: "Augmentation") -> Iterator[Array]:
     """Blocks of rows in order, drawn on all cores.
 
-    By threads if the engine lets go of the interpreter long enough and has no state. imgaug does neither: it draws here,
-    or in processes if that pays, or if torch's global generator is used, which the main thread may be training with.
+    By threads if the engine has no state and lets go of the interpreter for long enough. imgaug does neither: it draws
+    here, or in processes if that pays, or if torch's global generator is used, which the main thread may train with.
     """
     cores = 1 if is_worker() else usable_threads()
     if augmentation.engine == "fused":
