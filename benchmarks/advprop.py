@@ -42,6 +42,7 @@ Columns = dict[str, list[float]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--plain", type=Path)
+    parser.add_argument("--only", nargs="+", help="of ImageNet, AdvProp, plain; all otherwise")
     parser.add_argument("--cifar", type=Path, help="a folder with train and test")
     parser.add_argument("--per-class", type=int, nargs="+", default=[20, 50])
     parser.add_argument("--seeds", type=int, default=5)
@@ -54,6 +55,7 @@ def main() -> None:
     weights = {"ImageNet": ["featurize.weights=imagenet"], "AdvProp": ["featurize.weights=advprop"]}
     if given.plain:
         weights["plain"] = [f"featurize.weights={given.plain}", "featurize.preprocessing=advprop"]
+    weights = {name: own for name, own in weights.items() if name in (given.only or weights)}
     results: dict[str, Columns] = {}
     print(f"{given.seeds} seeds, mean and standard deviation in %; {machine()}")
     for source, chosen in sources.items():

@@ -6,7 +6,7 @@
 Each stage reads params.yaml, writes to its folder below data and prints its summary, as when it is run by itself; the
 files are the same. Libraries are loaded once, which for a thousand small images is a third of the time. Stages that
 have nothing to do take their result from what is there: unchanged variants are kept, known features are not computed
-again. `dvc commit` tells DVC afterwards that its stages are up to date.
+again. `dvc commit --force` tells DVC afterwards that its stages are up to date.
 """
 
 from importlib import import_module
