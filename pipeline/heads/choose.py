@@ -15,7 +15,7 @@ from pipeline.heads.fit import Fit, fit_head, fit_spec
 from pipeline.heads.groups import feature_spaces, last_layer_columns, narrowed, widened
 from pipeline.heads.halving import SweepData, Trial, kept_head, run_pass, winner
 from pipeline.heads.linear import LinearCandidate, LinearFit, LinearTask, fit_linear
-from pipeline.heads.sets import Rows, check_sets, fit_standardizer, in_memory
+from pipeline.heads.sets import Rows, at_most, check_sets, fit_standardizer, in_memory
 from pipeline.heads.spec import HIDDEN, HeadSpec, spec_of
 from pipeline.metrics.calibration import fit_temperature
 from pipeline.networks.head import Head, predict_logits
@@ -25,6 +25,9 @@ from pipeline.runtime.progress import SILENT, Watch
 LR_FACTORS = (0.25, 1.0)  # of the rule's rate
 WEIGHT_DECAYS = (0.01, 0.3)
 KEEP = 0.5
+MOST_BYTES = 2**33  # that solving a linear head may hold beside the features: so many images are compared
+SOLVER_ROWS = 3  # float32 copies of the rows that it holds: standardised, in a basis, with a column for the bias
+SOLVER_LOGITS = 6  # float32 arrays of a row's logits that it holds: of two steps, their line, and their errors
 SMALL_BATCH_RATE = RATE / 5  # what small products reach
 
 
@@ -54,39 +57,68 @@ def choose_head(
     A linear head is preferred unless a trained one is better by more than a standard error of their difference.
     """
     check_sets(train, val, config.schedule)
-    evidence = plan_evidence(train, val, config) if is_open(config) else None
+    compared = _comparable(train, config) if is_open(config) else train
+    evidence = plan_evidence(compared, val, config) if is_open(config) else None
     if evidence is None:
         return Choice(fit_head(train, val, config, watch), "", [], {})
+    sets = _Sets(train, compared, val)
     if config.lr == "auto" and config.hidden in ("auto", []):
-        return _choose_with_linear(train, val, config, evidence, watch)
-    trial = _best_trained(_read(train, val, config, evidence), config, evidence)
+        return _choose_with_linear(sets, config, evidence, watch)
+    trial = _best_trained(_read(compared, val, config, evidence), config, evidence)
     fit = fit_spec(trial.spec, train, val, config, watch)
-    return Choice(fit, evidence.description, [], {"trained": trial.accuracy})
+    return Choice(fit, sets.describe(evidence), [], {"trained": trial.accuracy})
 
 
-def _choose_with_linear(
-    train: Mapping[str, FeatureSet],
-    val: Mapping[str, FeatureSet],
-    config: TrainHeadConfig,
-    evidence: Evidence,
-    watch: Watch,
-) -> Choice:
+@dataclass(frozen=True)
+class _Sets:
+    """By variant. train: what the chosen head is trained on. compared: as much of it as candidates are fitted on."""
+
+    train: Mapping[str, FeatureSet]
+    compared: Mapping[str, FeatureSet]
+    val: Mapping[str, FeatureSet]
+
+    @property
+    def of_last_layer(self) -> "_Sets":
+        """The same with the features of the last layer alone."""
+        same = self.train is self.compared
+        train, compared, val = (
+            {variant: narrowed(features) for variant, features in sets.items()}
+            for sets in (self.train, {} if same else self.compared, self.val)
+        )
+        return _Sets(train, train if same else compared, val)
+
+    def describe(self, evidence: Evidence) -> str:
+        """What decided, and if it was part of the images, how many."""
+        few, all_images = (len(sets[UNAUGMENTED]) for sets in (self.compared, self.train))
+        return evidence.description + (f" over {few:,} of {all_images:,} images" if few < all_images else "")
+
+
+def _comparable(train: Mapping[str, FeatureSet], config: TrainHeadConfig) -> Mapping[str, FeatureSet]:
+    """As many images as candidates can be solved on within MOST_BYTES."""
+    largest = next(iter(train.values()))
+    floats = SOLVER_ROWS * largest.features.shape[1] + SOLVER_LOGITS * len(largest.classes)
+    most = MOST_BYTES // (4 * floats)
+    if max(map(len, train.values())) <= most:
+        return train
+    return at_most(train, most, config.seed)
+
+
+def _choose_with_linear(sets: _Sets, config: TrainHeadConfig, evidence: Evidence, watch: Watch) -> Choice:
     """The blend of solved heads, or the trained one if that is better. Trained heads use the last layer alone."""
-    data = _read(train, val, config, evidence)
-    recipe = train[UNAUGMENTED].recipe
+    data = _read(sets.compared, sets.val, config, evidence)
+    recipe = sets.train[UNAUGMENTED].recipe
     spaces = feature_spaces(recipe, len(data.standardizer.mean))
     linear = fit_linear(LinearTask(data.rows, data.evaluated, data.standardizer, data.classes, spaces), evidence)
-    fit = Fit(linear.head, [], 0, _temperature(linear, val))
-    choice = Choice(fit, evidence.description, linear.candidates, {}, linear.last_layer)
-    narrow_train = {variant: narrowed(features) for variant, features in train.items()}
-    narrow_val = {variant: narrowed(features) for variant, features in val.items()}
+    fit = Fit(linear.head, [], 0, _temperature(linear, sets.val))
+    choice = Choice(fit, sets.describe(evidence), linear.candidates, {}, linear.last_layer)
     columns = last_layer_columns(recipe)
-    narrow = data if columns is None else _read(narrow_train, narrow_val, config, evidence)
+    own = sets if columns is None else sets.of_last_layer
+    narrow = data if columns is None else _read(own.compared, own.val, config, evidence)
     if _work(trained_grid(config, len(narrow.standardizer.mean)), narrow, config, evidence) > _trained_budget(config):
         return choice
     right = linear.logits.argmax(dim=1) == data.evaluated.labels.cpu()
     trial = _best_trained(narrow, config, evidence, right)
-    trained = fit_spec(trial.spec, narrow_train, narrow_val, config, watch)
+    trained = fit_spec(trial.spec, own.train, own.val, config, watch)
     choice = replace(choice, accuracy={"linear": float(right.double().mean()), "trained": trial.accuracy})
     if not (trial.finished and _is_better(trial.right, right)):
         return replace(choice, fit=replace(fit, curves=trained.curves))

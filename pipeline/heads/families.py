@@ -51,7 +51,8 @@ class FamilySolver:
     def __init__(self, sets: Mapping[str, Rows], space: FeatureSpace, augmented: bool, classes: int) -> None:
         kept = list(sets) if augmented else [UNAUGMENTED]
         count = len(sets[UNAUGMENTED].labels)
-        features = torch.cat([space(sets[variant].features) for variant in kept])
+        selected = [space(sets[variant].features) for variant in kept]
+        features = torch.cat(selected) if len(selected) > 1 else selected[0]
         images = [torch.arange(count) if len(sets[name].labels) == count else _nobody(sets[name]) for name in kept]
         self.space = space
         self.classes = classes
@@ -66,7 +67,8 @@ class FamilySolver:
         chosen = self._chosen(left_out)
         if method == LOGISTIC:
             tolerance = TOLERANCE if left_out is None else FOLD_TOLERANCE
-            own = self.rows[chosen], self.labels[chosen]
+            whole = left_out is None  # then nothing is copied
+            own = (self.rows, self.labels) if whole else (self.rows[chosen], self.labels[chosen])
             solutions = logistic_path_in_basis(*own, self.classes, values, tolerance=tolerance)
         else:
             solutions = discriminant_path(self._scatter(chosen), values, len(self.space.columns))

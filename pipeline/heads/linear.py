@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cache.records import UNAUGMENTED
 from pipeline.heads.blend import blended, fit_family_blend
 from pipeline.heads.evidence import Evidence
 from pipeline.heads.families import FamilySolver
@@ -71,10 +72,8 @@ def fit_linear(task: LinearTask, evidence: Evidence) -> LinearFit:
 
     If a fold is large, all candidates meet on the first one, and only those that its blend uses go on.
     """
-    sets = {name: Rows(task.standardizer(own.features), own.labels) for name, own in task.rows.items()}
     spaces = {space.name: space for space in task.spaces}
-    kinds = dict.fromkeys((family.space, family.augmented) for family in evidence.families)
-    solvers = {kind: FamilySolver(sets, spaces[kind[0]], kind[1], task.classes) for kind in kinds}
+    solvers = _make_solvers(task, evidence, spaces)
     contest = _Contest(task, evidence, solvers)
     places = contest.run()
     weights = contest.solve(places, None)
@@ -91,6 +90,16 @@ def fit_linear(task: LinearTask, evidence: Evidence) -> LinearFit:
         logits=torch.stack(used).sum(dim=0),
         last_layer=_last_layer(task, contest, heads) if len(spaces) > 1 else None,
     )
+
+
+def _make_solvers(
+    task: LinearTask, evidence: Evidence, spaces: Mapping[str, FeatureSpace]
+) -> dict[tuple[str, bool], FamilySolver]:
+    """For each selection of features and rows; what is standardised for them is let go here."""
+    kinds = dict.fromkeys((family.space, family.augmented) for family in evidence.families)
+    used = list(task.rows) if any(augmented for _, augmented in kinds) else [UNAUGMENTED]
+    sets = {name: Rows(task.standardizer(task.rows[name].features), task.rows[name].labels) for name in used}
+    return {kind: FamilySolver(sets, spaces[kind[0]], kind[1], task.classes) for kind in kinds}
 
 
 class _Contest:

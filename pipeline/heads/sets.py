@@ -59,6 +59,23 @@ def check_sets(train: Mapping[str, FeatureSet], val: Mapping[str, FeatureSet], s
             raise RecordError("feature sets differ in recipe", where=features.variant, remedy="Run featurize again.")
 
 
+def at_most(train: Mapping[str, FeatureSet], count: int, seed: int) -> Mapping[str, FeatureSet]:
+    """The sets with `count` images at most: by chance, each class by its share, and the same images of all variants."""
+    smaller = {}
+    for variant, features in train.items():
+        if len(features) <= count:
+            smaller[variant] = features
+            continue
+        random = np.random.default_rng(seed)  # for each set anew: sets of the same images keep the same ones
+        order = random.permutation(len(features))
+        grouped = order[np.argsort(features.labels[order], kind="stable")]  # by class, in a random order within it
+        sizes = np.bincount(features.labels)
+        within = np.concatenate([(np.arange(size) + 0.5) / size for size in sizes])  # of 0..1, along each class
+        kept = grouped[np.argsort(within, kind="stable")[:count]]
+        smaller[variant] = features.take(np.sort(kept))
+    return smaller
+
+
 def in_memory(features: FeatureSet, device: torch.device = CPU) -> Rows:
     """Read a set once. Raises InputError where it does not fit on a GPU."""
     labels = torch.from_numpy(np.asarray(features.labels, dtype=np.int64))

@@ -12,12 +12,14 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from cache.records import FeatureSet
 from pipeline.config.params import read_params
 from pipeline.config.train_head import TrainHeadConfig
+from pipeline.heads import choose
 from pipeline.heads.blend import blended, fit_blend, fit_family_blend
 from pipeline.heads.choose import Choice, choose_head, is_open, trained_grid
 from pipeline.heads.discriminant import discriminant_path, scatter_of
 from pipeline.heads.evidence import plan_evidence
 from pipeline.heads.fit import fit_head
 from pipeline.heads.logistic import LinearWeights
+from pipeline.heads.sets import at_most
 
 ROOT = Path(__file__).resolve().parents[3]
 SHORT = "schedule=[unaugmented x 4, turn_1 x 4]"
@@ -60,6 +62,32 @@ def test_a_problem_that_is_not_linear_gets_a_hidden_layer() -> None:
     choice = choose_head(RINGS, {}, config("schedule=[unaugmented x 20, turn_1 x 4]"))
     assert choice.fit.best_epoch > 0 and choice.accuracy["trained"] > choice.accuracy["linear"] + 0.1
     assert accuracy(choice, rings(300, seed=5)) > 0.8
+
+
+def test_as_many_images_are_compared_as_memory_allows_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    width = CLOUDS["unaugmented"].features.shape[1]
+    classes = len(CLOUDS["unaugmented"].classes)
+    monkeypatch.setattr(choose, "MOST_BYTES", 90 * 4 * (3 * width + 6 * classes))
+    choice = choose_head(CLOUDS, {}, config())
+    assert choice.evidence == "5-fold cross-validation over 90 of 150 images"
+    rings_of = {variant: rings(600, variant, seed) for seed, variant in enumerate(("unaugmented", "turn_1"))}
+    choice = choose_head(rings_of, {}, config("schedule=[unaugmented x 20, turn_1 x 4]"))
+    assert choice.fit.best_epoch > 0 and "of 600 images" in choice.evidence
+    assert accuracy(choice, rings(300, seed=5)) > 0.8  # of all 600: the head is trained on every image
+
+
+def test_fewer_images_keep_their_classes_shares_and_their_siblings() -> None:
+    labels = np.repeat([0, 1, 2], [600, 300, 100])
+    plain = replace(clouds(1000), labels=labels)
+    sets = {"unaugmented": plain, "turn_1": replace(clouds(1000, "turn_1", 2), labels=labels), "gan_1": clouds(20)}
+    smaller = at_most(sets, 200, seed=0)
+    assert np.bincount(smaller["unaugmented"].labels).tolist() == [120, 60, 20]
+    assert np.array_equal(smaller["unaugmented"].ids, smaller["turn_1"].ids)
+    assert len(set(smaller["unaugmented"].ids)) == 200 and len(smaller["gan_1"]) == 20
+    places = {image: place for place, image in enumerate(plain.ids)}
+    for row, image in enumerate(smaller["unaugmented"].ids):
+        assert np.array_equal(smaller["unaugmented"].features[row], plain.features[places[image]])
+    assert not np.array_equal(at_most(sets, 200, seed=1)["unaugmented"].ids, smaller["unaugmented"].ids)
 
 
 def test_what_is_named_is_what_is_trained() -> None:
