@@ -70,8 +70,7 @@ def test_as_many_images_are_compared_as_memory_allows_and_it_is_said(monkeypatch
     monkeypatch.setattr(choose, "MOST_BYTES", 90 * 4 * (3 * width + 6 * classes))
     choice = choose_head(CLOUDS, {}, config())
     assert choice.evidence == "5-fold cross-validation over 90 of 150 images"
-    rings_of = {variant: rings(600, variant, seed) for seed, variant in enumerate(("unaugmented", "turn_1"))}
-    choice = choose_head(rings_of, {}, config("schedule=[unaugmented x 20, turn_1 x 4]"))
+    choice = choose_head(RINGS, {}, config("schedule=[unaugmented x 20, turn_1 x 4]"))
     assert choice.fit.best_epoch > 0 and "of 600 images" in choice.evidence
     assert accuracy(choice, rings(300, seed=5)) > 0.8  # of all 600: the head is trained on every image
 
