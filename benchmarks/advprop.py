@@ -42,7 +42,7 @@ Columns = dict[str, list[float]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--plain", type=Path)
-    parser.add_argument("--only", nargs="+", help="of ImageNet, AdvProp, plain; all otherwise")
+    parser.add_argument("--only", nargs="+", choices=["ImageNet", "AdvProp", "plain"], help="all otherwise")
     parser.add_argument("--cifar", type=Path, help="a folder with train and test")
     parser.add_argument("--per-class", type=int, nargs="+", default=[20, 50])
     parser.add_argument("--seeds", type=int, default=5)

@@ -66,16 +66,14 @@ def run_featurize(run: Callable[[Job], str]) -> None:
 
 
 def make_featurizer(job: Job) -> "Featurizer":
-    """With weights fetched and engine decided, once per process."""
+    """The featurizer that the job's configuration names, its weights fetched."""
     from pipeline.features.featurizer import Featurizer
     from pipeline.features.weights import fetch_weights
 
     config = job.params.featurize
     if config.weights in OFFICIAL:  # here, where progress can be shown
         fetch_weights(config.backbone, config.weights, config.weights_folder, job.progress)
-    featurizer = Featurizer(config)
-    _ = featurizer.engine
-    return featurizer
+    return Featurizer(config)
 
 
 def _print(lines: Iterator[str]) -> None:

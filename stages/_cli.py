@@ -39,11 +39,10 @@ class Flags:
 
     @property
     def arguments(self) -> list[str]:
-        """The same flags for a command line."""
+        """The same flags for another command, except `out`."""
         sets = [part for override in self.override or () for part in ("--set", override)]
         switches = [f"--{name}" for name in ("quiet", "debug") if getattr(self, name)]
-        out = ["--out", str(self.out)] if self.out else []
-        return ["--params", str(self.params), "--data", str(self.data), *out, *sets, *switches]
+        return ["--params", str(self.params), "--data", str(self.data), *sets, *switches]
 
     def job(self, stage: str, *more: str) -> Job:
         """The job that they describe, with more overrides. Raises ParamsError."""

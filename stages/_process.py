@@ -4,6 +4,7 @@ import atexit
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
@@ -25,18 +26,18 @@ def running(command: str, debug: bool) -> Iterator[None]:
 
 
 def run_to_end(app: typer.Typer) -> NoReturn:
-    """Run a command, then leave at once, as mypy does: taking apart what torch has loaded would take half a second."""
+    """Run a command, end its threads and what has asked for it, and leave: taking torch apart takes half a second."""
+    code: object = 0
     try:
         app()
     except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    else:
-        code = 0
+        code = end.code
+    threading._shutdown()  # type: ignore[attr-defined]  # as Python does at its end: threads and pools first
     atexit._run_exitfuncs()
-    with suppress(OSError):  # whoever read may be gone
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(code)
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        with suppress(BrokenPipeError):
+            stream.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 def set_thread_defaults() -> None:

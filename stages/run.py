@@ -1,12 +1,13 @@
-"""Run several stages in one process, in their order: what `dvc repro` does, started once and without DVC.
+"""Run several stages by one command, in their order: what `dvc repro` does, started once and without DVC.
 
 \b
   python -m stages.run                                            all that dvc.yaml has
   python -m stages.run prepare augment featurize train_head       from images to a trained head
 Each stage reads params.yaml, writes to its folder below data and prints its summary, as when it is run by itself; the
-files are the same. Libraries are loaded once, which for a thousand small images is a third of the time. Stages that
-have nothing to do take their result from what is there: unchanged variants are kept, known features are not computed
-again. `dvc commit --force` tells DVC afterwards that its stages are up to date.
+files are the same. Torch is loaded once, and the backbone made ready while prepare and augment run in a process of
+their own. Stages that have nothing to do take their result from what is there: unchanged variants are kept, known
+features are not computed again. Without --set, --params and --data, `dvc commit --force` and the names of the stages
+that ran tells DVC that they are up to date.
 """
 
 from importlib import import_module
@@ -21,7 +22,7 @@ from stages._process import run_to_end, running
 from stages._run import run_while_loading
 
 app = make_app()
-LIGHT = ("prepare", "augment")  # need no torch, so they run beside its import, in a process of their own
+WITHOUT_TORCH = ("prepare", "augment")
 
 
 @app.command(help=description())
@@ -38,15 +39,16 @@ def command(
     if unknown:
         raise typer.BadParameter(f"there is no stage {unknown[0]}; there are {', '.join(STAGES)}", param_hint="STAGES")
     flags = Flags(params, override, data, None, quiet, debug)
-    named = [stage for stage in STAGES if not stages or stage in stages]
-    light = [stage for stage in named if stage in LIGHT]
-    if light and "featurize" in named:
-        with running("run", debug):
-            run_while_loading(light, flags)
-        named = named[len(light) :]
-    for stage in named:
-        with running(stage, debug):
-            run_locked(flags.job(stage), import_module(f"stages.{stage}").run)
+    with running("run", debug):
+        jobs = {stage: flags.job(stage) for stage in STAGES if not stages or stage in stages}
+    beside = [stage for stage in jobs if stage in WITHOUT_TORCH and "featurize" in jobs]
+    if beside:
+        with running("featurize", debug):
+            run_while_loading(beside, flags, jobs["featurize"])
+    for stage, job in jobs.items():
+        if stage not in beside:
+            with running(stage, debug):
+                run_locked(job, import_module(f"stages.{stage}").run)
 
 
 if __name__ == "__main__":

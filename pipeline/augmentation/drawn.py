@@ -6,7 +6,7 @@ drawn, and neither imgaug nor OpenCV is imported.
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
@@ -24,7 +24,7 @@ from pipeline.runtime.threads import usable_threads
 if TYPE_CHECKING:
     from pipeline.augmentation.policy import Augmentation
 
-LEAST_SIDE = 128  # pixels: two threads draw 0.8 times as fast as one at 64 px, 1.2 at 128, 1.6 at 224 (measured)
+THREADED_SIZE = 128  # pixels: two threads draw 0.8 times as fast as one at 64 px, 1.2 at 128, 1.6 at 224 (measured)
 WORTH_PROCESSES = 512  # rows that imgaug draws in more time than processes take to start
 SMALLEST = 16  # rows that are drawn together at least
 REMEDY = "Run augment here."
@@ -143,24 +143,26 @@ def restore_augmentation(recipe_json: bytes) -> "Augmentation":
 
 
 def _draw(rows: DrawnRows, augmentation: "Augmentation") -> Iterator[Array]:
-    """Blocks of rows in order, drawn on all cores.
+    """Blocks of rows in order.
 
     By threads if the engine has no state and lets go of the interpreter for long enough. imgaug does neither: it draws
     here, or in processes if that pays, or if torch's global generator is used, which the main thread may train with.
     """
     cores = 1 if is_worker() else usable_threads()
-    if augmentation.engine == "fused":
-        cores = cores if augmentation.size >= LEAST_SIDE else 1
-        blocks = _blocks(rows, augmentation, cores)
-        with ThreadPoolExecutor(max(1, min(cores, len(blocks)))) as threads:
-            yield from threads.map(_Block.run, blocks)
-        return
+    blocks = _blocks(rows, augmentation, cores)
+    is_fused = augmentation.engine == "fused"
     many = cores > 1 and len(rows) >= WORTH_PROCESSES
     disturbing = "AutoAugment" in augmentation.steps and threading.current_thread() is not threading.main_thread()
-    blocks = _blocks(rows, augmentation, cores)
-    if is_worker() or not (many or disturbing):
+    if is_fused and augmentation.size >= THREADED_SIZE:
+        with ThreadPoolExecutor(cores) as threads:
+            yield from threads.map(_Block.run, blocks)
+    elif is_fused or is_worker() or not (many or disturbing):
         yield from map(_Block.run, blocks)
-        return
+    else:
+        yield from _in_processes(blocks, augmentation, cores)
+
+
+def _in_processes(blocks: Sequence[_Block], augmentation: "Augmentation", cores: int) -> Iterator[Array]:
     numbered = [_Numbered(block.rows, augmentation, number) for number, block in enumerate(blocks)]
     waiting: dict[int, Array] = {}
     following = 0

@@ -43,7 +43,7 @@ from pipeline.features.featurizer import Featurizer
 from pipeline.runtime.threads import usable_threads
 
 REPORT_SECONDS = 2.0  # beyond start-up: it draws small pictures, and no more of them for more images
-LIGHT = "import stages._cli, pipeline.ingest.source"
+LIGHT = "import stages._cli, pipeline.ingest.read_source"
 TORCH = "import stages._cli, torch"
 
 

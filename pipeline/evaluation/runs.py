@@ -41,7 +41,7 @@ def read_predictions(folder: Path) -> dict[str, Predictions]:
     return {name: from_npz(paths[name].read_bytes(), paths[name]) for name in sorted(paths, key=variant_order)}
 
 
-def remark_running(*names: str) -> str:
+def describe_running(*names: str) -> str:
     """What stages that run now mean for a comparison of these folders; empty if none does."""
     remarks = [
         f"{progress.stage} runs in {name} now, and what was compared may be older; "
