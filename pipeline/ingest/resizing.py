@@ -37,8 +37,9 @@ class Resizing:
     def lines(self) -> Iterator[str]:
         """What a user is told: images that were enlarged, and photos of which a small backbone sees little."""
         if self.count:
+            counted = "1 image is" if self.count == 1 else f"{self.count:,} images are"
             yield (
-                f"{self.count:,} {'image is' if self.count == 1 else 'images are'} ENLARGED to prepare.size, {self.size} px; the smallest has "
+                f"{counted} ENLARGED to prepare.size, {self.size} px; the smallest has "
                 f"{self.smallest} px. To store fewer pixels, set prepare.size, and featurize.size for a faster backbone"
             )
         if self.size <= SMALL_SIZE and self.median > PHOTO * self.size:
