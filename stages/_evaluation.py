@@ -10,7 +10,7 @@ from cache.records import UNAUGMENTED, FeatureSet, ImageSet
 from pipeline.config.shared.featurize import FeaturizeConfig
 from pipeline.config.shared.stages import TRAIN_HEAD, TRAIN_MODEL
 from pipeline.config.train_head import TrainHeadConfig
-from pipeline.evaluation.evaluate import Evaluation, EvaluationInputs
+from pipeline.evaluation.evaluate import Evaluation, EvaluationInputs, describe_compared, find_leaks
 from pipeline.evaluation.review import occlusion_file, review_files
 from pipeline.evaluation.robustness import make_robustness_sample, pixels_of
 from pipeline.evaluation.side_by_side import SideBySide, side_by_side
@@ -20,6 +20,7 @@ from pipeline.inference import load
 from pipeline.inference.choose import choose_classifier, trained_classifiers
 from pipeline.inference.classifier import HeadClassifier, ModelClassifier
 from pipeline.inference.tta import predict_over_views
+from pipeline.metrics.near_duplicates import NearDuplicate
 from stages._cli import Job
 from stages._views import NO_VIEWS, choose_views, views_of_flag
 
@@ -39,6 +40,13 @@ def read_features_of(job: Job, stages: list[str]) -> Features:
     if stages == [TRAIN_MODEL] and not job.has_made("featurize"):
         return {}
     return {split: job.features(split) for split in SPLITS}
+
+
+def leaks_of(job: Job, features: Features) -> list[NearDuplicate]:
+    """Near duplicates across the split; says of which splits only a part was compared."""
+    for line in describe_compared(features):
+        job.say(line)
+    return find_leaks(features, job.params.evaluate.near_duplicate)
 
 
 def make_inputs(job: Job, stage: str, features: Features, featurize: FeaturizeConfig) -> EvaluationInputs:

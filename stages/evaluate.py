@@ -26,7 +26,7 @@ from stages._cli import Job, run_stage
 
 def run(job: Job) -> str:
     """Evaluate each classifier, write the tables, return the summary."""
-    from pipeline.evaluation.evaluate import evaluate_classifier, find_leaks
+    from pipeline.evaluation.evaluate import evaluate_classifier
     from pipeline.evaluation.overview import Overview, overview_files
     from pipeline.evaluation.source_files import read_source_files
     from pipeline.evaluation.tables import evaluation_files, summary
@@ -37,7 +37,7 @@ def run(job: Job) -> str:
     stages = steps.stages_to_evaluate(job)
     features = steps.read_features_of(job, stages)
     inputs = {stage: steps.make_inputs(job, stage, features, params.featurize) for stage in stages}
-    leaks = find_leaks(features, config.near_duplicate)
+    leaks = steps.leaks_of(job, features)
     with job.progress(sum(sets.steps(config) for sets in inputs.values()), "set") as advance:
         evaluations = {stage: evaluate_classifier(sets, config, leaks, advance) for stage, sets in inputs.items()}
     gains = steps.gains_of(job, stages, features, params.train_head)

@@ -10,7 +10,7 @@ from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.shared.variants import GAN_VARIANT, variant_order
 from pipeline.evaluation.robustness import RobustnessSample
 from pipeline.inference.classifier import Classifier
-from pipeline.metrics.near_duplicates import NearDuplicate, near_duplicates
+from pipeline.metrics.near_duplicates import COMPARED, NearDuplicate, compared_rows, near_duplicates
 from pipeline.metrics.predictions import Predictions
 from pipeline.metrics.sample_quality import measure_samples
 from pipeline.metrics.scores import Scores, evaluate
@@ -140,6 +140,14 @@ def find_leaks(features: FeaturesOf, threshold: float) -> list[NearDuplicate]:
     return [leak for split, rows in plain.items() for leak in near_duplicates(split, rows, train, threshold)]
 
 
+def describe_compared(features: FeaturesOf) -> Iterator[str]:
+    """For the terminal: splits of which only a part was compared with train."""
+    for split, variants in features.items():
+        count = len(variants.get(UNAUGMENTED, ()))
+        if split != "train" and count > COMPARED:
+            yield f"near duplicates were looked for among {COMPARED:,} of the {count:,} images of {split}"
+
+
 def gan_quality(features: FeaturesOf, near_duplicate: float) -> dict[str, float]:
     """How good the GAN samples among the cached features are; empty without any."""
     train = features.get("train", {})
@@ -153,7 +161,7 @@ def _without_leaks(inputs: EvaluationInputs, leaks: Sequence[NearDuplicate], con
     """Scores on the other images of each split that has near duplicates in train."""
     for split, rows in inputs.plain.items():
         leaked = [leak.row for leak in leaks if leak.split == split]
-        kept = np.setdiff1d(np.arange(len(rows)), leaked)
+        kept = np.setdiff1d(compared_rows(rows.ids), leaked)
         if leaked and len(kept):
             predictions = inputs.classifier.predict(rows.take(kept))
             yield replace(evaluate(predictions, confidence), variant=split)

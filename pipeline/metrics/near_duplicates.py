@@ -9,7 +9,9 @@ from cache.errors import RecordError
 from cache.layout import Array
 from cache.records import FeatureSet
 
+COMPARED = 10_000  # images of a split at most: all pairs grow with the square of the images
 BLOCK_CELLS = 16_000_000  # cosines that are held at once
+TILE = 2**16  # training rows of a product
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,15 @@ class NearDuplicate:
     cosine: float
 
 
+def compared_rows(ids: Array) -> Array:
+    """The rows of a held-out split that are compared: all, or COMPARED of them by chance, since ids are digests; int."""
+    if len(ids) <= COMPARED:
+        return np.arange(len(ids))
+    return np.sort(np.argsort(ids, kind="stable")[:COMPARED])
+
+
 def near_duplicates(split: str, held_out: FeatureSet, train: FeatureSet, threshold: float) -> list[NearDuplicate]:
-    """The held-out images whose nearest training image has at least this cosine, the nearest first.
+    """The compared held-out images whose nearest training image has at least this cosine, the nearest first.
 
     Features are standardised by the training set's mean and deviation first: raw features all point much the same way.
     Raises RecordError if the sets are of different backbones or classes.
@@ -42,23 +51,24 @@ def near_duplicates(split: str, held_out: FeatureSet, train: FeatureSet, thresho
             raise RecordError(f"feature sets differ in {name}", where=split, remedy="Run featurize again.")
     if not len(train) or not len(held_out):
         return []
-    nearest, cosines = nearest_rows(held_out.features[:], train.features[:])
-    rows = np.flatnonzero(cosines >= threshold)
-    rows = rows[np.argsort(-cosines[rows], kind="stable")]
+    compared = compared_rows(held_out.ids)
+    nearest, cosines = nearest_rows(held_out.features[compared], train.features[:])
+    places = np.flatnonzero(cosines >= threshold)
+    places = places[np.argsort(-cosines[places], kind="stable")]
     return [
         NearDuplicate(
             split=split,
-            row=int(row),
-            id=held_out.ids[row].decode(),
+            row=int(compared[place]),
+            id=held_out.ids[compared[place]].decode(),
             path="",
-            actual=held_out.classes[held_out.labels[row]],
-            train_row=int(nearest[row]),
-            train_id=train.ids[nearest[row]].decode(),
+            actual=held_out.classes[held_out.labels[compared[place]]],
+            train_row=int(nearest[place]),
+            train_id=train.ids[nearest[place]].decode(),
             train_path="",
-            train_class=train.classes[train.labels[nearest[row]]],
-            cosine=float(cosines[row]),
+            train_class=train.classes[train.labels[nearest[place]]],
+            cosine=float(cosines[place]),
         )
-        for row in rows
+        for place in places
     ]
 
 
@@ -67,16 +77,23 @@ def nearest_rows(queries: Array, among: Array) -> tuple[Array, Array]:
     mean = among.mean(axis=0, dtype=np.float64).astype(np.float32)
     scale = 1 / np.maximum(among.astype(np.float32).std(axis=0), 1e-6)
     known = _directions(among, mean, scale)
-    step = max(1, BLOCK_CELLS // len(known))
+    step = max(1, BLOCK_CELLS // min(len(known), TILE))
     blocks = list(_blocks(queries, known, mean, scale, step))
     return np.concatenate([index for index, _ in blocks]), np.concatenate([cosine for _, cosine in blocks])
 
 
 def _blocks(queries: Array, known: Array, mean: Array, scale: Array, step: int) -> Iterator[tuple[Array, Array]]:
     for start in range(0, len(queries), step):
-        cosines = _directions(queries[start : start + step], mean, scale) @ known.T  # [step, m]
-        index = cosines.argmax(axis=1)
-        yield index, cosines[np.arange(len(index)), index]
+        own = _directions(queries[start : start + step], mean, scale)
+        best = np.full(len(own), -np.inf, dtype=np.float32)
+        index = np.zeros(len(own), dtype=np.int64)
+        for tile in range(0, len(known), TILE):
+            cosines = own @ known[tile : tile + TILE].T  # [step, tile]
+            nearest = cosines.argmax(axis=1)
+            highest = cosines[np.arange(len(own)), nearest]
+            index = np.where(highest > best, nearest + tile, index)
+            best = np.maximum(highest, best)
+        yield index, best
 
 
 def _directions(features: Array, mean: Array, scale: Array) -> Array:

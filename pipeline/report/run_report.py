@@ -10,6 +10,7 @@ import numpy as np
 from cache.records import UNAUGMENTED, ImageSet
 from pipeline.config.shared.stages import AUGMENT, EVALUATE, FEATURIZE, GAN, PREPARE
 from pipeline.config.shared.variants import GAN_PREFIX
+from pipeline.metrics.near_duplicates import COMPARED
 from pipeline.report.charts import number
 from pipeline.report.classifiers import compare_classifiers
 from pipeline.report.confusion import make_confusion
@@ -61,6 +62,7 @@ def render_report(results: RunResults) -> str:
         "mistakes": _mistakes(results.images.get("test"), mistakes, side),
         "leaks": _leaks(results.images, leaks[:PAIRS], side),
         "leak_count": len(leaks),
+        "compared": COMPARED if max(map(len, results.images.values()), default=0) > COMPARED else 0,
         "suspects": suspects(results),
         "review": _review_counts(results),
         "doubtful": doubtful(results),

@@ -48,9 +48,19 @@ def test_blocks_give_what_one_matrix_gives(train: FeatureSet, monkeypatch: pytes
     queries = np.random.default_rng(1).normal(size=(23, 16)).astype(np.float16)
     index, cosine = nearest_rows(queries, np.asarray(train.features))
     monkeypatch.setattr(module, "BLOCK_CELLS", 200)
+    monkeypatch.setattr(module, "TILE", 8)
     blocked_index, blocked_cosine = nearest_rows(queries, np.asarray(train.features))
     assert np.array_equal(index, blocked_index)
     np.testing.assert_allclose(cosine, blocked_cosine, rtol=0, atol=COSINE)
+
+
+def test_of_a_large_split_a_part_by_its_ids_is_compared(train: FeatureSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many products for each training image, however large the split is."""
+    copies = replace(train, ids=np.random.default_rng(3).permutation(train.ids))
+    monkeypatch.setattr(module, "COMPARED", 20)
+    compared = near_duplicates("test", copies, train, 0.95)
+    assert sorted(row.id.encode() for row in compared) == sorted(copies.ids)[:20]
+    assert all(row.id.encode() == copies.ids[row.row] and row.row == row.train_row for row in compared)
 
 
 def test_sets_of_different_backbones_are_refused_and_empty_ones_have_no_duplicates(train: FeatureSet) -> None:
