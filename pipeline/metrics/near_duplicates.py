@@ -34,7 +34,7 @@ class NearDuplicate:
 
 
 def compared_rows(ids: Array) -> Array:
-    """The rows of a held-out split that are compared: all, or COMPARED of them by chance, since ids are digests; int."""
+    """The rows of a held-out split that are compared: all, or COMPARED by chance, since ids are digests."""
     if len(ids) <= COMPARED:
         return np.arange(len(ids))
     return np.sort(np.argsort(ids, kind="stable")[:COMPARED])
