@@ -16,6 +16,7 @@ from pipeline.evaluation.robustness import make_robustness_sample, pixels_of
 from pipeline.evaluation.side_by_side import SideBySide, side_by_side
 from pipeline.evaluation.source_files import SourceFiles
 from pipeline.heads.ablation import VariantGain, ablate_schedule
+from pipeline.heads.sets import at_most
 from pipeline.inference import load
 from pipeline.inference.choose import choose_classifier, trained_classifiers
 from pipeline.inference.classifier import HeadClassifier, ModelClassifier
@@ -24,6 +25,7 @@ from pipeline.metrics.near_duplicates import NearDuplicate
 from stages._cli import Job
 from stages._views import NO_VIEWS, choose_views, views_of_flag
 
+GAIN_IMAGES = 50_000  # training images at most by which the gains of variants are measured
 SPLITS = ("train", "val", "test")
 Features = Mapping[str, Mapping[str, FeatureSet]]
 
@@ -85,7 +87,12 @@ def gains_of(job: Job, stages: list[str], features: Features, head: TrainHeadCon
     chosen = load.load_classifier(job.data / TRAIN_HEAD)
     if isinstance(chosen, HeadClassifier):
         head = head.model_copy(update={"hidden": chosen.head.widths[1:-1]})
-    return ablate_schedule(features["train"], features["val"], head, job.params.evaluate.worth_seeds)
+    count = len(features["train"].get(UNAUGMENTED, ()))
+    train = at_most(features["train"], GAIN_IMAGES, head.seed)
+    gains = ablate_schedule(train, features["val"], head, job.params.evaluate.worth_seeds)
+    if gains and count > GAIN_IMAGES:
+        job.say(f"what variants gain was measured with {GAIN_IMAGES:,} of the {count:,} training images")
+    return gains
 
 
 def both_side_by_side(evaluations: Mapping[str, Evaluation], confidence: float) -> list[SideBySide]:
