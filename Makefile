@@ -51,9 +51,10 @@ bench: .venv/ready
 	@python benchmarks/augment.py --images 400
 	@python benchmarks/train_head.py --rows 20000 --peer-rows 4000
 	@python benchmarks/heads.py --rows 10000 --heads 8
+	@python benchmarks/logistic.py
 	@python benchmarks/online.py
 	@python benchmarks/first_run.py
-	@python benchmarks/loaded.py --stages augment featurize train_head train_model
+	@python benchmarks/loaded.py --images 300 --stages augment featurize train_head train_model
 
 lint: .venv/ready
 	@ruff check .
