@@ -8,6 +8,7 @@ import numpy as np
 from cache.files import remove_others, write_bytes
 from cache.records import UNAUGMENTED, FeatureSet, ImageSet
 from pipeline.config.shared.featurize import FeaturizeConfig
+from pipeline.config.shared.limits import GAIN_IMAGES
 from pipeline.config.shared.stages import TRAIN_HEAD, TRAIN_MODEL
 from pipeline.config.train_head import TrainHeadConfig
 from pipeline.evaluation.evaluate import Evaluation, EvaluationInputs, describe_compared, find_leaks
@@ -25,7 +26,6 @@ from pipeline.metrics.near_duplicates import NearDuplicate
 from stages._cli import Job
 from stages._views import NO_VIEWS, choose_views, views_of_flag
 
-GAIN_IMAGES = 50_000  # training images at most by which the gains of variants are measured
 SPLITS = ("train", "val", "test")
 Features = Mapping[str, Mapping[str, FeatureSet]]
 

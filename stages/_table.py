@@ -16,6 +16,7 @@ from pipeline.runtime.run_record import read_record
 DATA = Path("data")
 PIPE_WIDTH = 100  # characters, if the output is no terminal and COLUMNS says nothing
 TRAILING = re.compile(r"(?: |\x1b\[[\d;]*m)+$", re.MULTILINE)  # blanks at the end of a line, and styles among them
+FEW_VAL = 1000  # images of val, of which a single one shows in the table
 WORDS = {"interval", "result", "change, points"}  # columns that are aligned to the left, as the first one is
 
 
@@ -56,7 +57,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def _next_steps(metrics: Mapping[str, Any]) -> Iterable[str]:
     """What suspected labels mean for the figures above, and what to do about them; nothing without any."""
-    from pipeline.report.review import FILE, doubt_of_test, open_suspects, suspects_line
+    from pipeline.report.review import FILE, doubt_of_test, is_worth_looking, open_suspects, suspects_line
 
     path = DATA / "prepare" / "manifest.json"
     manifest = _read(path) if path.exists() else {}
@@ -67,7 +68,7 @@ def _next_steps(metrics: Mapping[str, Any]) -> Iterable[str]:
         yield doubt
     if line := suspects_line(listed, manifest):
         yield line
-    if suspects:
+    if is_worth_looking(listed, manifest):
         yield f"Look at {DATA / 'report' / 'index.html'} from the first on, write keep, relabel or drop into"
         yield f"column action of {DATA / 'report' / FILE}, then run   python -m stages.relabel && dvc repro"
 
@@ -94,8 +95,15 @@ def _gain_rows() -> Iterable[tuple[str, ...]]:
             yield "fine-tuning, on test", _points(float(row["change"])), f"{low} to {high}"
     for row in _rows(DATA / "evaluate" / "variants.csv"):
         if (row["variant"], row["class"]) == (TOGETHER, ""):
-            deviation = 100 * float(row["deviation"])
-            yield "cached variants, to the head, on val", _points(float(row["gain"])), f"± {deviation:.1f} over seeds"
+            deviation = f"± {100 * float(row['deviation']):.1f} over seeds"
+            yield "cached variants, to the head, on val", _points(float(row["gain"])), deviation + _coarseness()
+
+
+def _coarseness() -> str:
+    """How much a single image of val is, if that is more than a rounding."""
+    path = DATA / "prepare" / "manifest.json"
+    count = _read(path).get("images", {}).get("val", 0) if path.exists() else 0
+    return f"; 1 of {count:,} images is {100 / count:.1f}" if 0 < count < FEW_VAL else ""
 
 
 def _points(share: float) -> str:

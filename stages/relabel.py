@@ -16,7 +16,7 @@ import typer
 
 from pipeline.config.params import read_params
 from pipeline.ingest.relabels import read_corrections
-from pipeline.report.corrections import read_review, refuse_unknown_classes, summary_of, write_corrections
+from pipeline.report.corrections import next_steps, read_review, refuse_unknown_classes, summary_of, write_corrections
 from stages._cli import DATA, PARAMS, Data, Debug, Values, description, make_app
 from stages._params_file import change_params, next_command
 from stages._process import running
@@ -50,7 +50,8 @@ def main(
         also = f", beside {earlier:,} from before" if earlier else ""
         typer.echo(f"relabel: {summary_of(corrections)}{also}, in {path}")
         typer.echo(f"relabel: {change_params(params, {'prepare.relabel': str(path)})}")
-        typer.echo(f"relabel: now run   {next_command(params)}")
+        for line in next_steps(data, next_command(params)):
+            typer.echo(f"relabel: {line}")
 
 
 if __name__ == "__main__":

@@ -7,10 +7,11 @@ import numpy as np
 
 from cache.records import UNAUGMENTED, FeatureSet, ImageSet
 from pipeline.config.evaluate import EvaluateConfig
+from pipeline.config.shared.limits import COMPARED_IMAGES
 from pipeline.config.shared.variants import GAN_VARIANT, variant_order
 from pipeline.evaluation.robustness import RobustnessSample
 from pipeline.inference.classifier import Classifier
-from pipeline.metrics.near_duplicates import COMPARED, NearDuplicate, compared_rows, near_duplicates
+from pipeline.metrics.near_duplicates import NearDuplicate, compared_rows, near_duplicates
 from pipeline.metrics.predictions import Predictions
 from pipeline.metrics.sample_quality import measure_samples
 from pipeline.metrics.scores import Scores, evaluate
@@ -144,8 +145,8 @@ def describe_compared(features: FeaturesOf) -> Iterator[str]:
     """For the terminal: splits of which only a part was compared with train."""
     for split, variants in features.items():
         count = len(variants.get(UNAUGMENTED, ()))
-        if split != "train" and count > COMPARED:
-            yield f"near duplicates were looked for among {COMPARED:,} of the {count:,} images of {split}"
+        if split != "train" and count > COMPARED_IMAGES:
+            yield f"near duplicates were looked for among {COMPARED_IMAGES:,} of the {count:,} images of {split}"
 
 
 def gan_quality(features: FeaturesOf, near_duplicate: float) -> dict[str, float]:

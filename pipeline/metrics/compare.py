@@ -65,7 +65,8 @@ class Comparison:
         """What corrections in between mean for the comparison; empty without any."""
         remarks = []
         if self.corrected:
-            remarks.append(f"{self.corrected:,} labels were corrected in between, and the later ones count for both")
+            what = "of these labels were corrected in between, and the later ones count for both"
+            remarks.append(f"{self.corrected:,} {what}")
         if self.unpaired:
             remarks.append(f"{self.unpaired:,} images are in one run only and left out")
         return "".join(f"{remark}; " for remark in remarks)

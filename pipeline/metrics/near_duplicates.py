@@ -8,8 +8,8 @@ import numpy as np
 from cache.errors import RecordError
 from cache.layout import Array
 from cache.records import FeatureSet
+from pipeline.config.shared.limits import COMPARED_IMAGES
 
-COMPARED = 10_000  # images of a split at most: all pairs grow with the square of the images
 BLOCK_CELLS = 16_000_000  # cosines that are held at once
 TILE = 2**16  # training rows of a product
 
@@ -34,10 +34,13 @@ class NearDuplicate:
 
 
 def compared_rows(ids: Array) -> Array:
-    """The rows of a held-out split that are compared: all, or COMPARED by chance, since ids are digests."""
-    if len(ids) <= COMPARED:
+    """The rows of a held-out split that are compared: all, or COMPARED_IMAGES by chance, since ids are digests.
+
+    All pairs would grow with the square of the images.
+    """
+    if len(ids) <= COMPARED_IMAGES:
         return np.arange(len(ids))
-    return np.sort(np.argsort(ids, kind="stable")[:COMPARED])
+    return np.sort(np.argsort(ids, kind="stable")[:COMPARED_IMAGES])
 
 
 def near_duplicates(split: str, held_out: FeatureSet, train: FeatureSet, threshold: float) -> list[NearDuplicate]:

@@ -6,13 +6,14 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cache.errors import InputError
 from cache.files import write_text
 from pipeline.config.prepare import PrepareConfig
+from pipeline.config.shared.stages import EVALUATE
 from pipeline.ingest.manifest import source_name
 from pipeline.ingest.relabels import (
     Correction,
@@ -92,3 +93,11 @@ def summary_of(corrections: Mapping[str, Correction]) -> str:
     """Such as `3 to relabel, 1 to drop, 2 to keep`."""
     counts = Counter(own.action for own in corrections.values())
     return ", ".join(f"{counts[action]:,} to {action}" for action in ("relabel", "drop", "keep") if counts[action])
+
+
+def next_steps(data: Path, command: str) -> Iterator[str]:
+    """What to run after corrections, and if there are results already, how to compare them."""
+    if (data / EVALUATE).exists():
+        compare = f"python -m stages.compare before {data}"
+        yield f"to see what it brings:   cp -r {data / EVALUATE} before   and, in the end, {compare}"
+    yield f"now run   {command}"

@@ -92,6 +92,12 @@ def expected_wrong(suspects: Sequence[Row], manifest: Mapping[str, Any]) -> str:
     return f"About {expected:,} of them {verb} expected to be wrong, by your {decided:,} decisions."
 
 
+def is_worth_looking(suspects: Sequence[Row], manifest: Mapping[str, Any]) -> bool:
+    """Whether any open suspect may be wrong, as far as a person's decisions tell."""
+    waiting = open_suspects(suspects, manifest)
+    return bool(waiting) and _expected(waiting) != 0
+
+
 def _expected(suspects: Sequence[Row]) -> int | None:
     """How many of the suspects are probably wrong; None if a person has decided about too few images."""
     shares = [number(row.get("expected")) for row in suspects]

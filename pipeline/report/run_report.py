@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from cache.records import UNAUGMENTED, ImageSet
+from pipeline.config.shared.limits import COMPARED_IMAGES
 from pipeline.config.shared.stages import AUGMENT, EVALUATE, FEATURIZE, GAN, PREPARE
 from pipeline.config.shared.variants import GAN_PREFIX
-from pipeline.metrics.near_duplicates import COMPARED
 from pipeline.report.charts import number
 from pipeline.report.classifiers import compare_classifiers
 from pipeline.report.confusion import make_confusion
@@ -62,7 +62,7 @@ def render_report(results: RunResults) -> str:
         "mistakes": _mistakes(results.images.get("test"), mistakes, side),
         "leaks": _leaks(results.images, leaks[:PAIRS], side),
         "leak_count": len(leaks),
-        "compared": COMPARED if max(map(len, results.images.values()), default=0) > COMPARED else 0,
+        "compared": COMPARED_IMAGES if _is_more(results.images) else 0,
         "suspects": suspects(results),
         "review": _review_counts(results),
         "doubtful": doubtful(results),
@@ -154,6 +154,11 @@ def _mistakes(test: ImageSet | None, mistakes: Sequence[Row], side: int) -> list
         return [(row, "") for row in mistakes]
     ids = np.array([row.get("id", "").encode() for row in mistakes], dtype="S64")
     return list(zip(mistakes, thumbnails_of(test, ids, side), strict=True))
+
+
+def _is_more(sets: Mapping[str, ImageSet]) -> bool:
+    """Whether val or test has more images than are compared with train."""
+    return any(len(images) > COMPARED_IMAGES for name, images in sets.items() if not name.startswith("train"))
 
 
 def _nearest_first(leaks: Sequence[Row]) -> list[Row]:

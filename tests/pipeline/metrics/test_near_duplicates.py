@@ -57,7 +57,7 @@ def test_blocks_give_what_one_matrix_gives(train: FeatureSet, monkeypatch: pytes
 def test_of_a_large_split_a_part_by_its_ids_is_compared(train: FeatureSet, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many products for each training image, however large the split is."""
     copies = replace(train, ids=np.random.default_rng(3).permutation(train.ids))
-    monkeypatch.setattr(module, "COMPARED", 20)
+    monkeypatch.setattr(module, "COMPARED_IMAGES", 20)
     compared = near_duplicates("test", copies, train, 0.95)
     assert sorted(row.id.encode() for row in compared) == sorted(copies.ids)[:20]
     assert all(row.id.encode() == copies.ids[row.row] and row.row == row.train_row for row in compared)
