@@ -12,13 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from clouds import clouds
 
 from cache.errors import AugcacheError
 from cache.records import FeatureSet
 from cache.writer import write_features
 from pipeline.config.params import read_params
+from pipeline.config.shared.schedule import Phase
+from pipeline.evaluation import evaluate as evaluation
 from pipeline.inference import load
 from pipeline.metrics.predictions import Predictions, from_npz
+from stages import _evaluation as steps
 from stages import train_model
 from stages._cli import Job
 from stages.evaluate import run
@@ -324,3 +328,24 @@ def test_views_are_evaluated_beside_the_images_and_used_by_predict(
         assert CliRunner().invoke(predict.app, arguments).exit_code == 0
         tables.append((tmp_path / "out.csv").read_bytes())
     assert tables[0] != tables[1] == tables[2]
+
+
+def test_what_is_measured_of_very_large_sets_in_part_is_said(
+    job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sets = {"unaugmented": clouds(60), "mild_1": clouds(60, "mild_1", 2)}
+    features = {"train": sets, "val": {"unaugmented": clouds(30, seed=1)}, "test": {"unaugmented": clouds(20, seed=3)}}
+    write_trained(job.data, "train_head", 0.5)
+    head = job.params.train_head.model_copy(update={"schedule": [Phase("unaugmented", 1), Phase("mild_1", 1)]})
+    everything = steps.gains_of(job, ["train_head"], features, head)
+    steps.leaks_of(job, features)
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(steps, "GAIN_IMAGES", 30)
+    monkeypatch.setattr(evaluation, "COMPARED_IMAGES", 25)
+    assert [gain.variant for gain in steps.gains_of(job, ["train_head"], features, head)] == ["mild_1"]
+    steps.leaks_of(job, features)
+    assert [gain.variant for gain in everything] == ["mild_1"]
+    assert capsys.readouterr().out.splitlines() == [
+        "evaluate: what variants gain was measured with 30 of the 60 training images",
+        "evaluate: near duplicates were looked for among 25 of the 30 images of val",
+    ]
