@@ -80,12 +80,9 @@ class _Sets:
     @property
     def of_last_layer(self) -> "_Sets":
         """The same with the features of the last layer alone."""
-        same = self.train is self.compared
-        train, compared, val = (
-            {variant: narrowed(features) for variant, features in sets.items()}
-            for sets in (self.train, {} if same else self.compared, self.val)
-        )
-        return _Sets(train, train if same else compared, val)
+        train = _narrow(self.train)
+        compared = train if self.compared is self.train else _narrow(self.compared)
+        return _Sets(train, compared, _narrow(self.val))
 
     def describe(self, evidence: Evidence) -> str:
         """What decided, and if it was part of the images, how many."""
@@ -93,10 +90,14 @@ class _Sets:
         return evidence.description + (f" over {few:,} of {all_images:,} images" if few < all_images else "")
 
 
+def _narrow(sets: Mapping[str, FeatureSet]) -> dict[str, FeatureSet]:
+    return {variant: narrowed(features) for variant, features in sets.items()}
+
+
 def _comparable(train: Mapping[str, FeatureSet], config: TrainHeadConfig) -> Mapping[str, FeatureSet]:
     """As many images as candidates can be solved on within MOST_BYTES."""
-    largest = next(iter(train.values()))
-    floats = SOLVER_ROWS * largest.features.shape[1] + SOLVER_LOGITS * len(largest.classes)
+    first = next(iter(train.values()))
+    floats = SOLVER_ROWS * first.features.shape[1] + SOLVER_LOGITS * len(first.classes)
     most = MOST_BYTES // (4 * floats)
     if max(map(len, train.values())) <= most:
         return train
