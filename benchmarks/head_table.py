@@ -3,7 +3,8 @@
     python benchmarks/head_table.py [--cifar FOLDER] [--tiny FOLDER] [--weights FILE] [--work FOLDER] [--cells TEXT ...]
 
 A cell is a data set, a backbone and a number of training images per class, averaged over up to three draws of training
-images that have none in common. With `--layers all` our head may use all layers, the peer uses the last one.
+images that have none in common. The peer uses the last layer; our head that alone too, and then all of them
+(`featurize.layers=all`).
 
 FOLDER holds `train/<class>` and `test/<class>`; `--weights` is for EfficientNetV2-B0. Features are made by the stages
 on the first run and kept in `--work`. The peer is scikit-learn's LogisticRegression after StandardScaler; its C is the
@@ -14,6 +15,7 @@ test images, draws averaged.
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +28,7 @@ from stage_runs import ROOT, machine, write_json
 from cache.reader import read_features
 from cache.records import UNAUGMENTED, FeatureSet
 from pipeline.config.params import read_params
+from pipeline.config.shared.featurize import ALL, LAST
 from pipeline.config.shared.schedule import Phase
 from pipeline.heads.choose import choose_head
 from pipeline.heads.families import STRENGTHS
@@ -37,7 +40,6 @@ from pipeline.metrics.intervals import paired_interval
 from pipeline.metrics.predictions import Predictions
 
 FOLDS = 5
-DRAWS = 3
 CELLS = {"digits": (20, 10_000), "cifar": (20, 50), "tiny": (20, 50)}
 MINI = "efficientnet-mini"
 V2 = "timm:tf_efficientnetv2_b0"
@@ -49,23 +51,32 @@ def main() -> None:
     parser.add_argument("--cifar")
     parser.add_argument("--tiny")
     parser.add_argument("--weights")
-    parser.add_argument("--layers", choices=("last", "all"), default="last")
     parser.add_argument("--work", type=Path, default=Path("data/benchmarks/head_table"))
+    parser.add_argument("--draws", type=int, default=3, help="at most")
     parser.add_argument("--cells", nargs="*", default=[], help="only cells whose name holds one of these")
     parser.add_argument("--out", type=Path, default=Path("data/benchmarks/head_table.json"))
     given = parser.parse_args()
-    print(f"{machine()}\n{'cell':<44}{'logistic':>9}{'ours':>8}{'gain, 95 % interval':>26}  chosen", flush=True)
+    heads = f"{'ours':>8}{'gain, 95 % interval':>22}{'all layers':>12}{'gain, 95 % interval':>22}"
+    print(f"{machine()}\n{'cell':<40}{'logistic':>9}{heads}  chosen", flush=True)
     rows = []
     for source, network, count in cells(given):
         name = f"{source.name} {network.name} {count if count < 10_000 else 'all'}"
         if given.cells and not any(text in name for text in given.cells):
             continue
-        rows.append({"cell": name, **compare(features_of(source, network, given), source, count)})
-        row = rows[-1]
-        interval = f"{row['gain']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]"
-        print(f"{name:<44}{row['theirs']:>8.1f}{row['ours']:>8.1f}{interval:>26}  {row['chosen']}", flush=True)
+        cell = compare(features_of(source, network, given), source, count, given.draws)
+        rows.append({"cell": name, **cell})
+        print(
+            f"{name:<40}{cell['logistic']:>9.1f}{shown(cell[LAST])}{shown(cell[ALL], 12)}  {cell[LAST]['chosen']}",
+            flush=True,
+        )
         write_json(given.out, {"machine": machine(), "cells": rows})
-    print(f"{'mean':<44}{'':>16}{np.mean([row['gain'] for row in rows]):>+10.2f}")
+    means = {layers: float(np.mean([row[layers]["gain"] for row in rows])) for layers in (LAST, ALL)}
+    print(f"{'mean':<40}{'':>17}{means[LAST]:>+22.2f}{'':>12}{means[ALL]:>+22.2f}")
+
+
+def shown(figures: dict[str, Any], width: int = 8) -> str:
+    interval = f"{figures['gain']:+.1f} [{figures['low']:+.1f}, {figures['high']:+.1f}]"
+    return f"{figures['accuracy']:>{width}.1f}{interval:>22}"
 
 
 def cells(given: argparse.Namespace) -> list[tuple[Source, Network, int]]:
@@ -89,41 +100,56 @@ def cells(given: argparse.Namespace) -> list[tuple[Source, Network, int]]:
 
 def features_of(source: Source, network: Network, given: argparse.Namespace) -> Path:
     """The folder of a cell's features, made if it is not there."""
-    folder: Path = given.work / source.name / f"featurize-{network.folder}-{given.layers}"
+    folder: Path = given.work / source.name / f"featurize-{network.folder}-{ALL}"
     if not folder.exists():
         if not (given.work / source.name / "augment").exists():
             make_images(source, given.work)
-        make_features(source, network, given.work, given.layers)
+        make_features(source, network, given.work, ALL)
     return folder
 
 
-def compare(folder: Path, source: Source, count: int) -> dict[str, float | str]:
-    """Test accuracy of both heads on `count` training images per class, in percent, and the paired difference."""
+def compare(folder: Path, source: Source, count: int, most: int) -> dict[str, Any]:
+    """Test accuracy on `count` training images per class, in percent, and paired differences, over `most` draws."""
     train = {name: read_features(folder / f"train-{name}.h5") for name in (UNAUGMENTED, *source.variants)}
-    val = read_features(folder / f"val-{UNAUGMENTED}.h5")
+    val = block(read_features(folder / f"val-{UNAUGMENTED}.h5"), max(1, count // 10), 0)
     test = read_features(folder / f"test-{UNAUGMENTED}.h5")
     schedule = [Phase(UNAUGMENTED, 2), *(Phase(name, 2) for name in source.variants), Phase(UNAUGMENTED, 2)]
     config = read_params(ROOT / "params.yaml").train_head.model_copy(update={"schedule": schedule})
     smallest = int(np.bincount(train[UNAUGMENTED].labels).min())
-    draws = range(max(1, min(DRAWS, smallest // count)))
-    ours = []
+    draws = range(max(1, min(most, smallest // count)))
     theirs = []
-    kinds = []
+    ours: dict[str, list[Predictions]] = {LAST: [], ALL: []}
+    kinds: dict[str, list[str]] = {LAST: [], ALL: []}
     for draw in draws:
         rows = {name: block(features, count, draw) for name, features in train.items()}
-        choice = choose_head(rows, {UNAUGMENTED: block(val, max(1, count // 10), 0)}, config)
-        head = HeadClassifier(choice.fit.head, test.classes, test.recipe, choice.fit.temperature)
-        ours.append(head.predict(test))
         theirs.append(logistic_regression(narrowed(rows[UNAUGMENTED]), narrowed(test), config.seed))
-        kinds.append(f"{'trained' if choice.fit.best_epoch else 'linear'}, {choice.evidence}")
-    gain = paired_interval(ours, theirs, 0.95)
-    figures = {
-        "ours": float(np.mean([predictions.correct for predictions in ours])),
-        "theirs": float(np.mean([predictions.correct for predictions in theirs])),
-    }
-    figures |= {"gain": gain.value, "low": gain.low, "high": gain.high}
-    chosen = "; ".join(dict.fromkeys(kinds))
-    return {**{name: 100 * float(value) for name, value in figures.items()}, "draws": len(draws), "chosen": chosen}
+        for layers, chosen in ((LAST, narrowed), (ALL, whole)):
+            own = {name: chosen(features) for name, features in rows.items()}
+            choice = choose_head(own, {UNAUGMENTED: chosen(val)}, config)
+            head = HeadClassifier(choice.fit.head, test.classes, chosen(test).recipe, choice.fit.temperature)
+            ours[layers].append(head.predict(chosen(test)))
+            kinds[layers].append(f"{'trained' if choice.fit.best_epoch else 'linear'}, {choice.evidence}")
+    cell: dict[str, Any] = {"logistic": percent(theirs), "draws": len(draws)}
+    for layers, predictions in ours.items():
+        gain = paired_interval(predictions, theirs, 0.95)
+        cell[layers] = {
+            "accuracy": percent(predictions),
+            **{
+                name: 100 * getattr(gain, field)
+                for name, field in (("gain", "value"), ("low", "low"), ("high", "high"))
+            },
+            "chosen": "; ".join(dict.fromkeys(kinds[layers])),
+        }
+    return cell
+
+
+def whole(features: FeatureSet) -> FeatureSet:
+    """All layers, as they are."""
+    return features
+
+
+def percent(predictions: list[Predictions]) -> float:
+    return 100 * float(np.mean([draw.correct for draw in predictions]))
 
 
 def block(features: FeatureSet, count: int, draw: int) -> FeatureSet:

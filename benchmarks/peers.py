@@ -1,8 +1,9 @@
 """Accuracy against time beside peers, on the same photos, split and weights, each in an environment of its own.
 
     python benchmarks/peers.py --photos cifar-10/train --per-class 50 --arch tf_efficientnetv2_b0 --weights FILE \\
-        --size 128 --work /tmp/peers [--peers timm_sklearn,timm_finetune,fastai_finetune] [--seeds 3]
+        --size 128 --work peers [--peers timm_sklearn timm_finetune:2:5:15 fastai_finetune:1:4:10] [--seeds 3]
 
+`--photos digits` takes scikit-learn's handwritten digits, written as PNGs of 64 px. A peer's numbers are its epochs.
 Time runs from the start of the first process, with the folder of images, to predictions for every test image. Peers
 are timm + scikit-learn, a plain loop with online augmentation, and fastai; each is run at several lengths, and every
 length is a run of its own. Environments are installed before time is taken. AutoGluon is no peer: its pinned torch has
@@ -24,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+from sklearn.datasets import load_digits
 from stage_runs import ROOT, machine, write_json
 
 SCRIPTS = ROOT / "benchmarks" / "peer_scripts"
@@ -32,7 +35,8 @@ INSTALLS = {
     "timm_finetune": ["timm", "torchvision"],
     "fastai_finetune": ["fastai", "timm"],
 }
-LENGTHS = {"timm_sklearn": [1], "timm_finetune": [2, 5, 15], "fastai_finetune": [1, 4, 10]}
+PEERS = ["timm_sklearn", "timm_finetune:2:5:15", "fastai_finetune:1:4:10"]
+DIGIT_SIDE = 64
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
@@ -57,26 +61,28 @@ class Case:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, required=True, help="one folder per class")
+    parser.add_argument("--photos", type=Path, required=True, help="one folder per class, or `digits`")
     parser.add_argument("--per-class", type=int, default=50)
     parser.add_argument("--test-per-class", type=int, default=100)
     parser.add_argument("--arch", default="tf_efficientnetv2_b0", help="timm's name of the network")
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--no-flip", action="store_true", help="mirrored images are of another class")
-    parser.add_argument("--peers", default=",".join(INSTALLS))
+    parser.add_argument("--peers", nargs="*", default=PEERS, help="name, or name:epochs:epochs")
     parser.add_argument("--work", type=Path, required=True, help="environments and runs")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("data/benchmarks/peers.json"))
     given = parser.parse_args()
-    peers = [name for name in given.peers.split(",") if name]
-    pythons = {name: environment(given.work / "environments" / name, INSTALLS[name]) for name in peers}
+    lengths = {name: [int(count) for count in counts] or [1] for name, *counts in (p.split(":") for p in given.peers)}
+    pythons = {name: environment(given.work / "environments" / name, INSTALLS[name]) for name in lengths}
+    photos = write_digits(given.work / "digits") if str(given.photos) == "digits" else given.photos
     points = []
     for seed in range(given.seeds):
         folder = given.work / f"seed-{seed}"
         case = Case(folder, given.arch, given.weights.absolute(), given.size, not given.no_flip)
-        split_photos(case, given.photos, given.per_class, given.test_per_class, seed)
-        for point in itertools.chain(ours(case), *(peer(case, name, pythons[name]) for name in peers)):
+        split_photos(case, photos, given.per_class, given.test_per_class, seed)
+        others = (peer(case, name, pythons[name], lengths[name]) for name in lengths)
+        for point in itertools.chain(ours(case), *others):
             print(
                 f"seed {seed}  {point['seconds']:7.1f} s  {100 * point['accuracy']:5.1f} %  {point['name']}", flush=True
             )
@@ -94,6 +100,17 @@ def environment(folder: Path, packages: list[str]) -> Path:
         subprocess.run(command, check=True, env=os.environ | {"VIRTUAL_ENV": str(folder)})
         (folder / "ready").touch()
     return python
+
+
+def write_digits(folder: Path) -> Path:
+    """scikit-learn's 1,797 handwritten digits, enlarged from 8 pixels as the demo's are."""
+    digits = load_digits()
+    for number, (pixels, label) in enumerate(zip(digits.images, digits.target, strict=True)):
+        path = folder / str(label) / f"{number:04}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray((pixels * 255 / 16).astype("uint8"))
+        image.resize((DIGIT_SIDE, DIGIT_SIDE), Image.Resampling.BICUBIC).convert("RGB").save(path)
+    return folder
 
 
 def split_photos(case: Case, photos: Path, train: int, test: int, seed: int) -> None:
@@ -128,7 +145,7 @@ def ours(case: Case) -> Iterator[dict[str, Any]]:
     started = time.time()
 
     def stage(name: str, *more: str) -> str:
-        command = [sys.executable, "-m", f"stages.{name}", "--data", str(data), *values, *more]
+        command = [sys.executable, "-m", f"stages.{name}", *more, "--data", str(data), *values]
         return subprocess.run(command, cwd=ROOT, env=own, check=True, capture_output=True, text=True).stdout
 
     def predicted(name: str, classifier: str) -> dict[str, Any]:
@@ -140,8 +157,7 @@ def ours(case: Case) -> Iterator[dict[str, Any]]:
             right = [row["class"] == row["label"] for row in csv.DictReader(file)]
         return {"name": name, "seconds": seconds, "accuracy": sum(right) / len(right)}
 
-    for name in ("prepare", "augment", "featurize", "train_head"):
-        stage(name)
+    stage("run", "prepare", "augment", "featurize", "train_head")
     point = predicted("augcache, head", "train_head")
     yield point
     spent = time.time() - started
@@ -159,8 +175,8 @@ POLICIES = {
 }
 
 
-def peer(case: Case, name: str, python: Path) -> Iterator[dict[str, Any]]:
-    for epochs in LENGTHS[name]:
+def peer(case: Case, name: str, python: Path, lengths: list[int]) -> Iterator[dict[str, Any]]:
+    for epochs in lengths:
         out = case.folder / f"{name}-{epochs}.json"
         options = {
             **{field: str(getattr(case, field)) for field in ("train", "test", "weights")},

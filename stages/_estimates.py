@@ -21,6 +21,10 @@ def print_estimates(params: Params, job: Job, due: Collection[str]) -> tuple[dic
     alike = manifest.exists() and describes(manifest.read_text(encoding="utf-8"), params.prepare)
     prepared = job.sets("prepare") if alike else {}
     past = PreviousRun(prepared, job.sets("augment") if prepared else {}, free_space(job.data))
+    if manifest.exists() and not alike:
+        typer.echo(
+            "  prepare will make other sets than those that are there; what the cache holds for them is not known yet"
+        )
     typer.echo(f"{'stage':<13}{'rows':>12}{'in the cache':>14}{'time':>12}{'disk':>12}{'memory':>12}")
     seconds: dict[str, float] = {}
     disk = 0.0

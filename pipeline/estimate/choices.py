@@ -182,7 +182,7 @@ def _finetune(wishes: Wishes, machine: Machine, train: int, has_val: bool) -> Ch
     reason = "as you say"
     if wishes.finetune is None:
         where = "a GPU" if machine.gpu else "a processor"
-        reason = f"{train:,} training images are {'few enough' if train <= most else 'too many'} for {where}"
+        reason = f"about {train:,} training images are {'few enough' if train <= most else 'too many'} for {where}"
         reason += "; val decides whether it is used" if wanted else ""
         reason = reason if has_val else "there is no val split to decide whether it helps"
     recipe = "finetune" if wanted else "none"

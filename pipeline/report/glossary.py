@@ -18,6 +18,13 @@ GLOSSARY = {
     "calibration error": "by how much stated probabilities differ from how often they are right",
     "cross-validation": "training several times without a part of the photos, and judging on that part",
     "confidence": "the probability of the most probable class",
+    "precision": "of the photos taken for a class, the share that are of it",
+    "recall": "of the photos of a class, the share that were taken for it",
+    "phase": "neighbouring epochs of training on the same variants; an epoch shows every training photo once",
+    "corruption": "a photo made worse on purpose, as cameras, weather and files do; shot noise is grain in the dark",
+    "severity": "how strongly a photo was made worse, from 1, hardly seen, to 5, hard for people too",
+    "confident learning": "finding wrong labels by classifiers that have not seen the photos and prefer other classes",
+    "points": "hundredths: from 70 % to 75 % are five points",
 }
 
 

@@ -45,6 +45,14 @@ def test_rows_are_counted_exactly_and_nothing_is_written(
     assert other["augment"][:2] == ["30", "0"] and other["featurize"][:2] == ["60", "0"]
 
 
+def test_sets_that_will_be_others_are_told(photos: Path, tmp_path: Path, make_job: Callable[..., Any]) -> None:
+    data = tmp_path / "data"
+    prepare.run(make_job("prepare", data, f"prepare.source={photos}", *SMALL))
+    sets = [part for text in (f"prepare.source={photos}", *SMALL, "prepare.seed=7") for part in ("--set", text)]
+    done = CliRunner().invoke(app, ["--params", str(ROOT / "params.yaml"), "--data", str(data), *sets])
+    assert "prepare will make other sets than those that are there" in done.output
+
+
 def test_a_gan_and_a_full_model_have_lines_of_their_own(photos: Path, tmp_path: Path, store: Path) -> None:
     short = "train_model.override={schedule: [unaugmented x 2], batch: 8}"
     more = ["gan.kind=wgan", "gan.size=8", "gan.samples=5", "train_model.recipe=002-v2-20-standard", short]
