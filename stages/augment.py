@@ -51,7 +51,9 @@ def run(job: Job) -> str:
             shutil.rmtree(parts, ignore_errors=True)
             computed += count
     shutil.rmtree(parts, ignore_errors=True)  # of a run that was killed between its last file and here
-    job.facts.update(rows=total, cached=total - computed, keep=keep.choice)
+    job.facts.update(rows=total, keep=keep.choice)
+    if keep.choice != "nothing":
+        job.facts["cached"] = total - computed
     return keep.summary(total, len(outputs), computed)
 
 

@@ -6,7 +6,8 @@
   python -m stages.relabel --accept 0.95        takes suggestions of at least this probability for suspected labels
 Write `relabel`, `drop` or `keep` into column action of a row, and the right class into column label if it is another
 one than the suggested. Rows without an action stay as they are. Corrections are added to earlier ones, in a table
-beside the source that prepare.relabel names; params.yaml is changed, and the old one kept as params.yaml.bak.
+beside the source that prepare.relabel names; params.yaml is changed, and the old one kept as params.yaml.bak. A later
+decision on the same file replaces the earlier one: to take one back, give a table whose row says `keep`.
 """
 
 from pathlib import Path

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -110,7 +111,7 @@ def _choose_with_linear(sets: _Sets, config: TrainHeadConfig, evidence: Evidence
     recipe = sets.train[UNAUGMENTED].recipe
     spaces = feature_spaces(recipe, len(data.standardizer.mean))
     linear = fit_linear(LinearTask(data.rows, data.evaluated, data.standardizer, data.classes, spaces), evidence)
-    fit = Fit(linear.head, [], 0, _temperature(linear, sets.val))
+    fit = Fit(linear.head, [], 0, _temperature(linear, sets.val, evidence, data.evaluated.labels))
     choice = Choice(fit, sets.describe(evidence), linear.candidates, {}, linear.last_layer)
     columns = last_layer_columns(recipe)
     own = sets if columns is None else sets.of_last_layer
@@ -234,10 +235,18 @@ def _is_better(trained: Tensor, linear: Tensor) -> bool:
     return float(difference.mean()) > error
 
 
-def _temperature(linear: LinearFit, val: Mapping[str, FeatureSet]) -> float:
-    """Fitted on val; 1 without it, since the blend is calibrated on the folds."""
+def _temperature(linear: LinearFit, val: Mapping[str, FeatureSet], evidence: Evidence, labels: Tensor) -> float:
+    """Fitted on val, and on what was judged by folds too, as far as that was; 1 without val.
+
+    labels: int [n], those of the evidence. The blend is calibrated on the folds already, so that they keep a val of a
+    few images from changing much.
+    """
     plain = val.get(UNAUGMENTED)
     if plain is None:
         return 1.0
     logits = predict_logits(linear.head, torch.from_numpy(plain.features[:]))
-    return fit_temperature(logits.numpy(), plain.labels)
+    own = torch.from_numpy(np.asarray(plain.labels))
+    if evidence.count:
+        logits = torch.cat([linear.logits.cpu(), logits])
+        own = torch.cat([labels.cpu(), own])
+    return fit_temperature(logits.numpy(), own.numpy())

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from cache.records import UNAUGMENTED
 from pipeline.config.shared.stages import EVALUATE, TRAIN_HEAD, TRAIN_MODEL
+from pipeline.metrics.intervals import accuracy_interval
 from pipeline.report.charts import number
 from pipeline.report.details import SPLITS
 from pipeline.report.html import percent
@@ -56,12 +57,26 @@ def tiles(results: RunResults) -> Iterator[tuple[str, str, str]]:
             yield percent(clean["ece"]), "calibration error", f"{without} without temperature scaling"
     accuracy = val_accuracy(results)
     if accuracy is not None:
-        yield percent(accuracy), "top-1 on val", f"of the {chosen_classifier(results)}"
+        yield (
+            percent(accuracy),
+            "top-1 on val",
+            f"of the {chosen_classifier(results)}{_val_interval(results, accuracy)}",
+        )
     images = {split: results.images[split] for split in SPLITS if split in results.images}
     if images:
         parts = ", ".join(f"{len(rows):,} {split}" for split, rows in images.items())
         yield f"{sum(map(len, images.values())):,}", "images", parts
         yield f"{len(next(iter(images.values())).classes):,}", "classes", ""
+
+
+def _val_interval(results: RunResults, accuracy: float) -> str:
+    """Of the accuracy on val, as one on test has; val is often so small that both differ by chance."""
+    if "val" not in results.images:
+        return ""
+    count = len(results.images["val"])
+    interval = accuracy_interval(round(accuracy * count), count, results.evaluate.confidence)
+    level = f"{100 * results.evaluate.confidence:g} % interval"
+    return f"; {level} {percent(interval.low)} to {percent(interval.high)}, {count:,} photos"
 
 
 def val_accuracy(results: RunResults) -> float | None:

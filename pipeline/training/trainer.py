@@ -264,9 +264,10 @@ def _rank(curve: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def rises(losses: Tensor) -> bool:
-    """Whether losses [steps] are higher in their last quarter than in the lowest one before, by two standard errors.
+    """Whether losses [steps] still rise in their last quarter, to two standard errors above the lowest one before.
 
-    The error is that of the difference of the means. Too few steps for it do not rise.
+    The error is that of the difference of the means. A loss that falls again is that of a rate which the training
+    bears. Too few steps for an error do not rise.
     """
     if len(losses) < 2 * PARTS:
         return False
@@ -274,7 +275,7 @@ def rises(losses: Tensor) -> bool:
     last = parts[-1]
     lowest = min(parts[:-1], key=torch.mean)
     error = math.sqrt(float(last.var() / len(last) + lowest.var() / len(lowest)))
-    return float(last.mean() - lowest.mean()) > OVERSHOT * error
+    return bool(last.mean() >= parts[-2].mean()) and float(last.mean() - lowest.mean()) > OVERSHOT * error
 
 
 def set_training(network: nn.Module, norms: str) -> None:

@@ -185,8 +185,9 @@ def test_a_rise_is_one_of_two_standard_errors_over_the_lowest_quarter_before() -
     quarter = torch.randn(20, generator=torch.Generator().manual_seed(0)).double()
     quarter -= quarter.mean()
     error = float(quarter.std()) * (2 / 20) ** 0.5
-    assert module.rises(torch.cat([quarter + 9, quarter, quarter + 9, quarter + 2.01 * error]))
-    assert not module.rises(torch.cat([quarter + 9, quarter, quarter + 9, quarter + 1.99 * error]))
+    assert module.rises(torch.cat([quarter + 9, quarter, quarter, quarter + 2.01 * error]))
+    assert not module.rises(torch.cat([quarter + 9, quarter, quarter, quarter + 1.99 * error]))
+    assert not module.rises(torch.cat([quarter + 9, quarter, quarter + 4 * error, quarter + 3 * error]))  # falls again
     assert not module.rises(torch.tensor([1.0, 2, 3, 4, 5, 6, 7]))  # too few steps
 
 
