@@ -136,6 +136,7 @@ def ours(case: Case) -> Iterator[dict[str, Any]]:
         "featurize.backbone": f"timm:{case.arch}",
         "featurize.weights": case.weights,
         "featurize.size": case.size,
+        "featurize.layers": "all",
         "train_model.recipe": "finetune",
     }
     values = [word for key, value in sets.items() for word in ("--set", f"{key}={value}")]

@@ -1,6 +1,6 @@
 """What a run should be for given images: each choice with its reason, and the values of params.yaml that it means."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from pipeline.config.shared.featurize import ADVPROP, EFFICIENTNETS, LITE, LITE0
 from pipeline.config.shared.stages import FEATURIZE, TRAIN_HEAD, TRAIN_MODEL
 from pipeline.estimate.at_hand import BackboneAtHand, Machine
 from pipeline.estimate.findings import SearchFindings
+from pipeline.estimate.head_choices import choose_head_by, choose_layers
 from pipeline.estimate.look import Look
 from pipeline.estimate.variants import choose_variants
 from pipeline.estimate.wishes import Choice, Wishes
@@ -33,8 +34,18 @@ def choose(look: Look, wishes: Wishes, machine: Machine, findings: SearchFinding
     train = _training_images(look, split.changes, wishes.limit)
     finetune = _finetune(wishes, machine, train, split.changes["prepare.val"] != "none")
     variants = choose_variants(look, wishes, train, findings)
-    head = _head(variants.changes["augment.variants"])
-    return [*chosen, backbone.choice, variants, head, finetune, *_attacks(wishes), _device(wishes, machine)]
+    names = variants.changes["augment.variants"]
+    layers = choose_layers(look.images * (1 + len(names)))
+    return [
+        *chosen,
+        backbone.choice,
+        layers,
+        variants,
+        choose_head_by(names),
+        finetune,
+        *_attacks(wishes),
+        _device(wishes, machine),
+    ]
 
 
 def _labels(look: Look) -> list[Choice]:
@@ -165,15 +176,6 @@ def _fit(look: Look, wishes: Wishes) -> list[Choice]:
         reason = f"the centre square of each image; of the longest {kept:.0f} % is kept; --fit pad keeps all of it"
         return [Choice("fit", "crop", reason, {"prepare.fit": "crop"})]
     return []
-
-
-def _head(variants: Sequence[str]) -> Choice:
-    schedule = ["unaugmented x 2", *(f"{name} x 2" for name in variants), "unaugmented x 2"]
-    if not variants:
-        schedule = ["unaugmented x 12"]
-    changes = {"train_head.schedule": schedule, "train_head.hidden": "auto", "train_head.lr": "auto"}
-    changes |= {"train_head.weight_decay": "auto"}
-    return Choice("head", "auto", "linear or with a hidden layer, whichever cross-validation prefers", changes)
 
 
 def _finetune(wishes: Wishes, machine: Machine, train: int, has_val: bool) -> Choice:

@@ -23,7 +23,7 @@ from pipeline.config.augment import AugmentConfig
 from pipeline.config.gan import GanConfig
 from pipeline.config.params import Params
 from pipeline.config.recipe import Recipe
-from pipeline.config.shared.featurize import FeaturizeConfig
+from pipeline.config.shared.featurize import LAST, FeaturizeConfig
 from pipeline.config.shared.schedule import Phase, images_trained
 from pipeline.config.shared.stages import AUGMENT, FEATURIZE, GAN, PREPARE, TRAIN_MODEL
 from pipeline.estimate.survey import Survey
@@ -189,7 +189,8 @@ def estimate_train_model(recipe: Recipe, params: Params, known: Survey) -> Estim
 
 
 def _start(config: FeaturizeConfig, classes: int) -> Start:
-    """The backbone under a head that knows nothing yet: it is as fast as a trained one."""
+    """The backbone under a head of its last layer that knows nothing yet: it is as fast as a trained one."""
+    config = config.model_copy(update={"layers": LAST})
     backbone = make_backbone(*config.backbone_arguments)
     return start_from_head(linear_head(backbone.network, classes, config.size), config)
 

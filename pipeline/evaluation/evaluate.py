@@ -10,6 +10,7 @@ from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.shared.limits import COMPARED_IMAGES
 from pipeline.config.shared.variants import GAN_VARIANT, variant_order
 from pipeline.evaluation.robustness import RobustnessSample
+from pipeline.heads.groups import narrowed
 from pipeline.inference.classifier import Classifier
 from pipeline.metrics.near_duplicates import NearDuplicate, compared_rows, near_duplicates
 from pipeline.metrics.predictions import Predictions
@@ -133,8 +134,8 @@ def evaluate_classifier(
 
 
 def find_leaks(features: FeaturesOf, threshold: float) -> list[NearDuplicate]:
-    """Images of val and test that have a near duplicate in train, by their cached features."""
-    plain = {split: variants[UNAUGMENTED] for split, variants in features.items() if variants}
+    """Images of val and test that have a near duplicate in train, by their cached features of the last layer."""
+    plain = {split: narrowed(variants[UNAUGMENTED]) for split, variants in features.items() if variants}
     train = plain.pop("train", None)
     if train is None:
         return []

@@ -14,6 +14,7 @@ from pipeline.evaluation.occlusion import OcclusionMap, choose_images, occlusion
 from pipeline.evaluation.robustness import RobustnessSample
 from pipeline.evaluation.source_files import SourceFiles
 from pipeline.heads.cross_validation import CrossValidated, cross_validate, learning_curve
+from pipeline.heads.groups import narrowed
 from pipeline.heads.suspects import find_suspects, share_wrong
 from pipeline.metrics.csv_text import rows_csv
 from pipeline.metrics.predictions import Predictions
@@ -45,11 +46,12 @@ class SuspectedImage(ReviewedImage):
 
 
 def review_files(features: FeaturesOf, sources: SourceFiles, confidence: float) -> dict[str, bytes]:
-    """Texts by file name, over the unaugmented features of all splits; headers alone without features.
+    """Texts by file name, over the last layer's unaugmented features of all splits; headers alone without features.
 
     Nothing is chosen by them: they tell a person where to look.
     """
     sets = {split: features[split][UNAUGMENTED] for split in SPLITS if features.get(split, {}).get(UNAUGMENTED)}
+    sets = {split: narrowed(rows) for split, rows in sets.items()}
     suspects: list[SuspectedImage] = []
     doubtful: list[ReviewedImage] = []
     points: list[LearningPoint] = []

@@ -4,7 +4,7 @@ Head2Toe (Evci et al., ICML 2022) shows what a head gains from them.
 """
 
 import threading
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +15,31 @@ from pipeline.config.shared.featurize import ALL, LAST, Layers
 
 WHERE = "params.yaml featurize.layers"
 Group = tuple[str, int]  # a layer's name, and how many features come from it
+
+
+class _Outputs(threading.local):
+    """Pooled outputs of the forward pass that a thread is in, by layer; a copy of a network has its own."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, Tensor] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Outputs, ()
+
+
+@dataclass(frozen=True)
+class _Keep:
+    """A forward hook that keeps a layer's pooled output."""
+
+    name: str
+    outputs: _Outputs
+    channels_last: bool
+
+    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        if not isinstance(output, Tensor) or output.ndim not in (2, 3, 4):
+            raise ParamsError(f"{self.name} gives no map that can be pooled", where=WHERE, found=type(output).__name__)
+        # at once, because networks may overwrite what they have used
+        self.outputs.by_name[self.name] = _pooled(output, self.channels_last)
 
 
 class LayerPooling(nn.Module):
@@ -28,26 +53,17 @@ class LayerPooling(nn.Module):
         super().__init__()
         self.network = network
         self.layers = layers
-        self._pooled = threading.local()
-        self._channels_last = str(getattr(network, "output_fmt", "")) == "NHWC"
+        self._pooled = _Outputs()
+        channels_last = str(getattr(network, "output_fmt", "")) == "NHWC"
         for name in layers:
             if name != LAST:
-                network.get_submodule(name).register_forward_hook(self._keep(name))
+                network.get_submodule(name).register_forward_hook(_Keep(name, self._pooled, channels_last))
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images [k, 3, s, s] to features [k, d]."""
         self._pooled.by_name = {}
         self._pooled.by_name[LAST] = self.network(images)
         return torch.cat([self._pooled.by_name.pop(name) for name in self.layers], dim=1)
-
-    def _keep(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            if not isinstance(output, Tensor) or output.ndim not in (2, 3, 4):
-                raise ParamsError(f"{name} gives no map that can be pooled", where=WHERE, found=type(output).__name__)
-            # at once, because networks may overwrite what they have used
-            self._pooled.by_name[name] = _pooled(output, self._channels_last)
-
-        return hook
 
     def groups(self, size: int) -> tuple[Group, ...]:
         """Each layer's name and width, in the order of the features. Raises ParamsError for outputs of other forms."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from clouds import clouds
+from typer.testing import CliRunner
 
 from cache.errors import AugcacheError
 from cache.records import FeatureSet
@@ -23,7 +24,7 @@ from pipeline.evaluation import evaluate as evaluation
 from pipeline.inference import load
 from pipeline.metrics.predictions import Predictions, from_npz
 from stages import _evaluation as steps
-from stages import train_model
+from stages import export, featurize, predict, train_head, train_model
 from stages._cli import Job
 from stages.evaluate import run
 
@@ -304,13 +305,34 @@ def test_a_head_and_a_full_model_are_attacked_on_the_same_images(
     assert [float(table[2]["head"])] == [other["attacked"]["fgsm_eps_4"]["top1"]]
 
 
+def test_a_head_over_all_layers_is_attacked_exported_and_fine_tuned(
+    project: list[str], photos: Path, tmp_path: Path, make_job: Callable[..., Job]
+) -> None:
+    data = tmp_path / "data"
+    values = [value for flag, value in pairwise(project) if flag == "--set"]
+    values += ["featurize.layers=all", "evaluate.attacks=[{eps: 4, steps: 1, restarts: 1}]"]
+    values += ["evaluate.corruptions=[contrast]", "evaluate.severities=[3]", "train_head.hidden=auto"]
+    values += ["train_model.override={schedule: [unaugmented x 1]}"]
+    (data / "train_model").mkdir()
+    for stage in (featurize, train_head, train_model):
+        stage.run(make_job(stage.__name__.rpartition(".")[2], data, *values))
+    assert "worst attack fgsm_eps_4" in run(make_job("evaluate", data, *values))
+    both = rows(data / "evaluate" / "classifiers.csv")
+    assert {row["name"] for row in both} >= {"unaugmented", "fgsm_eps_4", "contrast_3"}
+    sets = [word for value in (*values, "evaluate.classifier=train_head") for word in ("--set", value)]
+    tables = []
+    exported = CliRunner().invoke(export.app, ["--out", str(tmp_path / "bundle"), "--data", str(data), *sets])
+    assert exported.exit_code == 0, exported.output
+    for more in (["--data", str(data), *sets], ["--bundle", str(tmp_path / "bundle")]):
+        done = CliRunner().invoke(predict.app, ["--images", str(photos), "--out", str(tmp_path / "out.csv"), *more])
+        assert done.exit_code == 0, done.output
+        tables.append((tmp_path / "out.csv").read_bytes())
+    assert tables[0] == tables[1]
+
+
 def test_views_are_evaluated_beside_the_images_and_used_by_predict(
     project: list[str], photos: Path, tmp_path: Path
 ) -> None:
-    from typer.testing import CliRunner
-
-    from stages import predict
-
     quick = ["--set", "evaluate.attacks=[]", "--set", "evaluate.corruptions=[]"]
     flags = [*project, *quick, "--set", "evaluate.views=[flip]"]
     command = [sys.executable, "-m", "stages.evaluate", *flags]

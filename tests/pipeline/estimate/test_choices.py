@@ -81,6 +81,12 @@ def test_many_images_need_fewer_variants_and_no_fine_tuning(count: int, variants
     assert len(values["train_head.schedule"]) == (variants + 2 if variants else 1)
 
 
+@pytest.mark.parametrize(("count", "layers"), [(2_000, "all"), (2_001, "last")])
+def test_all_layers_are_kept_of_few_rows(count: int, layers: str) -> None:
+    wishes = Wishes(variants=("mild_1", "mild_2", "mild_3", "mild_4"))
+    assert chosen(look(classes={"ant": count, "bee": 2_000}), wishes)["featurize.layers"] == layers
+
+
 @pytest.mark.parametrize(("longer", "fit"), [(300, None), (400, "crop"), (600, "pad")])
 def test_long_images_are_padded(longer: int, fit: str | None) -> None:
     assert chosen(look(300, longer)).get("prepare.fit") == fit

@@ -1,6 +1,7 @@
 """Features of inner layers: the last layer's unchanged, the others beside them, all from one forward pass."""
 
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,18 @@ def test_threads_do_not_mix_their_images() -> None:
 
         features = list(threads.map(run, range(1, 9)))
     assert all(torch.equal(own, other) for own, other in zip(features, expected, strict=True))
+
+
+def test_a_copy_gives_its_own_features() -> None:
+    """Evaluate, export and predict copy networks."""
+    network = make_backbone(MINI, "random", SIZE, layers="all").network
+    twin = deepcopy(network)
+    with torch.inference_mode():
+        expected = network(images_of(2))
+        assert torch.equal(twin(images_of(2)), expected)
+        for parameter in network.parameters():
+            parameter.zero_()
+        assert torch.equal(twin(images_of(2)), expected)
 
 
 @pytest.mark.parametrize("name", [MINI, "timm:test_resnet", "timm:test_vit"])
