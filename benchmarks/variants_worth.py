@@ -61,8 +61,8 @@ def main() -> None:
             predictions[name].append(predicted)
             print(f"seed {seed}  {name:<24}{predicted.correct.mean():7.1%} of {len(predicted):,}", flush=True)
     accuracies = {name: [float(run.correct.mean()) for run in runs] for name, runs in predictions.items()}
-    for name, values in accuracies.items():
-        print(f"{name:<24} {spread(values).percent()}")
+    for name, shares in accuracies.items():
+        print(f"{name:<24} {spread(shares).percent()}")
     pooled = {name: together(runs) for name, runs in predictions.items()}
     gains = {}
     for name, plain in zip(list(tried)[::2], list(tried)[1::2], strict=True):
