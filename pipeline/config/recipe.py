@@ -93,8 +93,8 @@ class Recipe(Section):
     batch: int = Field(ge=2, description="images a step")
     optimizer: Literal["sgd", "adam", "adamw"]
     lr: Rate | Annotated[list[Rate], Field(min_length=1)] = Field(
-        description="peak learning rate; of several the highest that leaves val no worse half way than before; "
-        "the second comes first if val has less than 100 images"
+        description="peak learning rate; of several the highest comes first, and the next lower one is taken, from the "
+        "start anew, if the loss on the training images rises"
     )
     head_lr: float = Field(gt=0, description="factor of it for the head, when a backbone is fine-tuned")
     layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(

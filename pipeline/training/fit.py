@@ -106,9 +106,9 @@ def fit_model(
 
     start: what a recipe of the network `backbone` goes on from. watch: its log gets the first seed's curves. Of several
     learning rates the highest comes first; the next lower one is taken, from the start anew, if the loss has risen
-    after three eighths, or is not finite. Deterministic on one machine with one number of threads. Raises InputError if
-    the schedule names a variant that is not there or the last loss is not finite, RecordError for sets that do not
-    belong together, ParamsError for a network beyond its limit.
+    after three eighths, or clearly after half of that, or is not finite. Deterministic on one machine with one number
+    of threads. Raises InputError if the schedule names a variant that is not there or the last loss is not finite,
+    RecordError for sets that do not belong together, ParamsError for a network beyond its limit.
     """
     recipe = recipe.model_copy(update={"schedule": settled(recipe.schedule, train)})
     if (start is None) == recipe.fine_tunes:

@@ -29,7 +29,7 @@ PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": to
 EVALUATION_ROWS = 500
 SWA_ANNEALING = 5  # epochs over which the learning rate moves to SWA's own (Izmailov et al., by swa_utils)
 PARTS = 4  # of the beginning of a training, to see whether its loss rises
-OVERSHOT = 2.0  # standard errors: the lowest of several parts is low by chance too
+OVERSHOT = {0.5: 4.0, 1.0: 2.0}  # standard errors that tell a rise after half of this beginning, and after all of it
 
 
 class DivergedError(InputError):
@@ -44,7 +44,8 @@ class OvershotError(Exception):
 class Trainer:
     """A training under way: its plan, its sets by variant, and what watches it.
 
-    gives_up: after three eighths, if the loss has risen, because there is a lower learning rate to start anew with.
+    gives_up: after three eighths, or half of that, if the loss has risen, because there is a lower learning rate to
+    start anew with.
     """
 
     plan: Plan
@@ -70,8 +71,8 @@ class Trainer:
             training.restore(state, lambda: self._swa_scheduler(training, steps))
         self.advance(self._images_seen(training, variants))
         self.saved = time.monotonic()
-        if training.steps_done >= len(training.losses):
-            self._give_up_if_overshot(training, variants)
+        self.judged = 0  # steps until which a rise was looked for
+        self._give_up_if_overshot(training, variants)
         for epoch in range(training.epoch, len(variants)):
             if self._stops(training):
                 break
@@ -88,14 +89,18 @@ class Trainer:
         return whole + training.step * self.plan.recipe.batch
 
     def _give_up_if_overshot(self, training: TrainingState, variants: list[str]) -> None:
-        """By the steps until here on what is trained on just now: variants differ in how hard they are."""
-        owners = [variant for variant, steps in zip(variants, training.steps, strict=True) for _ in range(steps)]
-        before = owners[: len(training.losses)]
-        alike = [number for number, owner in enumerate(before) if owner == before[-1]]
-        if self.gives_up and rises(training.losses[alike]):
-            self.checkpoint.save(training.state())
-            self.advance(-self._images_seen(training, variants))
-            raise OvershotError
+        """By the steps until each point on what is trained on just there: variants differ in how hard they are."""
+        for share, margin in OVERSHOT.items():
+            point = round(share * len(training.losses))
+            if not self.gives_up or not self.judged < point <= training.steps_done:
+                continue
+            self.judged = point
+            owners = [variant for variant, steps in zip(variants, training.steps, strict=True) for _ in range(steps)]
+            alike = [number for number, owner in enumerate(owners[:point]) if owner == owners[point - 1]]
+            if rises(training.losses[alike], margin):
+                self.checkpoint.save(training.state())
+                self.advance(-self._images_seen(training, variants))
+                raise OvershotError
 
     def _swa_scheduler(self, training: TrainingState, steps: list[int]) -> Any:
         swa = self.plan.recipe.swa
@@ -116,8 +121,7 @@ class Trainer:
         for images, labels in itertools.islice(rows.batches(order, len(rows) // steps, first), steps - first):
             self._take_step(training, images, labels)
             self.advance(len(labels))
-            if training.steps_done == len(training.losses):
-                self._give_up_if_overshot(training, variants)
+            self._give_up_if_overshot(training, variants)
             if time.monotonic() - self.saved > self.checkpoint_seconds:
                 self.checkpoint.save(training.state())
                 self.saved = time.monotonic()
@@ -263,11 +267,11 @@ def _rank(curve: Mapping[str, Any]) -> tuple[float, float]:
     return val_rank(curve.get("val_accuracy", curve["epoch"]), curve.get("val_loss", 0.0))
 
 
-def rises(losses: Tensor) -> bool:
-    """Whether losses [steps] still rise in their last quarter, to two standard errors above the lowest one before.
+def rises(losses: Tensor, margin: float) -> bool:
+    """Whether losses [steps] still rise in their last quarter, to `margin` standard errors above the lowest one before.
 
-    The error is that of the difference of the means. A loss that falls again is that of a rate which the training
-    bears. Too few steps for an error do not rise.
+    The lowest is low by chance too. The error is that of the difference of the means. A loss that falls again is that
+    of a rate which the training bears. Too few steps for an error do not rise.
     """
     if len(losses) < 2 * PARTS:
         return False
@@ -275,7 +279,7 @@ def rises(losses: Tensor) -> bool:
     last = parts[-1]
     lowest = min(parts[:-1], key=torch.mean)
     error = math.sqrt(float(last.var() / len(last) + lowest.var() / len(lowest)))
-    return bool(last.mean() >= parts[-2].mean()) and float(last.mean() - lowest.mean()) > OVERSHOT * error
+    return bool(last.mean() >= parts[-2].mean()) and float(last.mean() - lowest.mean()) > margin * error
 
 
 def set_training(network: nn.Module, norms: str) -> None:

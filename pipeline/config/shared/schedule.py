@@ -12,7 +12,10 @@ from pipeline.config.shared.variants import GAN_PREFIX, variant_order
 ALL = "all"  # stands for every variant of photos that there is, mixed
 MIXED = " | "
 NAME = "[a-z][a-z0-9_]*"
-PHASE = re.compile(rf"(?P<variants>{NAME}(?:\s*\|\s*{NAME})*) x (?P<count>[1-9][0-9]*)(?P<images> images)?")
+COUNT = "[1-9][0-9]*"
+PHASE = re.compile(
+    rf"(?P<variants>{NAME}(?:\s*\|\s*{NAME})*) x (?P<count>{COUNT})(?P<images> images(?: or (?P<least>{COUNT}))?)?"
+)
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class Phase:
     """Train `epochs` epochs on one variant, such as `spatial_1`, or on several mixed, `unaugmented | spatial_1`.
 
     In a mixed phase an epoch holds each image once, in one of the variants, and in the next one in the next epoch.
-    images: how many images are seen, if that is given instead of epochs (which are then 0 until the set is known).
+    images: how many images are seen, if that is given instead of epochs, which are then the least number of them until
+    the set is known: `all x 8000 images or 3` is 8,000 images, or three epochs if those are more.
     """
 
     variant: str
@@ -33,8 +37,9 @@ class Phase:
         return tuple(self.variant.split(MIXED))
 
     def __str__(self) -> str:
-        length = f"{self.images} images" if self.images is not None else str(self.epochs)
-        return f"{self.variant} x {length}"
+        if self.images is None:
+            return f"{self.variant} x {self.epochs}"
+        return f"{self.variant} x {self.images} images" + (f" or {self.epochs}" if self.epochs > 1 else "")
 
 
 def _read_phase(value: Any) -> Phase:
@@ -50,7 +55,7 @@ def _read_phase(value: Any) -> Phase:
     if len(names) > 1 and any(name == ALL or name.startswith(GAN_PREFIX) for name in names):
         raise ValueError(f"`{ALL}` and GAN samples cannot be mixed with other variants")
     if match["images"]:
-        return Phase(MIXED.join(names), 0, count)
+        return Phase(MIXED.join(names), int(match["least"] or 1), count)
     return Phase(MIXED.join(names), count)
 
 
@@ -71,7 +76,7 @@ def variants_of(schedule: list[Phase]) -> set[str]:
 def settled(schedule: Sequence[Phase], sets: Mapping[str, Sized]) -> list[Phase]:
     """The schedule for the sets that there are, by variant.
 
-    `all` becomes those of photos; a length in images becomes the nearest number of whole epochs, one at least.
+    `all` becomes those of photos; a length in images becomes the nearest number of whole epochs, or the least one.
     """
     photos = [variant for variant in sets if not variant.startswith(GAN_PREFIX)]
     everything = MIXED.join(sorted(photos, key=variant_order))
@@ -87,4 +92,4 @@ def images_trained(schedule: Sequence[Phase], sizes: Mapping[str, Sized]) -> int
 def _in_epochs(phase: Phase, size: int) -> Phase:
     if phase.images is None:
         return phase
-    return Phase(phase.variant, max(1, round(phase.images / max(size, 1))))
+    return Phase(phase.variant, max(phase.epochs, round(phase.images / max(size, 1))))
