@@ -14,6 +14,21 @@ from pipeline.report.charts import number
 SPLITS = ("train", "val", "test")
 SHOWN_ELSEWHERE = ("version", "classes", "images")
 LISTED = 20  # entries of a long list in the manifest
+PLAIN_NAMES = {
+    "size_rule": "how that size was made",
+    "split": "chosen values",
+    "ignored": "other files, by kind",
+    "passed_over": "other files, by folder",
+    "images_by_content": "images without an image's name",
+    "without_images": "folders without images",
+    "left_out": "images that were not asked for",
+    "beyond_limit": "training images above limit_per_class",
+    "duplicates": "copies",
+    "removed": "left out",
+    "removed_for_conflicting_labels": "left out, because their copies have other labels",
+    "kept_then_removed": "the one that was kept, then the others",
+    "conflicting": "with different labels",
+}
 
 
 def class_counts(sets: Mapping[str, ImageSet]) -> dict[str, Any]:
@@ -26,23 +41,22 @@ def class_counts(sets: Mapping[str, ImageSet]) -> dict[str, Any]:
 
 
 def manifest_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The manifest as key and text; the beginning of long lists and mappings."""
+    """The manifest as words and text, without kinds of which there are none; the beginning of long lists and mappings."""
     return list(_flat({key: value for key, value in manifest.items() if key not in SHOWN_ELSEWHERE}))
 
 
 def _flat(entries: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for key, entry in list(entries.items())[:LISTED]:
-        if isinstance(entry, Mapping) and entry:
-            yield from _flat(entry, f"{prefix}{key}: ")
-        elif not isinstance(entry, Mapping):
-            yield f"{prefix}{key}", _text(entry)
+        name = f"{prefix}{PLAIN_NAMES.get(key, key)}"
+        if isinstance(entry, Mapping):
+            yield from _flat(entry, f"{name}: ")
+        elif entry not in (None, []) and (entry != 0 or key not in PLAIN_NAMES):
+            yield name, _text(entry)
     if len(entries) > LISTED:
         yield f"{prefix}and", f"{len(entries) - LISTED:,} more"
 
 
 def _text(entry: object) -> str:
-    if entry is None:
-        return "none"
     if type(entry) is int:
         return f"{entry:,}"
     if not isinstance(entry, list):
@@ -50,7 +64,7 @@ def _text(entry: object) -> str:
     texts = [_text(item) for item in entry[:LISTED]]
     if len(entry) > LISTED:
         texts.append(f"and {len(entry) - LISTED:,} more")
-    return "; ".join(texts) or "none"
+    return "; ".join(texts)
 
 
 def stage_rows(runs: Mapping[str, Mapping[str, Any]], stages: tuple[str, ...]) -> list[dict[str, Any]]:
