@@ -41,7 +41,7 @@ def class_counts(sets: Mapping[str, ImageSet]) -> dict[str, Any]:
 
 
 def manifest_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The manifest as words and text, without kinds of which there are none; the beginning of long lists and mappings."""
+    """The manifest as words and text, without kinds of which there are none; of long lists the beginning."""
     return list(_flat({key: value for key, value in manifest.items() if key not in SHOWN_ELSEWHERE}))
 
 
