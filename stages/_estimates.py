@@ -21,10 +21,6 @@ def print_estimates(params: Params, job: Job, due: Collection[str]) -> tuple[dic
     alike = manifest.exists() and describes(manifest.read_text(encoding="utf-8"), params.prepare)
     prepared = job.sets("prepare") if alike else {}
     past = PreviousRun(prepared, job.sets("augment") if prepared else {}, free_space(job.data))
-    if manifest.exists() and not alike:
-        typer.echo(
-            "  prepare will make other sets than those that are there; what the cache holds for them is not known yet"
-        )
     typer.echo(f"{'stage':<13}{'rows':>12}{'in the cache':>14}{'time':>12}{'disk':>12}{'memory':>12}")
     seconds: dict[str, float] = {}
     disk = 0.0
@@ -35,6 +31,8 @@ def print_estimates(params: Params, job: Job, due: Collection[str]) -> tuple[dic
         typer.echo(f"{estimated.stage:<13}{estimated.rows:>12,}{estimated.cached:>14,}{cells}")
         if estimated.note:
             typer.echo(f"  {estimated.note}")
+    if manifest.exists() and not alike:
+        typer.echo("  prepare will make other sets than those that are there; what is cached of them is not counted")
     typer.echo(f"{'all':<13}{'':>26}{span(sum(seconds.values())):>12}{disk / 1e6:>9,.0f} MB")
     return seconds, disk
 

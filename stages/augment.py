@@ -51,9 +51,8 @@ def run(job: Job) -> str:
             shutil.rmtree(parts, ignore_errors=True)
             computed += count
     shutil.rmtree(parts, ignore_errors=True)  # of a run that was killed between its last file and here
-    job.facts.update(rows=total, keep=keep.choice)
-    if keep.choice != "nothing":
-        job.facts["cached"] = total - computed
+    kept = {"cached": total - computed} if keep.choice == "pixels" else {}
+    job.facts |= {"rows": total, "keep": keep.choice, **kept}
     return keep.summary(total, len(outputs), computed)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cache.records import UNAUGMENTED
 from pipeline.config.evaluate import EvaluateConfig
 from pipeline.config.shared.stages import GAN
 from pipeline.evaluation.evaluate import Evaluation, FeaturesOf, gan_quality
@@ -12,6 +13,7 @@ from pipeline.evaluation.source_files import SourceFiles
 from pipeline.evaluation.tables import evaluation_files, figures_of, near_duplicates_csv
 from pipeline.heads.ablation import VariantGain, variant_gains_csv
 from pipeline.metrics.csv_text import rows_csv
+from pipeline.metrics.intervals import accuracy_interval
 from pipeline.metrics.near_duplicates import NearDuplicate
 
 
@@ -36,7 +38,7 @@ def overview_files(overview: Overview, config: EvaluateConfig, sources: SourceFi
     """Contents by file name: metrics and tables of the classifier that is used, and what concerns all of them."""
     chosen = next(iter(overview.evaluations))
     evaluation = overview.evaluations[chosen]
-    metrics: dict[str, Any] = {"classifiers": _classifier_metrics(overview)}
+    metrics: dict[str, Any] = {"classifiers": _classifier_metrics(overview, config.confidence)}
     views = {stage: ",".join(rows.views) for stage, rows in overview.evaluations.items() if rows.views}
     if views:
         metrics["views"] = views
@@ -52,13 +54,22 @@ def overview_files(overview: Overview, config: EvaluateConfig, sources: SourceFi
     return files | {name: text.encode() for name, text in texts.items()}
 
 
-def _classifier_metrics(overview: Overview) -> dict[str, dict[str, float]]:
+def _classifier_metrics(overview: Overview, confidence: float) -> dict[str, dict[str, float]]:
     """By stage: whether its classifier is used, accuracy on val if it is known, and scores on clean test images."""
     metrics: dict[str, dict[str, float]] = {}
     for number, (stage, evaluation) in enumerate(overview.evaluations.items()):
         val = overview.trained.get(stage, {}).get("val_accuracy")
         clean = evaluation.scores["test"][:1]
         metrics[stage] = {"used": int(number == 0)}
-        metrics[stage] |= {} if val is None else {"val_accuracy": val}
+        metrics[stage] |= {} if val is None else _on_val(val, overview.features, confidence)
         metrics[stage] |= figures_of(clean[0]) if clean else {}
     return metrics
+
+
+def _on_val(accuracy: float, features: FeaturesOf, confidence: float) -> dict[str, float]:
+    """The accuracy on val and its interval, as one on test has: val is often so small that both differ by chance."""
+    count = len(features.get("val", {}).get(UNAUGMENTED, ()))
+    if not count:
+        return {"val_accuracy": accuracy}
+    interval = accuracy_interval(round(accuracy * count), count, confidence)
+    return {"val_accuracy": accuracy, "val_accuracy_low": interval.low, "val_accuracy_high": interval.high}

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from cache.records import UNAUGMENTED
 from pipeline.config.shared.stages import EVALUATE, TRAIN_HEAD, TRAIN_MODEL
-from pipeline.metrics.intervals import accuracy_interval
 from pipeline.report.charts import number
 from pipeline.report.details import SPLITS
 from pipeline.report.html import percent
@@ -60,7 +59,7 @@ def tiles(results: RunResults) -> Iterator[tuple[str, str, str]]:
         yield (
             percent(accuracy),
             "top-1 on val",
-            f"of the {chosen_classifier(results)}{_val_interval(results, accuracy)}",
+            f"of the {chosen_classifier(results)}{_val_interval(results)}",
         )
     images = {split: results.images[split] for split in SPLITS if split in results.images}
     if images:
@@ -69,14 +68,15 @@ def tiles(results: RunResults) -> Iterator[tuple[str, str, str]]:
         yield f"{len(next(iter(images.values())).classes):,}", "classes", ""
 
 
-def _val_interval(results: RunResults, accuracy: float) -> str:
-    """Of the accuracy on val, as one on test has; val is often so small that both differ by chance."""
-    if "val" not in results.images:
+def _val_interval(results: RunResults) -> str:
+    """Of the accuracy on val, with the number of photos, as evaluate has measured it."""
+    own = results.group("classifiers").get(results.used, {})
+    if "val_accuracy_low" not in own or "val" not in results.images:
         return ""
-    count = len(results.images["val"])
-    interval = accuracy_interval(round(accuracy * count), count, results.evaluate.confidence)
-    level = f"{100 * results.evaluate.confidence:g} % interval"
-    return f"; {level} {percent(interval.low)} to {percent(interval.high)}, {count:,} photos"
+    low = percent(own["val_accuracy_low"])
+    high = percent(own["val_accuracy_high"])
+    photos = f"{len(results.images['val']):,} photos"
+    return f"; {100 * results.evaluate.confidence:g} % interval {low} to {high}, {photos}"
 
 
 def val_accuracy(results: RunResults) -> float | None:
