@@ -29,7 +29,8 @@ PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": to
 EVALUATION_ROWS = 500
 SWA_ANNEALING = 5  # epochs over which the learning rate moves to SWA's own (Izmailov et al., by swa_utils)
 PARTS = 4  # of the beginning of a training, to see whether its loss rises
-OVERSHOT = {0.5: 4.0, 1.0: 2.0}  # standard errors that tell a rise after half of this beginning, and after all of it
+SURE = 4.0  # standard errors that tell a rise
+OVERSHOT = {0.5: SURE, 1.0: 2.0}  # after half of this beginning, and after all of it if the loss still rises
 
 
 class DivergedError(InputError):
@@ -268,10 +269,11 @@ def _rank(curve: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def rises(losses: Tensor, margin: float) -> bool:
-    """Whether losses [steps] still rise in their last quarter, to `margin` standard errors above the lowest one before.
+    """Whether losses [steps] are higher in their last quarter than in the lowest one before, by SURE standard errors.
 
-    The lowest is low by chance too. The error is that of the difference of the means. A loss that falls again is that
-    of a rate which the training bears. Too few steps for an error do not rise.
+    By `margin` of them if they still rise, so that the last quarter is no lower than the one just before: a loss that
+    falls again is that of a rate which the training bears. The error is that of the difference of the means. Too few
+    steps for an error do not rise.
     """
     if len(losses) < 2 * PARTS:
         return False
@@ -279,7 +281,9 @@ def rises(losses: Tensor, margin: float) -> bool:
     last = parts[-1]
     lowest = min(parts[:-1], key=torch.mean)
     error = math.sqrt(float(last.var() / len(last) + lowest.var() / len(lowest)))
-    return bool(last.mean() >= parts[-2].mean()) and float(last.mean() - lowest.mean()) > margin * error
+    rise = float(last.mean() - lowest.mean())
+    still_rises = bool(last.mean() >= parts[-2].mean())
+    return rise > SURE * error or (still_rises and rise > margin * error)
 
 
 def set_training(network: nn.Module, norms: str) -> None:

@@ -187,8 +187,9 @@ def test_a_rise_is_one_of_some_standard_errors_over_the_lowest_quarter_before() 
     error = float(quarter.std()) * (2 / 20) ** 0.5
     assert module.rises(torch.cat([quarter + 9, quarter, quarter, quarter + 3.01 * error]), 3)
     assert not module.rises(torch.cat([quarter + 9, quarter, quarter, quarter + 2.99 * error]), 3)
-    falls_again = torch.cat([quarter + 9, quarter, quarter + 5 * error, quarter + 4 * error])
-    assert not module.rises(falls_again, 3)
+    for rise, risen in ((3.9, False), (4.1, True)):
+        falls_again = torch.cat([quarter + 9, quarter, quarter + 5 * error, quarter + rise * error])
+        assert module.rises(falls_again, 3) is risen
     assert not module.rises(torch.tensor([1.0, 2, 3, 4, 5, 6, 7]), 0)  # too few steps
 
 
