@@ -61,14 +61,18 @@ def make_images(source: Source, work: Path) -> None:
             path.unlink()
 
 
-def make_features(source: Source, network: Network, work: Path, layers: str) -> Path:
-    """Run featurize; the folder of its files."""
-    out = work / source.name / f"featurize-{network.folder}-{layers}"
+def make_features(source: Source, network: Network, work: Path) -> Path:
+    """The folder of features of all layers; featurize runs if they are not there."""
+    out = work / source.name / f"featurize-{network.folder}-all"
+    if out.exists():
+        return out
+    if not (work / source.name / "augment").exists():
+        make_images(source, work)
     chosen = (
         f"featurize.backbone={network.name}",
         f"featurize.weights={network.weights}",
         f"featurize.size={network.sides[source.name]}",
-        f"featurize.layers={layers}",
+        "featurize.layers=all",
         "augment.variants=[]",
         "train_head.schedule=[unaugmented x 1]",
     )

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from head_features import Network, Source, make_features, make_images
+from head_features import Network, Source, make_features
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -63,7 +63,7 @@ def main() -> None:
         name = f"{source.name} {network.name} {count if count < 10_000 else 'all'}"
         if given.cells and not any(text in name for text in given.cells):
             continue
-        cell = compare(features_of(source, network, given), source, count, given.draws)
+        cell = compare(make_features(source, network, given.work), source, count, given.draws)
         rows.append({"cell": name, **cell})
         print(
             f"{name:<40}{cell['logistic']:>9.1f}{shown(cell[LAST])}{shown(cell[ALL], 12)}  {cell[LAST]['chosen']}",
@@ -96,16 +96,6 @@ def cells(given: argparse.Namespace) -> list[tuple[Source, Network, int]]:
     if given.weights:
         networks.append(Network(V2, given.weights, {"digits": 64, "cifar": 128, "tiny": 96}))
     return [(source, network, count) for source in sources for network in networks for count in CELLS[source.name]]
-
-
-def features_of(source: Source, network: Network, given: argparse.Namespace) -> Path:
-    """The folder of a cell's features, made if it is not there."""
-    folder: Path = given.work / source.name / f"featurize-{network.folder}-{ALL}"
-    if not folder.exists():
-        if not (given.work / source.name / "augment").exists():
-            make_images(source, given.work)
-        make_features(source, network, given.work, ALL)
-    return folder
 
 
 def compare(folder: Path, source: Source, count: int, most: int) -> dict[str, Any]:
