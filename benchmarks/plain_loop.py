@@ -23,8 +23,8 @@ from torchvision.transforms import v2
 
 from pipeline.config.recipe import Recipe, read_recipe
 from pipeline.networks.factory import make_network
+from pipeline.training.arithmetic import PRECISIONS
 from pipeline.training.optim import make_optimizer, make_scheduler
-from pipeline.training.trainer import PRECISIONS
 
 MEAN = [0.4914, 0.4822, 0.4465]
 DEVIATION = [0.2470, 0.2435, 0.2616]  # of CIFAR-10

@@ -46,7 +46,7 @@ def run(job: Job) -> str:
     write_text(job.out / "curves.csv", curves_csv(first.curves))
     write_text(job.out / "metrics.json", json.dumps(model_metrics(first, kept), indent=2) + "\n")
     job.facts.update(rows=rows, recipe=config.recipe)
-    return model_summary(config.recipe, recipe.rates, first, kept)
+    return model_summary(config.recipe, first, kept)
 
 
 if __name__ == "__main__":

@@ -92,9 +92,10 @@ class Recipe(Section):
     schedule: Schedule = Field(description="phases in order, `<variant> x <epochs>`")
     batch: int = Field(ge=2, description="images a step")
     optimizer: Literal["sgd", "adam", "adamw"]
-    lr: Rate | Annotated[list[Rate], Field(min_length=1)] = Field(
-        description="peak learning rate; of several the highest comes first, and the next lower one is taken, from the "
-        "start anew, if the loss on the training images rises"
+    lr: Rate = Field(description="peak learning rate")
+    lr_cap: Rate | None = Field(
+        description="highest rate of a matrix of a fine-tuned backbone, as a share of the root mean square of its "
+        "weights; null: none"
     )
     head_lr: float = Field(gt=0, description="factor of it for the head, when a backbone is fine-tuned")
     layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
@@ -121,17 +122,10 @@ class Recipe(Section):
     swa: SwaConfig | None
     ema: Annotated[float, Field(ge=0, lt=1)] = Field(description="decay a step of averaged weights; 0: none")
     patience: int | None = Field(ge=1, description="epochs without a better val accuracy before training stops")
-    precision: Literal["float32", "float16", "bfloat16"] = Field(description="arithmetic, by automatic mixed precision")
-
-    @property
-    def rates(self) -> list[float]:
-        """The learning rates that there are to go down to."""
-        return self.lr if isinstance(self.lr, list) else [self.lr]
-
-    @property
-    def peak_lr(self) -> float:
-        """The learning rate, or the highest of several."""
-        return max(self.rates)
+    precision: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        description="arithmetic, by automatic mixed precision; `auto`: bfloat16 where the device has instructions for "
+        "it, else float32"
+    )
 
     @property
     def fine_tunes(self) -> bool:

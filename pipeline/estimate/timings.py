@@ -44,7 +44,6 @@ while time.time() < start + 0.5:
     count += sum(range(500)) > 0
 print(count)
 """
-GIVEN_UP = 3 / 8  # of a training, at most, for each learning rate above the lowest
 WRITTEN = 400e6  # bytes a second that a disk takes at least, checksums included
 
 
@@ -161,10 +160,7 @@ def width_of(featurizer: Featurizer, images: Array) -> int:
 
 
 def estimate_train_model(recipe: Recipe, params: Params, known: Survey) -> Estimate:
-    """Two batches against six. A fine-tuned network starts from its backbone and a head that knows nothing.
-
-    Every learning rate but the lowest counts as tried and given up, which is the most that can happen.
-    """
+    """Two batches against six. A fine-tuned network starts from its backbone and a head that knows nothing."""
     config = params.train_model
     start = _start(params.featurize, known.classes) if recipe.fine_tunes else None
 
@@ -174,7 +170,7 @@ def estimate_train_model(recipe: Recipe, params: Params, known: Survey) -> Estim
         ids = np.array([b"%064x" % number for number in range(count)])
         labels = np.arange(count) % known.classes
         images = ImageSet(rows, labels, ids, class_names(known.classes), UNAUGMENTED)
-        short = recipe.model_copy(update={"schedule": [Phase(UNAUGMENTED, 1)], "lr": recipe.peak_lr})
+        short = recipe.model_copy(update={"schedule": [Phase(UNAUGMENTED, 1)]})
         single = config.model_copy(update={"seeds": 1, "checkpoint_seconds": 1e9})
         return timed(lambda: list(fit_model({UNAUGMENTED: images}, {}, short, single, start=start)), warm=False)
 
@@ -184,8 +180,9 @@ def estimate_train_model(recipe: Recipe, params: Params, known: Survey) -> Estim
     train_rows = range(known.rows["train"])
     rows = config.seeds * images_trained(recipe.schedule, {UNAUGMENTED: train_rows})
     looked = rows / len(train_rows) * known.rows.get("val", 0)
-    seconds = (rows + looked / 3) * step * (1 + GIVEN_UP * (len(recipe.rates) - 1))
-    return Estimate(TRAIN_MODEL, rows, 0, seconds, 0, sum(known.rows.values()) * known.images[0].nbytes)
+    return Estimate(
+        TRAIN_MODEL, rows, 0, (rows + looked / 3) * step, 0, sum(known.rows.values()) * known.images[0].nbytes
+    )
 
 
 def _start(config: FeaturizeConfig, classes: int) -> Start:

@@ -3,7 +3,6 @@
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -26,12 +25,13 @@ from pipeline.runtime.devices import choose_device, device_kind, reproducible_ke
 from pipeline.runtime.progress import SILENT, Watch
 from pipeline.runtime.provenance import package_versions
 from pipeline.runtime.seeds import derived_seed
+from pipeline.training.arithmetic import settled_precision
 from pipeline.training.batches import ImageBatches, channel_statistics
 from pipeline.training.start import Start
 from pipeline.training.state import Plan, TrainingState
-from pipeline.training.trainer import DivergedError, OvershotError, Trainer, loss_and_accuracy
+from pipeline.training.trainer import Trainer, loss_and_accuracy
 
-CODE_VERSION = 6
+CODE_VERSION = 7
 LIBRARIES = ("torch", "torchvision", "timm", "efficientnet-pytorch")  # as far as a machine has them
 
 
@@ -58,7 +58,7 @@ class ModelFit:
 
     Kept are SWA's average if the recipe has one, else the weights of the last epoch, unless an earlier one was clearly
     better on val-unaugmented. mean, deviation: of the training images' channels in 0..255. last: weights after the last
-    step. recipe: as it was used, its schedule for these sets and its learning rate the one that was chosen.
+    step. recipe: as it was used, with its schedule for these sets and its precision on this device.
     curves: one row per epoch: epoch, variant, lr, train_loss, train_accuracy and, with val, val_loss, val_accuracy.
     kept: the val figures of the kept weights. temperature: fitted on val-unaugmented, 1 without it.
     """
@@ -104,13 +104,13 @@ def fit_model(
 ) -> Iterator[ModelFit]:
     """Train once per seed, or resume from checkpoints in the store.
 
-    start: what a recipe of the network `backbone` goes on from. watch: its log gets the first seed's curves. Of several
-    learning rates the highest comes first; the next lower one is taken, from the start anew, if the loss has risen
-    after three eighths, or clearly after half of that, or is not finite. Deterministic on one machine with one number
-    of threads. Raises InputError if the schedule names a variant that is not there or the last loss is not finite,
-    RecordError for sets that do not belong together, ParamsError for a network beyond its limit.
+    start: what a recipe of the network `backbone` goes on from. watch: its log gets the first seed's curves.
+    Deterministic on one machine with one number of threads. Raises InputError if the schedule names a variant that is
+    not there or the loss is not finite, RecordError for sets that do not belong together, ParamsError for a network
+    beyond its limit.
     """
-    recipe = recipe.model_copy(update={"schedule": settled(recipe.schedule, train)})
+    precision = settled_precision(recipe.precision, choose_device(config.device))
+    recipe = recipe.model_copy(update={"schedule": settled(recipe.schedule, train), "precision": precision})
     if (start is None) == recipe.fine_tunes:
         raise ParamsError("only the network `backbone` starts from another one", where="recipe network")
     check_image_sets(train, val, recipe.schedule, any_size=recipe.size is not None or start is not None)
@@ -122,25 +122,12 @@ def fit_model(
         "start": None if start is None else weights_digest(start.network),
     }
     plan = _make_plan(train, recipe, config, start)
-    rates = sorted(recipe.rates, reverse=True)
     for seed in range(config.seed, config.seed + config.seeds):
+        of_seed = replace(plan, seed=seed)
+        checkpoint = Checkpoint("training", fields | _fields_of(of_seed))
         log = watch.log if seed == config.seed else SILENT.log
-        trainers = []
-        for rate in rates:
-            of_rate = replace(plan, seed=seed, recipe=recipe.model_copy(update={"lr": rate}))
-            checkpoint = Checkpoint("training", fields | _fields_of(of_rate))
-            seconds = config.checkpoint_seconds
-            gives_up = rate > rates[-1]
-            trainers.append(Trainer(of_rate, pixels, held_out, checkpoint, seconds, watch.advance, log, gives_up))
-        yield _first_that_holds(trainers, start)
-
-
-def _first_that_holds(trainers: list[Trainer], start: Start | None) -> ModelFit:
-    """The first training that neither overshoots nor diverges, or the last one."""
-    for trainer in trainers[:-1]:
-        with suppress(OvershotError, DivergedError):
-            return _fit_once(trainer, start)
-    return _fit_once(trainers[-1], start)
+        trainer = Trainer(of_seed, pixels, held_out, checkpoint, config.checkpoint_seconds, watch.advance, log)
+        yield _fit_once(trainer, start)
 
 
 def _on_device(

@@ -1,5 +1,6 @@
 """Optimizers and learning rates of full models, from torch and timm."""
 
+import itertools
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from pipeline.config.recipe import Recipe
 from pipeline.networks.head import FineTuned
 
 WARMUP_FROM = 0.01  # of the learning rate
+SMALLEST = 0.001  # root mean square of weights that still move, as in Adafactor (Shazeer and Stern, ICML 2018)
 
 
 def make_optimizer(network: nn.Module, recipe: Recipe, auxiliary: nn.Module | None) -> torch.optim.Optimizer:
@@ -20,38 +22,49 @@ def make_optimizer(network: nn.Module, recipe: Recipe, auxiliary: nn.Module | No
     groups = parameter_groups(network, recipe)
     shared = set(network.parameters())
     own = [] if auxiliary is None else [norm for norm in auxiliary.parameters() if norm not in shared]
-    groups += _by_decay(own, recipe, recipe.peak_lr)
+    groups += _by_decay(own, recipe, recipe.lr)
     on_gpu = next(network.parameters()).device.type == "cuda"
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
             groups,
-            recipe.peak_lr,
+            recipe.lr,
             recipe.momentum,
             weight_decay=recipe.weight_decay,
             nesterov=recipe.nesterov,
             fused=on_gpu or None,  # also spares float16's scaler to wait for the GPU in every step
         )
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, recipe.peak_lr, eps=recipe.adam_eps, weight_decay=recipe.weight_decay, fused=True)
+    return kind(groups, recipe.lr, eps=recipe.adam_eps, weight_decay=recipe.weight_decay, fused=True)
 
 
 def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """The parameters that are trained, in groups of one learning rate and one weight decay.
 
     Of a fine-tuned network the head has a rate of its own, and so has each block, by timm's layer-wise decay (Clark et
-    al., ICLR 2020); the rate of any other network is the same throughout.
+    al., ICLR 2020), and each matrix of small weights; the rate of any other network is the same throughout.
     """
     if not isinstance(network, FineTuned):
-        return _by_decay(list(network.parameters()), recipe, recipe.peak_lr)
-    groups = _by_decay(list(network.head.parameters()), recipe, recipe.peak_lr * recipe.head_lr)
+        return _by_decay(list(network.parameters()), recipe, recipe.lr)
+    head = _by_decay(list(network.head.parameters()), recipe, recipe.lr * recipe.head_lr)
     if recipe.layer_decay == 1:
-        return [*_by_decay(list(network.backbone.parameters()), recipe, recipe.peak_lr), *groups]
+        return [*_capped(list(network.backbone.parameters()), recipe, recipe.lr), *head]
     from timm.optim._param_groups import param_groups_layer_decay
 
     layers = param_groups_layer_decay(network.backbone, recipe.weight_decay, layer_decay=recipe.layer_decay)
-    for layer in layers:
-        groups += _by_decay(layer["params"], recipe, recipe.peak_lr * layer["lr_scale"])
-    return groups
+    backbone = (_capped(layer["params"], recipe, recipe.lr * layer["lr_scale"]) for layer in layers)
+    return [*head, *itertools.chain.from_iterable(backbone)]
+
+
+def _capped(parameters: list[nn.Parameter], recipe: Recipe, lr: float) -> list[dict[str, Any]]:
+    """Groups whose rate is the recipe's share of a matrix's root mean square, where that is below `lr`."""
+    if recipe.lr_cap is None:
+        return _by_decay(parameters, recipe, lr)
+    rates: dict[float, list[nn.Parameter]] = {lr: []}
+    for parameter in parameters:
+        size = max(SMALLEST, float(parameter.detach().pow(2).mean().sqrt()))
+        rate = lr if parameter.ndim < 2 else min(lr, recipe.lr_cap * size)
+        rates.setdefault(rate, []).append(parameter)
+    return [group for rate, alike in rates.items() for group in _by_decay(alike, recipe, rate)]
 
 
 def _by_decay(parameters: list[nn.Parameter], recipe: Recipe, lr: float) -> list[dict[str, Any]]:

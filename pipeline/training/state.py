@@ -14,7 +14,6 @@ from pipeline.networks.adversarial import sharing_weights
 from pipeline.training.optim import make_optimizer, make_scheduler
 
 COUNTED = ("epoch", "step", "lr", "curves", "best", "best_epoch")
-SUMMED = ("sums", "losses")
 Tensors = tuple[Tensor, ...] | list[Tensor]
 SAVED = ("network", "auxiliary", "optimizer", "scheduler", "swa_scheduler", "average", "scaler")
 
@@ -47,7 +46,6 @@ class TrainingState:
     def __init__(self, network: nn.Module, plan: Plan, steps: list[int]) -> None:
         recipe = plan.recipe
         device = plan.mean.device
-        self.steps = steps
         self.network = network
         self.auxiliary = _auxiliary_of(network, recipe)
         self.optimizer = make_optimizer(network, recipe, self.auxiliary)
@@ -67,18 +65,12 @@ class TrainingState:
         self.curves: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
         self.best_epoch = 0
-        self.losses = torch.zeros(sum(steps) * 3 // 8, device=device)  # of steps until the rate is past its peak
-
-    @property
-    def steps_done(self) -> int:
-        """Since the beginning of the training."""
-        return sum(self.steps[: self.epoch]) + self.step
 
     def state(self) -> dict[str, Any]:
         """Tensors and plain values from which `restore` resumes bit for bit."""
         parts = {name: getattr(self, name) for name in SAVED}
         tensors = {name: part.state_dict() for name, part in parts.items() if part is not None}
-        return tensors | {name: getattr(self, name) for name in (*COUNTED, *SUMMED)}
+        return tensors | {name: getattr(self, name) for name in (*COUNTED, "sums")}
 
     def restore(self, state: dict[str, Any], swa: Callable[[], Any]) -> None:
         """Go back to a `state`. swa: makes SWA's scheduler, if the state is beyond its start."""
@@ -86,8 +78,7 @@ class TrainingState:
         for name in SAVED:
             if name in state:
                 getattr(self, name).load_state_dict(state[name])
-        for name in SUMMED:
-            setattr(self, name, state[name].to(self.sums.device))
+        self.sums = state["sums"].to(self.sums.device)
         for name in COUNTED:
             setattr(self, name, state[name])
 

@@ -1,7 +1,6 @@
 """The supervised training of a network on a staged schedule, one epoch after another."""
 
 import itertools
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,33 +20,18 @@ from pipeline.networks.adversarial import Attack, perturb
 from pipeline.networks.resize import resized
 from pipeline.runtime.checkpoint import Checkpoint
 from pipeline.runtime.seeds import derived_seed, make_generator
+from pipeline.training.arithmetic import PRECISIONS, mixed_precision
 from pipeline.training.batches import ImageBatches
 from pipeline.training.state import Plan, TrainingState
 from pipeline.training.transforms import Augmenter, mix
 
-PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 EVALUATION_ROWS = 500
 SWA_ANNEALING = 5  # epochs over which the learning rate moves to SWA's own (Izmailov et al., by swa_utils)
-PARTS = 4  # of the beginning of a training, to see whether its loss rises
-SURE = 4.0  # standard errors that tell a rise
-OVERSHOT = {0.5: SURE, 1.0: 2.0}  # after half of this beginning, and after all of it if the loss still rises
-
-
-class DivergedError(InputError):
-    """The loss is not finite."""
-
-
-class OvershotError(Exception):
-    """The loss is higher than it was: the learning rate is too high."""
 
 
 @dataclass
 class Trainer:
-    """A training under way: its plan, its sets by variant, and what watches it.
-
-    gives_up: after three eighths, or half of that, if the loss has risen, because there is a lower learning rate to
-    start anew with.
-    """
+    """A training under way: its plan, its sets by variant, and what watches it."""
 
     plan: Plan
     train: Mapping[str, ImageBatches]
@@ -56,12 +40,11 @@ class Trainer:
     checkpoint_seconds: float
     advance: Callable[[int], object]
     log: Callable[[Mapping[str, Any]], object]
-    gives_up: bool = False
 
     def run(self, network: nn.Module) -> TrainingState:
         """Train, or resume from the checkpoint.
 
-        Raises DivergedError if the loss is not finite, OvershotError if it gives up.
+        Raises InputError if the loss is not finite.
         """
         variants = list(epochs_of(self.plan.recipe.schedule))
         steps = [self._steps(self.train[variant]) for variant in variants]
@@ -70,10 +53,9 @@ class Trainer:
         self.attacked = self.predict if training.auxiliary is None else self._runner(training.auxiliary)
         if state := self.checkpoint.load():
             training.restore(state, lambda: self._swa_scheduler(training, steps))
-        self.advance(self._images_seen(training, variants))
+        whole = sum(len(self.train[variant]) for variant in variants[: training.epoch])
+        self.advance(whole + training.step * self.plan.recipe.batch)
         self.saved = time.monotonic()
-        self.judged = 0  # steps until which a rise was looked for
-        self._give_up_if_overshot(training, variants)
         for epoch in range(training.epoch, len(variants)):
             if self._stops(training):
                 break
@@ -84,24 +66,6 @@ class Trainer:
             update_bn(self._normalised_batches(variants[-1]), training.average, self.plan.mean.device)
         self.checkpoint.save(training.state())
         return training
-
-    def _images_seen(self, training: TrainingState, variants: list[str]) -> int:
-        whole = sum(len(self.train[variant]) for variant in variants[: training.epoch])
-        return whole + training.step * self.plan.recipe.batch
-
-    def _give_up_if_overshot(self, training: TrainingState, variants: list[str]) -> None:
-        """By the steps until each point on what is trained on just there: variants differ in how hard they are."""
-        for share, margin in OVERSHOT.items():
-            point = round(share * len(training.losses))
-            if not self.gives_up or not self.judged < point <= training.steps_done:
-                continue
-            self.judged = point
-            owners = [variant for variant, steps in zip(variants, training.steps, strict=True) for _ in range(steps)]
-            alike = [number for number, owner in enumerate(owners[:point]) if owner == owners[point - 1]]
-            if rises(training.losses[alike], margin):
-                self.checkpoint.save(training.state())
-                self.advance(-self._images_seen(training, variants))
-                raise OvershotError
 
     def _swa_scheduler(self, training: TrainingState, steps: list[int]) -> Any:
         swa = self.plan.recipe.swa
@@ -122,14 +86,13 @@ class Trainer:
         for images, labels in itertools.islice(rows.batches(order, len(rows) // steps, first), steps - first):
             self._take_step(training, images, labels)
             self.advance(len(labels))
-            self._give_up_if_overshot(training, variants)
             if time.monotonic() - self.saved > self.checkpoint_seconds:
                 self.checkpoint.save(training.state())
                 self.saved = time.monotonic()
         loss, right, count, attacked = training.sums.tolist()
         if not loss + attacked < float("inf"):
             remedy = "Lower the recipe's lr."
-            raise DivergedError("training diverged: the loss is not finite", where="training", remedy=remedy)
+            raise InputError("training diverged: the loss is not finite", where="training", remedy=remedy)
         curve = {"epoch": training.epoch + 1, "variant": variant, "lr": training.lr}
         curve |= {"train_loss": loss / count, "train_accuracy": right / count}
         if self.plan.recipe.adversary is not None:
@@ -169,8 +132,6 @@ class Trainer:
             if moved is not None:
                 logits_attacked = self.attacked(moved).float()
                 attacked = functional.cross_entropy(logits_attacked, targets, label_smoothing=recipe.label_smoothing)
-        if training.steps_done < len(training.losses):
-            training.losses[training.steps_done] = loss.detach()
         self._update(training, loss if moved is None else (loss + attacked) / 2)
         right = (logits.argmax(dim=1) == labels).sum()
         count = torch.full_like(right, len(labels))
@@ -208,7 +169,7 @@ class Trainer:
     def _autocast(self, wide: bool = False) -> Any:
         precision = PRECISIONS[self.plan.recipe.precision]
         chosen = torch.bfloat16 if wide and precision == torch.float16 else precision
-        return torch.autocast(self.plan.mean.device.type, chosen, enabled=precision != torch.float32)
+        return mixed_precision(self.plan.mean.device, chosen)
 
     def _runner(self, network: nn.Module) -> Callable[[Tensor], Tensor]:
         """Pixels 0..255 to logits, normalised by the training set."""
@@ -266,24 +227,6 @@ class Trainer:
 def _rank(curve: Mapping[str, Any]) -> tuple[float, float]:
     """By val; without it the last epoch is the best."""
     return val_rank(curve.get("val_accuracy", curve["epoch"]), curve.get("val_loss", 0.0))
-
-
-def rises(losses: Tensor, margin: float) -> bool:
-    """Whether losses [steps] are higher in their last quarter than in the lowest one before, by SURE standard errors.
-
-    By `margin` of them if they still rise, so that the last quarter is no lower than the one just before: a loss that
-    falls again is that of a rate which the training bears. The error is that of the difference of the means. Too few
-    steps for an error do not rise.
-    """
-    if len(losses) < 2 * PARTS:
-        return False
-    parts = losses.double().tensor_split(PARTS)
-    last = parts[-1]
-    lowest = min(parts[:-1], key=torch.mean)
-    error = math.sqrt(float(last.var() / len(last) + lowest.var() / len(lowest)))
-    rise = float(last.mean() - lowest.mean())
-    still_rises = bool(last.mean() >= parts[-2].mean())
-    return rise > SURE * error or (still_rises and rise > margin * error)
 
 
 def set_training(network: nn.Module, norms: str) -> None:

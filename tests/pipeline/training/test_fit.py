@@ -17,7 +17,6 @@ from cache.writer import write_images
 from pipeline.config.recipe import Recipe, read_recipe, recipe_names
 from pipeline.inference.classifier import ModelClassifier, make_model_classifier, save_classifier
 from pipeline.inference.load import load_classifier
-from pipeline.runtime.progress import Watch
 from pipeline.training import trainer as module
 from pipeline.training.fit import ModelFit, fit_model
 from pipeline.training.state import moving_average
@@ -136,71 +135,6 @@ def test_swa_keeps_the_average_with_statistics_of_its_own() -> None:
 def test_ema_is_what_val_judges() -> None:
     trained = fit(recipe(ema=0.9, schedule=["unaugmented x 4"]))
     assert any(not torch.equal(trained.last[name], tensor) for name, tensor in trained.network.state_dict().items())
-
-
-def test_a_rate_at_which_the_loss_has_risen_is_lowered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the first training alone, after the first epoch of three."""
-    rises = iter([False, True, False, False])
-    asked: list[tuple[int, float]] = []
-    monkeypatch.setattr(module, "rises", lambda losses, margin: asked.append((len(losses), margin)) or next(rises))
-    seen: list[int] = []
-    sets = {"unaugmented": SETS["train"]}
-    lowered = recipe(lr=[0.05, 0.03, 0.02], schedule=["unaugmented x 3"])
-    (trained,) = fit_model(sets, {"unaugmented": SETS["val"]}, lowered, settings(), Watch(seen.append))
-    assert trained.recipe.peak_lr == 0.03 and len(trained.curves) == 3
-    assert asked == 2 * [(2, 4.0), (3, 2.0)]  # of nine steps
-    assert sum(seen) == 3 * 48  # what was given up does not count
-
-
-def test_a_training_of_a_single_step_has_no_rise() -> None:
-    assert fit(recipe(lr=[0.05, 0.02], batch=48, schedule=["unaugmented x 1"])).recipe.peak_lr == 0.05
-
-
-def test_a_rate_that_diverges_is_lowered_and_the_last_one_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    trained = fit(recipe(lr=[1e9, 0.05]))
-    assert same_bits(trained, fit(recipe(lr=0.05)))
-    monkeypatch.setattr(module, "rises", lambda losses, margin: True)
-    assert len(fit(recipe(schedule=["unaugmented x 4"])).curves) == 4
-
-
-def test_what_was_given_up_is_not_trained_again_after_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AUGCACHE_STORE", str(tmp_path))
-    monkeypatch.setattr(module, "rises", lambda losses, margin: True)
-    lowered = recipe(lr=[0.05, 0.02], schedule=["unaugmented x 4"])
-    first = fit(lowered)
-    steps: list[int] = []
-    whole = module.Trainer._take_step
-
-    def counted(self: module.Trainer, *args: Any) -> None:
-        steps.append(1)
-        whole(self, *args)
-
-    monkeypatch.setattr(module.Trainer, "_take_step", counted)
-    assert same_bits(fit(lowered), first) and first.recipe.peak_lr == 0.02 and not steps
-    assert len(fit(recipe(lr=0.05, schedule=["unaugmented x 4"])).curves) == 4  # which goes on where that one stopped
-    assert same_bits(fit(lowered), first)
-
-
-def test_a_rise_is_one_of_some_standard_errors_over_the_lowest_quarter_before() -> None:
-    quarter = torch.randn(20, generator=torch.Generator().manual_seed(0)).double()
-    quarter -= quarter.mean()
-    error = float(quarter.std()) * (2 / 20) ** 0.5
-    assert module.rises(torch.cat([quarter + 9, quarter, quarter, quarter + 3.01 * error]), 3)
-    assert not module.rises(torch.cat([quarter + 9, quarter, quarter, quarter + 2.99 * error]), 3)
-    for rise, risen in ((3.9, False), (4.1, True)):
-        falls_again = torch.cat([quarter + 9, quarter, quarter + 5 * error, quarter + rise * error])
-        assert module.rises(falls_again, 3) is risen
-    assert not module.rises(torch.tensor([1.0, 2, 3, 4, 5, 6, 7]), 0)  # too few steps
-
-
-def test_a_phase_of_harder_variants_is_no_rise(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the second phase, only its own steps are compared."""
-    compared: list[int] = []
-    monkeypatch.setattr(module, "rises", lambda losses, margin: compared.append(len(losses)))
-    sets = {"unaugmented": SETS["train"], "color_1": replace(SETS["train"], variant="color_1")}
-    staged = recipe(lr=[0.05, 0.02], schedule=["unaugmented x 1", "color_1 x 5"])
-    next(fit_model(sets, {"unaugmented": SETS["val"]}, staged, settings()))
-    assert compared == [3, 3]  # the first phase after three steps, the second after six, of eighteen
 
 
 @pytest.mark.parametrize(("first", "last", "kept"), [(1, 0.97, 3), (0.5, 0.9, 3), (0.93, 0.9, 3), (1, 0.9, 1)])

@@ -148,6 +148,16 @@ def test_layer_decay_slows_the_blocks_down_towards_the_input() -> None:
     assert stem < last <= 0.1
 
 
+def test_a_cap_slows_matrices_of_small_weights_down_and_nothing_else() -> None:
+    network = FineTuned(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 3), nn.Linear(3, 2)), Head([2, 2], 0.0, 0.0))
+    for layer, size in zip(network.backbone, (0.5, 2.0, 0.0), strict=True):
+        nn.init.constant_(layer.weight, size)
+    of_parameters = {name: rate for name, (rate, _) in rates(network, lr_cap=0.1).items()}
+    assert of_parameters.pop("backbone.0.weight") == pytest.approx(0.05)
+    assert of_parameters.pop("backbone.2.weight") == pytest.approx(0.0001)
+    assert set(of_parameters.values()) == {0.1} and len(of_parameters) == 6
+
+
 def test_biases_and_norms_are_not_decayed_if_only_matrices_are() -> None:
     network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
     decays = {name: decay for name, (_, decay) in rates(network, decayed="matrices").items()}
