@@ -180,9 +180,8 @@ def estimate_train_model(recipe: Recipe, params: Params, known: Survey) -> Estim
     train_rows = range(known.rows["train"])
     rows = config.seeds * images_trained(recipe.schedule, {UNAUGMENTED: train_rows})
     looked = rows / len(train_rows) * known.rows.get("val", 0)
-    return Estimate(
-        TRAIN_MODEL, rows, 0, (rows + looked / 3) * step, 0, sum(known.rows.values()) * known.images[0].nbytes
-    )
+    memory = sum(known.rows.values()) * known.images[0].nbytes
+    return Estimate(TRAIN_MODEL, rows, 0, (rows + looked / 3) * step, 0, memory)
 
 
 def _start(config: FeaturizeConfig, classes: int) -> Start:
