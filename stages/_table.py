@@ -66,7 +66,8 @@ def _next_steps(metrics: Mapping[str, Any]) -> Iterable[str]:
     clean = metrics["test"].get(UNAUGMENTED)
     if clean and (doubt := doubt_of_test(suspects, clean["n"])):
         yield doubt
-    if line := suspects_line(listed, manifest):
+    rest = DATA / "evaluate" / "unlisted.json"
+    if line := suspects_line(listed, manifest, _read(rest) if rest.exists() else {}):
         yield line
     if is_worth_looking(listed, manifest):
         yield f"Look at {DATA / 'report' / 'index.html'} from the first on, write keep, relabel or drop into"

@@ -20,7 +20,7 @@ from cache.files import write_text
 from cache.reader import read_images
 from pipeline.evaluation.runs import describe_running, find_run, read_predictions
 from pipeline.evaluation.source_files import read_source_files, with_paths
-from pipeline.metrics.compare import COLUMNS, ChangedImage, ClassChange, compare, comparison_rows
+from pipeline.metrics.compare import COLUMNS, LEGEND, ChangedImage, ClassChange, compare, comparison_rows
 from pipeline.metrics.csv_text import rows_csv
 from stages._cli import DATA, Data, Debug, description, make_app
 from stages._process import running
@@ -53,7 +53,7 @@ def main(
         write_text(out / "per_class.csv", rows_csv(ClassChange, comparisons[0].classes))
         write_text(out / "changed.csv", rows_csv(ChangedImage, comparisons[0].images))
         print_table(COLUMNS, comparison_rows(comparisons))
-        typer.echo(f"compare: {describe_running(before, after)}{comparisons[0].remark}{out / 'index.html'}")
+        typer.echo(f"{LEGEND}\n\ncompare: {describe_running(before, after)}{comparisons[0].remark}{out / 'index.html'}")
 
 
 if __name__ == "__main__":

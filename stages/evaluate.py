@@ -9,7 +9,8 @@ Writes  data/evaluate/metrics.json         top-1, top-5, macro F1 with their int
         .../variants.csv                   what each cached variant gains the head, on val
         .../per_class.csv                  precision, recall and F1 of each class, and what it is mistaken for
         .../confusion.csv, confused.csv    actual and predicted class of each test image; the worst pairs
-        .../suspects.csv, doubtful.csv     labels that are probably wrong, by heads that have not seen the image
+        .../suspects.csv, doubtful.csv     labels that are probably wrong, by heads that have not seen the image;
+        .../unlisted.json                  how many others are, by what a person has decided
         .../learning_curve.csv, learning_classes.csv, occlusion.json
         .../predictions.csv, mistakes.csv, calibration.csv, near_duplicates.csv
         .../predictions-<variant>.npz      for `python -m stages.compare`

@@ -16,7 +16,7 @@ from cache.files import write_bytes, write_text
 from cache.reader import read_features
 from pipeline.config.shared.featurize import with_sizes
 from pipeline.report.results import TEXTS, RunResults
-from pipeline.report.review import FILE, review_csv, review_rows, suspects_line
+from pipeline.report.review import FILE, outlook_of, review_csv, review_rows
 from pipeline.report.run_report import render_report
 from pipeline.runtime.provenance import git, git_revision, make_provenance, plain_values, plain_values_like
 from pipeline.runtime.run_record import params_used
@@ -40,7 +40,7 @@ def run(job: Job) -> str:
         provenance=make_provenance(text, used, plain_values_like(params.sections, _committed()), git_revision()),
     )
     write_text(job.out / FILE, review_csv(review_rows(results)))
-    if line := suspects_line(results.table("evaluate/suspects.csv"), results.manifest):
+    if line := outlook_of(results):
         job.say(line)
     path = job.out / "index.html"
     page = render_report(results).encode()

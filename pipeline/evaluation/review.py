@@ -15,7 +15,7 @@ from pipeline.evaluation.robustness import RobustnessSample
 from pipeline.evaluation.source_files import SourceFiles
 from pipeline.heads.cross_validation import CrossValidated, cross_validate, learning_curve
 from pipeline.heads.groups import narrowed
-from pipeline.heads.suspects import find_suspects, share_wrong
+from pipeline.heads.suspects import rows_to_review
 from pipeline.metrics.csv_text import rows_csv
 from pipeline.metrics.predictions import Predictions
 
@@ -53,6 +53,7 @@ def review_files(features: FeaturesOf, sources: SourceFiles, confidence: float) 
     sets = {split: features[split][UNAUGMENTED] for split in SPLITS if features.get(split, {}).get(UNAUGMENTED)}
     sets = {split: narrowed(rows) for split, rows in sets.items()}
     suspects: list[SuspectedImage] = []
+    unlisted: dict[str, float] = {}
     doubtful: list[ReviewedImage] = []
     points: list[LearningPoint] = []
     gains: list[ClassGain] = []
@@ -60,7 +61,7 @@ def review_files(features: FeaturesOf, sources: SourceFiles, confidence: float) 
         rows = _Together.of(sets)
         checked = cross_validate(rows.features, rows.labels, len(rows.classes), SEED)
         if checked is not None:
-            suspects = _suspects(rows, checked, sources)
+            suspects, unlisted = _suspects(rows, checked, sources)
             doubtful = _doubtful(rows, checked, sources)
             curve = learning_curve(rows.features, rows.labels, len(rows.classes), checked.strength, SEED)
             points = learning_points(curve, confidence)
@@ -70,6 +71,7 @@ def review_files(features: FeaturesOf, sources: SourceFiles, confidence: float) 
         "doubtful.csv": rows_csv(ReviewedImage, doubtful),
         "learning_curve.csv": rows_csv(LearningPoint, points),
         "learning_classes.csv": rows_csv(ClassGain, gains),
+        "unlisted.json": json.dumps(unlisted) + "\n",
     }
     return {name: text.encode() for name, text in texts.items()}
 
@@ -140,37 +142,33 @@ class _Together:
         )
 
 
-def _suspects(rows: _Together, checked: CrossValidated, sources: SourceFiles) -> list[SuspectedImage]:
-    suspects = find_suspects(checked.probabilities, rows.labels)
-    doubts = _doubts(checked.probabilities, suspects.rows, rows.labels[suspects.rows])
-    shares = share_wrong(doubts, *_decided(rows, checked.probabilities, sources))
-    expected = [None] * len(doubts) if shares is None else shares.tolist()
-    listed = zip(suspects.rows.tolist(), suspects.classes.tolist(), expected, strict=True)
-    return [
-        SuspectedImage(**asdict(rows.reviewed(row, other, checked.probabilities, sources)), expected=share)
-        for row, other, share in listed
+def _suspects(
+    rows: _Together, checked: CrossValidated, sources: SourceFiles
+) -> tuple[list[SuspectedImage], dict[str, float]]:
+    """What is listed, and what is known of the rest: photos that nobody has decided about, and how many are wrong."""
+    reviewed = rows_to_review(checked.probabilities, rows.labels, *_decided(rows, sources))
+    expected = [None] * len(reviewed.rows) if reviewed.shares is None else reviewed.shares.tolist()
+    best = checked.probabilities.argmax(axis=1)
+    listed = [
+        SuspectedImage(**asdict(rows.reviewed(row, int(best[row]), checked.probabilities, sources)), expected=share)
+        for row, share in zip(reviewed.rows.tolist(), expected, strict=True)
     ]
+    known = reviewed.shares is not None
+    return listed, {"images": reviewed.unlisted, "expected": reviewed.unlisted_wrong} if known else {}
 
 
-def _decided(rows: _Together, probabilities: Array, sources: SourceFiles) -> tuple[Array, Array]:
-    """Of images that a person has decided about: doubts float [m] by their former labels, whether these were wrong."""
+def _decided(rows: _Together, sources: SourceFiles) -> tuple[Array, Array]:
+    """Labels before a person decided, int [n], and which were decided about, bool [n]."""
     numbers = {label: number for number, label in enumerate(rows.classes)}
-    decided = []
-    labels = []
+    former = rows.labels.copy()
+    decided = np.zeros(len(former), dtype=bool)
     for row, image_id in enumerate(rows.ids):
         path = sources.path(rows.splits[row], int(rows.rows[row]), image_id.decode())
-        label = rows.classes[rows.labels[row]] if path in sources.kept else sources.former.get(path)
-        if label in numbers:
-            decided.append(row)
-            labels.append(numbers[label])
-    before = np.array(labels, dtype=np.int64)
-    chosen = np.array(decided, dtype=np.int64)
-    return _doubts(probabilities, chosen, before), before != rows.labels[chosen]
-
-
-def _doubts(probabilities: Array, rows: Array, labels: Array) -> Array:
-    """float [k]: how much more probable the likeliest class of each row is than a label, int [k]."""
-    return np.asarray(probabilities[rows].max(axis=1, initial=0.0) - probabilities[rows, labels])
+        label = sources.former.get(path)
+        decided[row] = path in sources.kept or label in numbers
+        if label in numbers and path not in sources.kept:
+            former[row] = numbers[label]
+    return former, decided
 
 
 def _doubtful(rows: _Together, checked: CrossValidated, sources: SourceFiles) -> list[ReviewedImage]:

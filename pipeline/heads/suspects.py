@@ -8,7 +8,8 @@ than of their label (the paper's "prune by noise rate").
 A weak head suspects more labels than are wrong: it takes its own mistakes for theirs. So how many suspects are really
 wrong is told from what a person has decided so far: a logistic regression over the decided images says how probably a
 label is wrong by its doubt, which is how much more probable the likeliest class is than the label. As long as only the
-surest suspects have been decided about, this is too many rather than too few.
+surest suspects have been decided about, this is too many rather than too few. Corrected labels make the other way
+blind: what is left of wrong ones seems to be noise. So whatever is probably wrong by these decisions is suspected too.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import numpy as np
 from cache.layout import Array
 
 LEAST_ROWS = 3  # of a class whose labels are suspected at all
+LIKELY = 0.25  # how probably wrong a label is that is suspected by what a person has decided
 ENOUGH = 20  # decided images; with fewer, nothing is said
 INVERSE_PENALTY = 100.0  # of the regression: a doubt is between 0 and 1
 
@@ -28,6 +30,41 @@ class Suspects:
 
     rows: Array
     classes: Array
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    """Rows int [k] to be looked at, the most doubtful first, and how probably the label of each is wrong, float [k].
+
+    shares: None as long as a person has decided about too few. unlisted: how many other rows nobody has decided about,
+    and unlisted_wrong: how many labels of these are probably wrong.
+    """
+
+    rows: Array
+    shares: Array | None
+    unlisted: int
+    unlisted_wrong: float
+
+
+def rows_to_review(probabilities: Array, labels: Array, former: Array, decided: Array) -> Reviewed:
+    """All suspects, and what is probably wrong by a person's decisions.
+
+    probabilities: float [n, c] of each row by a model that has not seen it. labels, former: int [n], now and before a
+    person decided. decided: bool [n], the rows that were decided about.
+    """
+    rows = np.arange(len(labels))
+    likeliest = probabilities.max(axis=1, initial=0.0)
+    doubts = likeliest - probabilities[rows, labels]
+    wrong = (former != labels)[decided]
+    shares = share_wrong(doubts, (likeliest - probabilities[rows, former])[decided], wrong)
+    listed = np.isin(rows, find_suspects(probabilities, labels).rows)
+    if shares is not None and wrong.any() and not wrong.all():
+        listed |= (shares >= LIKELY) & (doubts > 0) & ~decided
+    others = ~listed & ~decided
+    chosen = rows[listed][np.argsort(-doubts[listed], kind="stable")]
+    if shares is None:
+        return Reviewed(chosen, None, int(others.sum()), 0.0)
+    return Reviewed(chosen, shares[chosen], int(others.sum()), float(shares[others & (doubts > 0)].sum()))
 
 
 def find_suspects(probabilities: Array, labels: Array) -> Suspects:

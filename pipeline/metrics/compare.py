@@ -65,7 +65,7 @@ class Comparison:
         """What corrections in between mean for the comparison; empty without any."""
         remarks = []
         if self.corrected:
-            what = "of these labels were corrected in between, and the later ones count for both"
+            what = "of the labels corrected in between: the later ones count for both"
             remarks.append(f"{self.corrected:,} {what}")
         if self.unpaired:
             remarks.append(f"{self.unpaired:,} images are in one run only and left out")
@@ -149,6 +149,7 @@ def _changed_images(before: Predictions, after: Predictions, numbers: Array) -> 
 
 
 COLUMNS = ("variant", "images", "before", "after", "change, points", "gained", "lost", "p")
+LEGEND = "gained, lost: images that one run alone has right; p: how probably chance alone makes as great a difference"
 
 
 def comparison_rows(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:

@@ -30,7 +30,7 @@ class ThresholdError:
         share = 100 * self.above / self.images
         interval = f"[{100 * self.low:.1f}, {100 * self.high:.1f}]"
         return (
-            f"of the images of val, {share:.0f} % are above {self.threshold:g}, "
+            f"of the {self.images:,} images of val, {self.above:,} ({share:.0f} %) are above {self.threshold:g}, "
             f"and {100 * self.wrong:.1f} % {interval} of these are wrong"
         )
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import os
 import re
@@ -98,6 +99,8 @@ def summary_of(corrections: Mapping[str, Correction]) -> str:
 def next_steps(data: Path, command: str) -> Iterator[str]:
     """What to run after corrections, and if there are results already, how to compare them."""
     if (data / EVALUATE).exists():
-        compare = f"python -m stages.compare before {data}"
-        yield f"to see what it brings:   cp -r {data / EVALUATE} before   and, in the end, {compare}"
+        names = itertools.chain(["before"], (f"before-{number}" for number in itertools.count(2)))
+        before = next(name for name in names if not Path(name).exists())
+        compare = f"python -m stages.compare {before} {data}"
+        yield f"to see what it brings:   cp -r {data / EVALUATE} {before}   and, in the end, {compare}"
     yield f"now run   {command}"

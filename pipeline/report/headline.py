@@ -53,7 +53,11 @@ def tiles(results: RunResults) -> Iterator[tuple[str, str, str]]:
             yield percent(clean.get(name)), shown, f"{level} {low} to {high}"
         if "ece" in clean:
             without = percent(results.calibration.get("ece_without"))
-            yield percent(clean["ece"]), "calibration error", f"{without} without temperature scaling"
+            yield (
+                percent(clean["ece"]),
+                "calibration error",
+                f"{without} without temperature scaling, which is fitted on val",
+            )
     accuracy = val_accuracy(results)
     if accuracy is not None:
         yield (

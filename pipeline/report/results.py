@@ -33,6 +33,7 @@ TEXTS = (
     f"{EVALUATE}/mistakes.csv",
     f"{EVALUATE}/predictions.csv",
     f"{EVALUATE}/suspects.csv",
+    f"{EVALUATE}/unlisted.json",
     f"{EVALUATE}/doubtful.csv",
     f"{EVALUATE}/learning_curve.csv",
     f"{EVALUATE}/learning_classes.csv",

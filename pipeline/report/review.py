@@ -14,6 +14,7 @@ from pipeline.report.results import Row, RunResults
 LISTED = 1000  # mistakes in the table
 ENOUGH = 20  # decisions, as in heads/suspects.py
 FILE = "review.csv"
+UNLISTED = f"{EVALUATE}/unlisted.json"
 SUSPECT = "suspected label"
 SEPARATOR = "; "  # between the kinds of a file, and between its notes
 
@@ -74,22 +75,34 @@ def open_suspects(suspects: Sequence[Row], manifest: Mapping[str, Any]) -> list[
     return [row for row in suspects if row["path"] not in decided]
 
 
-def expected_wrong(suspects: Sequence[Row], manifest: Mapping[str, Any]) -> str:
+def expected_wrong(suspects: Sequence[Row], manifest: Mapping[str, Any], unlisted: Mapping[str, float]) -> str:
     """How many open suspects are probably wrong, and whether it is time to stop; empty without suspects and decisions.
 
-    suspects: rows of suspects.csv, which of them are open the manifest says.
+    suspects: rows of suspects.csv, which of them are open the manifest says. unlisted: of unlisted.json.
     """
     waiting = open_suspects(suspects, manifest)
     decided = len(_decided(manifest))
     if not waiting:
-        return "No suspected label is left: you can stop here." if decided else ""
+        return f"No suspected label is left: you can stop here.{_of_the_rest(unlisted)}" if decided else ""
     expected = _expected(waiting)
     if expected is None:
         return f"How many of them are really wrong is said once {ENOUGH} are kept or relabelled."
     if not expected:
-        return f"None of them is expected to be wrong, by your {decided:,} decisions: you can stop here."
+        stop = f"None of them is expected to be wrong, by your {decided:,} decisions: you can stop here."
+        return stop + _of_the_rest(unlisted)
     verb = "is" if expected == 1 else "are"
     return f"About {expected:,} of them {verb} expected to be wrong, by your {decided:,} decisions."
+
+
+def _of_the_rest(unlisted: Mapping[str, float]) -> str:
+    """What may still be wrong where nothing is suspected."""
+    if not unlisted:
+        return " Not every wrong label is suspected: look at the mistakes too."
+    expected = round(unlisted["expected"])
+    count = f"about {expected:,}" if expected else "none"
+    verb = "is" if expected <= 1 else "are"
+    others = f"{int(unlisted['images']):,} photos that you have not decided about"
+    return f" Of the {others}, {count} {verb} expected to be wrong."
 
 
 def is_worth_looking(suspects: Sequence[Row], manifest: Mapping[str, Any]) -> bool:
@@ -105,10 +118,16 @@ def _expected(suspects: Sequence[Row]) -> int | None:
     return round(sum(known)) if len(known) == len(shares) else None
 
 
-def suspects_line(suspects: Sequence[Row], manifest: Mapping[str, Any]) -> str:
+def suspects_line(suspects: Sequence[Row], manifest: Mapping[str, Any], unlisted: Mapping[str, float]) -> str:
     """For the terminal: how many suspects are open and what is expected of them; empty without any."""
-    outlook = expected_wrong(suspects, manifest)
+    outlook = expected_wrong(suspects, manifest, unlisted)
     return f"suspected labels: {len(open_suspects(suspects, manifest)):,}. {outlook}" if outlook else ""
+
+
+def outlook_of(results: RunResults) -> str:
+    """The line of `suspects_line` for a run."""
+    listed = results.table(f"{EVALUATE}/suspects.csv")
+    return suspects_line(listed, results.manifest, results.json(UNLISTED))
 
 
 def doubt_of_test(suspects: Sequence[Row], count: int) -> str:
@@ -152,7 +171,7 @@ def _rows_by_kind(results: RunResults) -> Iterator[ReviewRow]:
 
 
 def _by_heads(kind: str, row: Row) -> ReviewRow:
-    note = f"its own class has {number(row['label_probability']) or 0:.3f}"
+    note = f"{kind}: its own class has {number(row['label_probability']) or 0:.3f}"
     return ReviewRow(kind, row["path"], row["split"], row["label"], row["predicted"], row["probability"], "", note)
 
 

@@ -21,7 +21,7 @@ from pipeline.report.headline import doubtful_labels, in_plain_words, tiles
 from pipeline.report.html import render_page
 from pipeline.report.learning import ERRORS, advice, learning_chart
 from pipeline.report.results import TRAINERS, Row, RunResults
-from pipeline.report.review import SUSPECT, count_kinds, expected_wrong, open_suspects, review_rows
+from pipeline.report.review import SUSPECT, UNLISTED, count_kinds, expected_wrong, open_suspects, review_rows
 from pipeline.report.review_pictures import doubtful, suspects, where_it_looks
 from pipeline.report.training import make_training
 
@@ -92,7 +92,7 @@ def _review_counts(results: RunResults) -> dict[str, Any]:
         "suspects": suspected,
         "with_file": kinds[SUSPECT],
         "kept": len(listed) - suspected,
-        "outlook": expected_wrong(listed, results.manifest),
+        "outlook": expected_wrong(listed, results.manifest, results.json(UNLISTED)),
     }
 
 

@@ -37,8 +37,9 @@ def test_two_folders_give_a_table_a_page_and_lists(tmp_path: Path) -> None:
     (tmp_path / "prepare" / "files.csv").write_text(files, encoding="utf-8")
     result = compare(before, after / "evaluate", "--out", tmp_path / "out", "--data", tmp_path)
     assert result.exit_code == 0
-    _, line, _, page = result.output.splitlines()
+    _, line, _, legend, _, page = result.output.splitlines()
     assert line.split()[:4] == ["unaugmented", "4", "50.0%", "75.0%"]
+    assert legend.startswith("gained, lost: images that one run alone has right")
     assert page == f"compare: {tmp_path}/out/index.html"
     with (tmp_path / "out" / "changed.csv").open(newline="") as file:
         assert [(row["row"], row["gained"], row["path"]) for row in csv.DictReader(file)] == [

@@ -29,7 +29,7 @@ def test_the_page_needs_nothing_from_elsewhere() -> None:
     page = steps.PAGE.read_text(encoding="utf-8")
     assert not re.search(r"(src|href)=\"(?!data:)", page) and "innerHTML" not in page
     assert re.findall(r"fetch\(\"(.*?)\"", page) == ["/predict"]
-    assert "`How sure that is: ${answer.measured}.`" in page  # which goes on `of the images of val, ...`
+    assert "`How sure that is: ${answer.measured}.`" in page  # which goes on `of the 45 images of val, ...`
 
 
 def test_a_port_in_use_is_one_line(project: list[str]) -> None:

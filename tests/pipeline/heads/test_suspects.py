@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.heads.cross_validation import cross_validate, is_affordable, learning_curve
-from pipeline.heads.suspects import ENOUGH, confident_joint, find_suspects, share_wrong
+from pipeline.heads.suspects import ENOUGH, confident_joint, find_suspects, rows_to_review, share_wrong
 
 
 def clouds(per_class: int = 60, classes: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -149,12 +149,11 @@ def review_in_rounds(seed: int) -> list[tuple[float, int]]:
     for _ in range(4):
         checked = cross_validate(features, labels, 3, 0)
         assert checked is not None
-        suspects = find_suspects(checked.probabilities, labels).rows
-        waiting = suspects[~decided[suspects]]
-        doubts = checked.probabilities.max(axis=1) - checked.probabilities[np.arange(len(labels)), former]
-        shares = share_wrong(doubts[waiting], doubts[decided], (former != true)[decided])
-        if shares is not None:
-            rounds.append((float(shares.sum()), int((labels != true)[waiting].sum())))
+        reviewed = rows_to_review(checked.probabilities, labels, former, decided)
+        waiting = reviewed.rows[~decided[reviewed.rows]]
+        if reviewed.shares is not None:
+            expected = float(reviewed.shares[~decided[reviewed.rows]].sum())
+            rounds.append((expected, int((labels != true)[waiting].sum())))
         decided[waiting[:25]] = True
         labels[decided] = true[decided]
     return rounds
@@ -171,3 +170,26 @@ def test_as_many_suspects_are_wrong_as_expected_or_fewer() -> None:
     assert [pair for pair in rounds if pair[0] > 0.5] and len(rounds) >= 16
     stopped = [wrong for expected, wrong in rounds if round(expected) == 0]
     assert sum(stopped) <= 3 * np.sqrt(len(stopped)) and stopped
+
+
+def test_what_is_probably_wrong_by_decisions_is_listed_though_it_is_not_suspected() -> None:
+    """Ten decided rows are so surely of class 1 that no other row is suspected to be, however doubtful its label."""
+    first = np.repeat([0.01, 0.9, 0.45, 0.1, 0.9], [10, 10, 10, 3, 7])  # probabilities of class 0; all were labelled 0
+    probabilities = np.stack([first, 1 - first], axis=1)
+    former = np.zeros(len(first), dtype=np.int64)
+    labels = np.where(first == 0.01, 1, 0)
+    decided = np.arange(len(first)) < 30
+    assert find_suspects(probabilities, labels).rows.tolist() == []
+    reviewed = rows_to_review(probabilities, labels, former, decided)
+    assert reviewed.rows.tolist() == [30, 31, 32] and reviewed.shares is not None and reviewed.shares.min() > 0.9
+    assert reviewed.unlisted == 7 and reviewed.unlisted_wrong == 0  # their labels are the likeliest classes
+    few = rows_to_review(probabilities, labels, former, decided & (np.arange(len(first)) >= 11))
+    assert few.rows.tolist() == [] and few.shares is None and few.unlisted == 21
+
+
+def test_decisions_that_all_agree_list_nothing_else() -> None:
+    first = np.repeat([0.01, 0.4], [ENOUGH, 5])
+    probabilities = np.stack([first, 1 - first], axis=1)
+    labels = np.where(first == 0.01, 1, 0)
+    reviewed = rows_to_review(probabilities, labels, np.zeros_like(labels), first == 0.01)
+    assert reviewed.rows.tolist() == [] and reviewed.unlisted_wrong == 5

@@ -15,7 +15,7 @@ def test_a_share_of_those_above_is_wrong() -> None:
     assert (error.images, error.above) == (6, 5)
     assert error.wrong == pytest.approx(1 / 5)
     assert error.low < 1 / 5 < error.high
-    assert str(error).startswith("of the images of val, 83 % are above 0.9, and 20.0 % [")
+    assert str(error).startswith("of the 6 images of val, 5 (83 %) are above 0.9, and 20.0 % [")
 
 
 def test_nothing_above_is_unknown_not_perfect() -> None:

@@ -65,7 +65,7 @@ def test_a_file_of_several_kinds_has_one_row_with_the_first_kinds_suggestion() -
         ("copy.jpg", "near duplicate"),
     ]
     assert (rows[1]["label"], rows[1]["probability"]) == (EVIL, "0.75")
-    assert rows[1]["note"] == "its own class has 0.200; its own class has 0.350"
+    assert rows[1]["note"] == f"{SUSPECT}: its own class has 0.200; low confidence: its own class has 0.350"
     assert kinds_of(rows[1]["kind"]) == [SUSPECT, "mistake", "low confidence"]
 
 
@@ -146,16 +146,34 @@ def expecting(*shares: str) -> list[dict[str, str]]:
 def test_it_is_said_how_many_suspects_are_expected_to_be_wrong_and_when_to_stop(
     shares: tuple[str, ...], line: str
 ) -> None:
-    assert suspects_line(expecting(*shares), decided(25)).startswith(line)
+    assert suspects_line(expecting(*shares), decided(25), {}).startswith(line)
 
 
 def test_nothing_is_said_without_suspects_and_decisions() -> None:
-    assert suspects_line([], {}) == expected_wrong([], {}) == ""
+    assert suspects_line([], {}, {}) == expected_wrong([], {}, {}) == ""
+
+
+@pytest.mark.parametrize(
+    ("unlisted", "said"),
+    [
+        ({}, "Not every wrong label is suspected: look at the mistakes too."),
+        (
+            {"images": 1300, "expected": 3.6},
+            "Of the 1,300 photos that you have not decided about, about 4 are",
+        ),
+        ({"images": 20, "expected": 0.6}, "Of the 20 photos that you have not decided about, about 1 is expected"),
+        ({"images": 20, "expected": 0.4}, "Of the 20 photos that you have not decided about, none is expected"),
+    ],
+)
+def test_what_may_be_wrong_elsewhere_is_said_where_it_says_stop(unlisted: dict[str, float], said: str) -> None:
+    for shares in ((), ("0.05",)):
+        assert f"you can stop here. {said}" in suspects_line(expecting(*shares), decided(25), unlisted)
+    assert "photos that you" not in suspects_line(expecting("0.9"), decided(25), unlisted)
 
 
 def test_only_open_suspects_are_expected_to_be_wrong() -> None:
     suspects = [*expecting("0.6"), {"path": "kept0.jpg", "split": "train", "expected": "1.0"}]
-    assert expected_wrong(suspects, decided(25)).startswith("About 1 of them is")
+    assert expected_wrong(suspects, decided(25), {}).startswith("About 1 of them is")
 
 
 def test_the_page_says_when_to_stop_even_without_suspects() -> None:
