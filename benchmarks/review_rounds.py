@@ -70,9 +70,10 @@ def review(features: Array, true: Array, former: Array, decisions: int) -> list[
         is_open = ~decided[reviewed.rows]
         listed = reviewed.rows[is_open]
         expected = float("nan") if reviewed.shares is None else float(reviewed.shares[is_open].sum())
+        rest = float("nan") if reviewed.unlisted_wrong is None else reviewed.unlisted_wrong
         wrong = int((labels != true)[listed].sum())
         elsewhere = int((labels != true).sum()) - wrong
-        row = (int(decided.sum()), len(listed), expected, wrong, reviewed.unlisted, reviewed.unlisted_wrong, elsewhere)
+        row = (int(decided.sum()), len(listed), expected, wrong, reviewed.unlisted, rest, elsewhere)
         rounds.append(row)
         if round(np.nan_to_num(expected, nan=1.0)) == 0 or not len(listed):
             return rounds

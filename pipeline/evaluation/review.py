@@ -153,8 +153,8 @@ def _suspects(
         SuspectedImage(**asdict(rows.reviewed(row, int(best[row]), checked.probabilities, sources)), expected=share)
         for row, share in zip(reviewed.rows.tolist(), expected, strict=True)
     ]
-    known = reviewed.shares is not None
-    return listed, {"images": reviewed.unlisted, "expected": reviewed.unlisted_wrong} if known else {}
+    elsewhere = reviewed.unlisted_wrong
+    return listed, {} if elsewhere is None else {"images": reviewed.unlisted, "expected": elsewhere}
 
 
 def _decided(rows: _Together, sources: SourceFiles) -> tuple[Array, Array]:

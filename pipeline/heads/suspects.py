@@ -36,14 +36,14 @@ class Suspects:
 class Reviewed:
     """Rows int [k] to be looked at, the most doubtful first, and how probably the label of each is wrong, float [k].
 
-    shares: None as long as a person has decided about too few. unlisted: how many other rows nobody has decided about,
-    and unlisted_wrong: how many labels of these are probably wrong.
+    shares: None as long as a person has decided about too few. unlisted: how many other rows nobody has decided about.
+    unlisted_wrong: how many labels of these are probably wrong; None if that is not known, as where all decided ones were.
     """
 
     rows: Array
     shares: Array | None
     unlisted: int
-    unlisted_wrong: float
+    unlisted_wrong: float | None
 
 
 def rows_to_review(probabilities: Array, labels: Array, former: Array, decided: Array) -> Reviewed:
@@ -58,13 +58,13 @@ def rows_to_review(probabilities: Array, labels: Array, former: Array, decided: 
     wrong = (former != labels)[decided]
     shares = share_wrong(doubts, (likeliest - probabilities[rows, former])[decided], wrong)
     listed = np.isin(rows, find_suspects(probabilities, labels).rows)
-    if shares is not None and wrong.any() and not wrong.all():
+    elsewhere = None
+    if shares is not None and not wrong.all():
         listed |= (shares >= LIKELY) & (doubts > 0) & ~decided
+        elsewhere = float(shares[~listed & ~decided & (doubts > 0)].sum())
     others = ~listed & ~decided
     chosen = rows[listed][np.argsort(-doubts[listed], kind="stable")]
-    if shares is None:
-        return Reviewed(chosen, None, int(others.sum()), 0.0)
-    return Reviewed(chosen, shares[chosen], int(others.sum()), float(shares[others & (doubts > 0)].sum()))
+    return Reviewed(chosen, None if shares is None else shares[chosen], int(others.sum()), elsewhere)
 
 
 def find_suspects(probabilities: Array, labels: Array) -> Suspects:

@@ -184,7 +184,7 @@ def test_what_is_probably_wrong_by_decisions_is_listed_though_it_is_not_suspecte
     assert reviewed.rows.tolist() == [30, 31, 32] and reviewed.shares is not None and reviewed.shares.min() > 0.9
     assert reviewed.unlisted == 7 and reviewed.unlisted_wrong == 0  # their labels are the likeliest classes
     few = rows_to_review(probabilities, labels, former, decided & (np.arange(len(first)) >= 11))
-    assert few.rows.tolist() == [] and few.shares is None and few.unlisted == 21
+    assert few.rows.tolist() == [] and few.shares is None and few.unlisted == 21 and few.unlisted_wrong is None
 
 
 def test_decisions_that_all_agree_list_nothing_else() -> None:
@@ -192,4 +192,4 @@ def test_decisions_that_all_agree_list_nothing_else() -> None:
     probabilities = np.stack([first, 1 - first], axis=1)
     labels = np.where(first == 0.01, 1, 0)
     reviewed = rows_to_review(probabilities, labels, np.zeros_like(labels), first == 0.01)
-    assert reviewed.rows.tolist() == [] and reviewed.unlisted_wrong == 5
+    assert reviewed.rows.tolist() == [] and reviewed.unlisted == 5 and reviewed.unlisted_wrong is None
