@@ -37,7 +37,7 @@ class Reviewed:
     """Rows int [k] to be looked at, the most doubtful first, and how probably the label of each is wrong, float [k].
 
     shares: None as long as a person has decided about too few. unlisted: how many other rows nobody has decided about.
-    unlisted_wrong: how many labels of these are probably wrong; None if that is not known, as where all decided ones were.
+    unlisted_wrong: how many labels of these are probably wrong; None if that is not known, as if all decided ones were.
     """
 
     rows: Array
