@@ -18,7 +18,8 @@ def settled_precision(precision: str, device: torch.device) -> str:
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        abilities = torch.cpu.get_capabilities()
+        # Older versions of torch do not tell.
+        abilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
         native = bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
     return "bfloat16" if native else "float32"
 
