@@ -16,11 +16,11 @@ from stage_runs import machine, write_json
 from cache.layout import Array
 from cache.reader import read_features
 from cache.records import UNAUGMENTED
+from pipeline.evaluation.review import SPLITS
 from pipeline.heads.cross_validation import cross_validate
 from pipeline.heads.groups import narrowed
 from pipeline.heads.suspects import rows_to_review
 
-SPLITS = ("train", "val", "test")
 COLUMNS = ("decided", "listed", "expected wrong", "wrong", "not listed", "expected wrong", "wrong")
 
 
@@ -38,8 +38,9 @@ def main() -> None:
     true = np.concatenate([rows.labels for rows in sets]).astype(np.int64)
     draws = []
     for draw in range(given.draws):
-        rounds = review(features, true, wrong_labels(true, given.share, draw), given.decisions)
-        print(f"draw {draw}: {int((wrong_labels(true, given.share, draw) != true).sum())} of {len(true):,} wrong")
+        labels = wrong_labels(true, given.share, draw)
+        print(f"draw {draw}: {int((labels != true).sum())} of {len(true):,} wrong")
+        rounds = review(features, true, labels, given.decisions)
         print("  ".join(COLUMNS))
         for row in rounds:
             print("  ".join(f"{value:>{len(name)}.4g}" for value, name in zip(row, COLUMNS, strict=True)), flush=True)

@@ -93,13 +93,13 @@ class Recipe(Section):
     batch: int = Field(ge=2, description="images a step")
     optimizer: Literal["sgd", "adam", "adamw"]
     lr: Rate = Field(description="peak learning rate")
-    lr_cap: Rate | None = Field(
-        description="highest rate of a matrix of a fine-tuned backbone, as a share of the root mean square of its "
-        "weights; null: none"
-    )
     head_lr: float = Field(gt=0, description="factor of it for the head, when a backbone is fine-tuned")
     layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
         description="factor of it from each block to the one before; 1: the same for all"
+    )
+    lr_cap: Rate | None = Field(
+        description="highest rate of a matrix of a fine-tuned backbone, as a share of the root mean square of its "
+        "weights; null: none"
     )
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(description="of SGD; onecycle cycles it")
     nesterov: bool

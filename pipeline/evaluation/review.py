@@ -148,10 +148,9 @@ def _suspects(
     """What is listed, and what is known of the rest: photos that nobody has decided about, and how many are wrong."""
     reviewed = rows_to_review(checked.probabilities, rows.labels, *_decided(rows, sources))
     expected = [None] * len(reviewed.rows) if reviewed.shares is None else reviewed.shares.tolist()
-    best = checked.probabilities.argmax(axis=1)
     listed = [
-        SuspectedImage(**asdict(rows.reviewed(row, int(best[row]), checked.probabilities, sources)), expected=share)
-        for row, share in zip(reviewed.rows.tolist(), expected, strict=True)
+        SuspectedImage(**asdict(rows.reviewed(row, other, checked.probabilities, sources)), expected=share)
+        for row, other, share in zip(reviewed.rows.tolist(), reviewed.classes.tolist(), expected, strict=True)
     ]
     elsewhere = reviewed.unlisted_wrong
     return listed, {} if elsewhere is None else {"images": reviewed.unlisted, "expected": elsewhere}

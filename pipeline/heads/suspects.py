@@ -33,14 +33,14 @@ class Suspects:
 
 
 @dataclass(frozen=True)
-class Reviewed:
-    """Rows int [k] to be looked at, the most doubtful first, and how probably the label of each is wrong, float [k].
+class Reviewed(Suspects):
+    """What to look at, and how probably the label of each row is wrong.
 
-    shares: None as long as a person has decided about too few. unlisted: how many other rows nobody has decided about.
-    unlisted_wrong: how many labels of these are probably wrong; None if that is not known, as if all decided ones were.
+    shares: float [k]; None as long as a person has decided about too few. unlisted: how many other rows nobody has
+    decided about. unlisted_wrong: how many labels of these are probably wrong; None if that is not known, as if all
+    decided ones were.
     """
 
-    rows: Array
     shares: Array | None
     unlisted: int
     unlisted_wrong: float | None
@@ -64,7 +64,8 @@ def rows_to_review(probabilities: Array, labels: Array, former: Array, decided: 
         elsewhere = float(shares[~listed & ~decided & (doubts > 0)].sum())
     others = ~listed & ~decided
     chosen = rows[listed][np.argsort(-doubts[listed], kind="stable")]
-    return Reviewed(chosen, None if shares is None else shares[chosen], int(others.sum()), elsewhere)
+    told = None if shares is None else shares[chosen]
+    return Reviewed(chosen, probabilities[chosen].argmax(axis=1), told, int(others.sum()), elsewhere)
 
 
 def find_suspects(probabilities: Array, labels: Array) -> Suspects:

@@ -65,8 +65,7 @@ class Comparison:
         """What corrections in between mean for the comparison; empty without any."""
         remarks = []
         if self.corrected:
-            what = "of the labels corrected in between: the later ones count for both"
-            remarks.append(f"{self.corrected:,} {what}")
+            remarks.append(f"labels corrected in between: {self.corrected:,}, the later ones count for both")
         if self.unpaired:
             remarks.append(f"{self.unpaired:,} images are in one run only and left out")
         return "".join(f"{remark}; " for remark in remarks)
