@@ -30,6 +30,7 @@ def run(job: Job) -> str:
     from pipeline.heads.groups import last_layer_recipe
     from pipeline.heads.linear import LinearCandidate
     from pipeline.heads.sample_filter import keep_convincing
+    from pipeline.heads.stack_trainer import head_precision
     from pipeline.inference.classifier import LAST_LAYER_FOLDER, HeadClassifier, save_classifier
 
     config = job.params.train_head
@@ -49,7 +50,7 @@ def run(job: Job) -> str:
     write_text(job.out / "candidates.csv", rows_csv(LinearCandidate, choice.linear))
     metrics = choice_metrics(choice, val)
     write_text(job.out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-    job.facts.update(rows=rows)
+    job.facts.update(rows=rows, precision=head_precision(config))
     lost = f", {dropped:,} samples filtered out" if dropped else ""
     return f"{choice_summary(choice, metrics)}, {rows:,} rows{lost}"
 

@@ -44,8 +44,9 @@ class TrainHeadConfig(Section):
         description="drop GAN samples to whose class a head trained without them gives less probability than this",
     )
     batch: int = Field(ge=1, description="rows per step")
-    precision: Literal["float32", "bfloat16"] = Field(
-        description="arithmetic of training; float32 is TF32 on a GPU; bfloat16 pays on processors with AMX"
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        description="arithmetic of training; `auto`: bfloat16 on a processor that has instructions for it, else "
+        "float32, which is TF32 on a GPU"
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         description="where heads are trained, by `sweep` and `evaluate` too; `auto` takes a GPU if there is one"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.optim import lr_factors
 from pipeline.heads.sets import Rows, Standardizer
 from pipeline.heads.stack import HeadStack, cross_entropies, logits_of
+from pipeline.runtime.devices import choose_device, settled_precision
 
 
 @dataclass
@@ -55,6 +57,11 @@ class StackTrainer:
             right += hits
         return total / count, right / count
 
+    @cached_property
+    def is_half(self) -> bool:
+        """Whether products are in bfloat16."""
+        return head_precision(self.config) == "bfloat16"
+
     def _orders(self, names: list[str], count: int) -> dict[int, tuple[Tensor, ...]]:
         """A random order of `count` rows, in batches, for each number of rows that a variant has."""
         orders = {}
@@ -77,7 +84,7 @@ class StackTrainer:
     def _losses(self, stack: HeadStack, inputs: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """Mean losses [H] and right answers [H] on inputs [1 or H, b, d] and labels, at `index` of the folds."""
         share, partner = _mixing(stack, inputs.shape[1])
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.is_half):
             logits = self._logits(stack, inputs, share, partner).float()
         log_odds = torch.log_softmax(logits, dim=2)
         smoothing = stack.columns["label_smoothing"][:, :, 0]
@@ -106,6 +113,13 @@ class StackTrainer:
             return kept * (torch.rand_like(kept) >= dropout) / (1 - dropout) if drops else kept
 
         return logits_of(stack.tensors, inputs, between)
+
+
+def head_precision(config: TrainHeadConfig) -> str:
+    """What heads are trained in, with `auto` decided: a GPU's products are in TF32, which is called float32."""
+    device = choose_device(config.device)
+    is_left = config.precision == "auto" and device.type == "cuda"
+    return "float32" if is_left else settled_precision(config.precision, device)
 
 
 def lr_steps(rows: Mapping[str, Rows], config: TrainHeadConfig) -> list[tuple[float, float]]:

@@ -16,6 +16,19 @@ def choose_device(device: str) -> torch.device:
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def settled_precision(precision: str, device: torch.device) -> str:
+    """What `auto` is on this device: bfloat16 where it has instructions for it, else float32."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        # Older versions of torch do not tell.
+        abilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+        native = bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
+    return "bfloat16" if native else "float32"
+
+
 @contextmanager
 def tensor_cores(device: torch.device) -> Iterator[None]:
     """A GPU's float32 matrix products in TF32 inside the block; a CPU's are left as they are."""

@@ -11,19 +11,6 @@ from torch.overrides import TorchFunctionMode
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
-def settled_precision(precision: str, device: torch.device) -> str:
-    """What `auto` is on this device: bfloat16 where it has instructions for it, else float32."""
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        # Older versions of torch do not tell.
-        abilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-        native = bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
-    return "bfloat16" if native else "float32"
-
-
 @contextmanager
 def mixed_precision(device: torch.device, precision: torch.dtype) -> Iterator[None]:
     """Autocast to `precision` inside the block; on a CPU depthwise convolutions stay in float32.

@@ -21,11 +21,10 @@ from pipeline.metrics.calibration import fit_temperature
 from pipeline.metrics.set_checks import check_training_sets
 from pipeline.networks.factory import count_parameters, make_network
 from pipeline.runtime.checkpoint import Checkpoint
-from pipeline.runtime.devices import choose_device, device_kind, reproducible_kernels
+from pipeline.runtime.devices import choose_device, device_kind, reproducible_kernels, settled_precision
 from pipeline.runtime.progress import SILENT, Watch
 from pipeline.runtime.provenance import package_versions
 from pipeline.runtime.seeds import derived_seed
-from pipeline.training.arithmetic import settled_precision
 from pipeline.training.batches import ImageBatches, channel_statistics
 from pipeline.training.start import Start
 from pipeline.training.state import Plan, TrainingState

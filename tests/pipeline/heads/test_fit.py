@@ -18,6 +18,7 @@ from pipeline.config.train_head import TrainHeadConfig
 from pipeline.heads.fit import fit_head
 from pipeline.heads.optim import lr_factors
 from pipeline.heads.sets import fit_standardizer, in_memory
+from pipeline.heads.stack_trainer import head_precision
 from pipeline.inference.classifier import HeadClassifier, save_classifier
 from pipeline.inference.load import load_classifier
 from pipeline.networks.head import Head
@@ -28,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture
 def config() -> TrainHeadConfig:
-    overrides = ["device=cpu", "hidden=[32]", "batch=32", "lr=0.01", "weight_decay=0.01"]
+    overrides = ["device=cpu", "precision=float32", "hidden=[32]", "batch=32", "lr=0.01", "weight_decay=0.01"]
     overrides.append("schedule=[unaugmented x 3, spatial_1 x 2]")
     variants = "augment.variants=[spatial_1, color_1]"
     section = read_params(
@@ -94,6 +95,18 @@ def test_half_precision_learns_the_same_classes_and_keeps_its_weights_whole(
     margins = whole(rows).topk(2).values.diff().abs().squeeze()
     sure = margins > margins.median()  # rounding to 8 bits moves only rows near a border
     assert torch.equal(whole(rows)[sure].argmax(dim=1), half(rows)[sure].argmax(dim=1))
+
+
+@pytest.mark.parametrize(
+    ("gpu", "native", "chosen"), [(True, True, "float32"), (False, True, "bfloat16"), (False, False, "float32")]
+)
+def test_auto_is_bfloat16_where_the_processor_has_it_and_leaves_a_gpu_in_tf32(
+    gpu: bool, native: bool, chosen: str, config: TrainHeadConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": native})
+    assert head_precision(config.model_copy(update={"precision": "auto", "device": "auto"})) == chosen
+    assert head_precision(config) == "float32"
 
 
 def test_statistics_are_those_of_all_rows() -> None:

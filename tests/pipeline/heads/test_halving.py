@@ -27,8 +27,8 @@ VAL = {"unaugmented": clouds(200, seed=1)}
 
 
 def params(*overrides: str) -> Params:
-    base = ["train_head.schedule=[unaugmented x 2, color_1 x 2, unaugmented x 1]", "train_head.batch=32"]
-    base.append("augment.variants=[spatial_1, color_1]")
+    base = ["train_head.schedule=[unaugmented x 2, color_1 x 2, unaugmented x 1]"]
+    base += ["augment.variants=[spatial_1, color_1]", "train_head.batch=32", "train_head.precision=float32"]
     base += ["train_head.device=cpu", "train_head.hidden=[512]", "train_head.lr=0.01", "train_head.weight_decay=0.01"]
     return read_params(ROOT / "params.yaml", [*base, "train_head.dropout=0", *overrides])
 

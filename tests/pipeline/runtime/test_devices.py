@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pipeline.runtime.devices import device_kind, reproducible_kernels, tensor_cores, to_device
+from pipeline.runtime.devices import device_kind, reproducible_kernels, settled_precision, tensor_cores, to_device
 
 
 def test_kernels_are_reproducible_inside_the_block_alone() -> None:
@@ -38,3 +38,26 @@ def test_a_gpu_is_named_with_the_libraries_that_decide_bits(monkeypatch: pytest.
 def test_what_is_on_the_device_already_stays_there() -> None:
     rows = torch.arange(3)
     assert to_device(rows, torch.device("cpu")) is rows
+
+
+@pytest.mark.parametrize(
+    ("abilities", "chosen"),
+    [
+        ({"avx512_bf16": True}, "bfloat16"),
+        ({"amx_bf16": True}, "bfloat16"),
+        ({"avx512_f": True, "avx512_bf16": False}, "float32"),
+        ({}, "float32"),
+    ],
+)
+def test_auto_is_bfloat16_where_the_processor_has_instructions_for_it(
+    abilities: dict[str, bool], chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: abilities)
+    assert settled_precision("auto", torch.device("cpu")) == chosen
+    assert settled_precision("float32", torch.device("cpu")) == "float32"
+
+
+@pytest.mark.parametrize(("native", "chosen"), [(True, "bfloat16"), (False, "float32")])
+def test_auto_is_bfloat16_where_the_card_has_it(native: bool, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native and not including_emulation)
+    assert settled_precision("auto", torch.device("cuda")) == chosen
