@@ -53,7 +53,7 @@ def results(**change: Any) -> RunResults:
                     "train_head": {"used": 1, "val_accuracy": 0.75, **figures(0.75)},
                     "train_model": {"used": 0, "val_accuracy": 0.625, **figures(0.5)},
                 },
-                "calibration": {"temperature": 1.25, "ece": 0.125, "ece_without": 0.25},
+                "calibration": {"temperature": 1.25, "ece": 0.125, "ece_by_chance": 0.0625, "ece_without": 0.25},
             }
         ),
         "evaluate/per_class.csv": (

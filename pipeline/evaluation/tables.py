@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.evaluation.evaluate import Evaluation
 from pipeline.evaluation.source_files import SourceFiles
-from pipeline.metrics.calibration import Bin, calibration_error, reheated, reliability
+from pipeline.metrics.calibration import Bin, calibration_error, error_by_chance, reheated, reliability
 from pipeline.metrics.csv_text import DIGITS, rows_csv, to_csv
 from pipeline.metrics.near_duplicates import NearDuplicate
 from pipeline.metrics.predictions import Predictions, to_npz
@@ -148,9 +148,10 @@ def near_duplicates_csv(leaks: Sequence[NearDuplicate], sources: SourceFiles) ->
 
 
 def _calibration(temperature: float, clean: Sequence[Predictions]) -> dict[str, float]:
-    """Calibration error of the clean test images with and without the temperature that val gave."""
+    """Calibration error of the clean test images, by chance alone, and without the temperature that val gave."""
     figures = {"temperature": temperature}
     for predictions in clean:
         figures["ece"] = calibration_error(predictions)
+        figures["ece_by_chance"] = error_by_chance(predictions)
         figures["ece_without"] = calibration_error(reheated(predictions, 1 / temperature))
     return figures

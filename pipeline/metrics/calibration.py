@@ -58,8 +58,7 @@ def reheated(predictions: Predictions, temperature: float) -> Predictions:
 
 def reliability(predictions: Predictions) -> list[Bin]:
     """Fifteen bins of equal width over the confidence, without empty ones."""
-    confidence = predictions.probabilities.max(axis=1).astype(np.float64)
-    bin_numbers = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    confidence, bin_numbers = _binned(predictions)
     bins = []
     for number in np.unique(bin_numbers).tolist():
         inside = bin_numbers == number
@@ -75,6 +74,12 @@ def reliability(predictions: Predictions) -> list[Bin]:
     return bins
 
 
+def _binned(predictions: Predictions) -> tuple[Array, Array]:
+    """Of each row its confidence and the number of its bin."""
+    confidence = predictions.probabilities.max(axis=1).astype(np.float64)
+    return confidence, np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+
+
 def calibration_error(predictions: Predictions) -> float:
     """Expected calibration error, 0 to 1: the gap between confidence and accuracy, averaged over predictions.
 
@@ -84,3 +89,14 @@ def calibration_error(predictions: Predictions) -> float:
         raise RecordError("no rows to evaluate", where=predictions.variant, expected="at least one image")
     gaps = sum(entry.count * abs(entry.confidence - entry.accuracy) for entry in reliability(predictions))
     return gaps / len(predictions)
+
+
+def error_by_chance(predictions: Predictions) -> float:
+    """What `calibration_error` would be on average if each confidence were exactly the probability of being right.
+
+    It is not 0, because few rows are right more or less often than that by chance; in each bin by the normal
+    approximation.
+    """
+    confidence, bin_numbers = _binned(predictions)
+    variances = np.bincount(bin_numbers, weights=confidence * (1 - confidence))
+    return float(np.sqrt(2 / np.pi * variances).sum() / len(predictions))

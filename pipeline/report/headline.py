@@ -52,11 +52,11 @@ def tiles(results: RunResults) -> Iterator[tuple[str, str, str]]:
             high = percent(clean.get(f"{name}_high"))
             yield percent(clean.get(name)), shown, f"{level} {low} to {high}"
         if "ece" in clean:
-            without = percent(results.calibration.get("ece_without"))
+            chance = percent(results.calibration.get("ece_by_chance"))
             yield (
                 percent(clean["ece"]),
                 "calibration error",
-                f"{without} without temperature scaling, which is fitted on val",
+                f"exact probabilities would show {chance} on {clean['n']:,} photos, by chance",
             )
     accuracy = val_accuracy(results)
     if accuracy is not None:

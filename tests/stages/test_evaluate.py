@@ -145,7 +145,12 @@ def test_the_same_input_gives_the_same_bytes(evaluated: Job) -> None:
 def test_calibration_is_measured_with_and_without_the_temperature(evaluated: Job) -> None:
     calibration = json.loads((evaluated.out / "metrics.json").read_text())["calibration"]
     # probability 0.75 is 0.9 squared and normalised again: 0.9474 without the temperature of 2; accuracy is 0.8
-    assert calibration == {"temperature": 2.0, "ece": 0.05, "ece_without": pytest.approx(0.947368 - 0.8, abs=1e-5)}
+    assert calibration == {
+        "temperature": 2.0,
+        "ece": 0.05,
+        "ece_by_chance": pytest.approx((2 / np.pi * 10 * 0.75 * 0.25) ** 0.5 / 10, abs=1e-5),
+        "ece_without": pytest.approx(0.947368 - 0.8, abs=1e-5),
+    }
     (only,) = rows(evaluated.out / "calibration.csv")
     assert (only["count"], only["confidence"], only["accuracy"]) == ("10", "0.75", "0.8")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cache.errors import RecordError
-from pipeline.metrics.calibration import Bin, calibration_error, fit_temperature, reheated, reliability
+from pipeline.metrics.calibration import Bin, calibration_error, error_by_chance, fit_temperature, reheated, reliability
 from pipeline.metrics.predictions import Predictions
 
 CLASSES = ("a", "b", "c")
@@ -52,6 +52,19 @@ def test_reheating_reduces_overconfidence_changes_no_prediction_and_can_be_undon
     np.testing.assert_allclose(
         reheated(reheated(overconfident, 2.0), 0.5).probabilities, overconfident.probabilities, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("count", [80, 800])
+def test_exact_probabilities_have_the_error_by_chance_on_average(count: int) -> None:
+    random = np.random.default_rng(5)
+    probabilities = softmax(random.normal(0, 3, (count, 3)))
+    errors = []
+    for _ in range(300):
+        labels = (random.random((count, 1)) > probabilities.cumsum(axis=1)).sum(axis=1).clip(0, 2)
+        errors.append(calibration_error(predict(probabilities, labels)))
+    by_chance = error_by_chance(predict(probabilities, labels))
+    assert by_chance == pytest.approx(np.mean(errors), rel=0.08)
+    assert by_chance > 0.01
 
 
 def test_certain_predictions_stay_finite_and_fall_into_the_last_bin() -> None:
