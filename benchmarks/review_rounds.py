@@ -19,7 +19,7 @@ from cache.records import UNAUGMENTED
 from pipeline.evaluation.review import SPLITS
 from pipeline.heads.cross_validation import cross_validate
 from pipeline.heads.groups import narrowed
-from pipeline.heads.suspects import rows_to_review
+from pipeline.heads.suspects import Decisions, rows_to_review
 
 COLUMNS = ("decided", "listed", "expected wrong", "wrong", "not listed", "expected wrong", "wrong")
 
@@ -61,13 +61,13 @@ def wrong_labels(true: Array, share: float, draw: int) -> Array:
 
 def review(features: Array, true: Array, former: Array, decisions: int) -> list[tuple[float, ...]]:
     """A row for each round, by `COLUMNS`; the last one is where it says stop."""
-    decided = np.zeros(len(true), dtype=bool)
+    decided, still_open = np.zeros((2, len(true)), dtype=bool)
     labels = former.copy()
     rounds: list[tuple[float, ...]] = []
     while True:
         checked = cross_validate(features, labels, int(true.max()) + 1, 0)
         assert checked is not None
-        reviewed = rows_to_review(checked.probabilities, labels, former, decided)
+        reviewed = rows_to_review(checked.probabilities, labels, Decisions(former, decided, still_open))
         is_open = ~decided[reviewed.rows]
         listed = reviewed.rows[is_open]
         expected = float("nan") if reviewed.shares is None else float(reviewed.shares[is_open].sum())
@@ -79,6 +79,7 @@ def review(features: Array, true: Array, former: Array, decisions: int) -> list[
         if round(np.nan_to_num(expected, nan=1.0)) == 0 or not len(listed):
             return rounds
         decided[listed[:decisions]] = True
+        still_open[listed] = True
         labels[decided] = true[decided]
 
 

@@ -20,6 +20,12 @@ FEW_VAL = 1000  # images of val, of which a single one shows in the table
 WORDS = {"interval", "result", "change, points"}  # columns that are aligned to the left, as the first one is
 
 
+CHOSEN_ON_VAL = (
+    "Val decides which is used, not test: what is chosen by test looks better there than on new photos.\n"
+    "To use the other one all the same, set evaluate.classifier.\n"
+)
+
+
 def main() -> None:
     """Print the tables of the last run below data/."""
     metrics = _read(DATA / "evaluate" / "metrics.json")
@@ -30,6 +36,8 @@ def main() -> None:
     if len(metrics["classifiers"]) > 1:
         rows = [_classifier_row(*item) for item in metrics["classifiers"].items()]
         print_table(("classifier", "top-1 on val", "top-1 on test", "interval"), rows)
+        if _is_beaten_on_test(metrics["classifiers"].values()):
+            print(CHOSEN_ON_VAL)
     if gains := [*_gain_rows()]:
         print_table(("what it brought", "points", "interval"), gains)
     print_table(("stage", "seconds", "from the cache", "result"), _stage_rows())
@@ -82,6 +90,12 @@ def _classifier_row(stage: str, scores: Mapping[str, float]) -> tuple[str, ...]:
     name = f"{stage}, used" if scores["used"] else stage
     val = f"{scores['val_accuracy']:.1%}" if "val_accuracy" in scores else ""
     return (name, val, f"{scores['top1']:.1%}", _interval(scores)) if "top1" in scores else (name, val, "", "")
+
+
+def _is_beaten_on_test(classifiers: Iterable[Mapping[str, float]]) -> bool:
+    """Whether one that is not used has more right on test."""
+    (used, *others) = sorted(classifiers, key=lambda scores: -scores["used"])
+    return any(other.get("top1", 0) > used.get("top1", 0) for other in others)
 
 
 def _interval(scores: Mapping[str, float]) -> str:

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from pipeline.config.params import read_params
-from pipeline.ingest.relabels import read_corrections
+from pipeline.ingest.relabels import decisions, read_corrections
 from pipeline.report.corrections import next_steps, read_review, refuse_unknown_classes, summary_of, write_corrections
 from stages._cli import DATA, PARAMS, Data, Debug, Values, description, make_app
 from stages._params_file import change_params, next_command
@@ -42,12 +42,14 @@ def main(
             return
         corrections = read_review(table or data / "report" / "review.csv", accept)
         refuse_unknown_classes(corrections, data / "prepare" / "manifest.json")
-        if not corrections:
+        decided = decisions(corrections)
+        if not decided:
             typer.echo("relabel: no row has an action; write relabel, drop or keep into column action")
             return
-        together = (read_corrections(config.relabel) if config.relabel else {}) | corrections
+        before = read_corrections(config.relabel) if config.relabel else {}
+        together = corrections | before | decided
         path = write_corrections(config, together)
-        earlier = len(together) - len(corrections)
+        earlier = len(decisions(together)) - len(decided)
         also = f", beside {earlier:,} from before" if earlier else ""
         typer.echo(f"relabel: {summary_of(corrections)}{also}, in {path}")
         typer.echo(f"relabel: {change_params(params, {'prepare.relabel': str(path)})}")

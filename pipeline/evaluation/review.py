@@ -15,7 +15,7 @@ from pipeline.evaluation.robustness import RobustnessSample
 from pipeline.evaluation.source_files import SourceFiles
 from pipeline.heads.cross_validation import CrossValidated, cross_validate, learning_curve
 from pipeline.heads.groups import narrowed
-from pipeline.heads.suspects import rows_to_review
+from pipeline.heads.suspects import Decisions, rows_to_review
 from pipeline.metrics.csv_text import rows_csv
 from pipeline.metrics.predictions import Predictions
 
@@ -146,7 +146,7 @@ def _suspects(
     rows: _Together, checked: CrossValidated, sources: SourceFiles
 ) -> tuple[list[SuspectedImage], dict[str, float]]:
     """What is listed, and what is known of the rest: photos that nobody has decided about, and how many are wrong."""
-    reviewed = rows_to_review(checked.probabilities, rows.labels, *_decided(rows, sources))
+    reviewed = rows_to_review(checked.probabilities, rows.labels, _decisions(rows, sources))
     expected = [None] * len(reviewed.rows) if reviewed.shares is None else reviewed.shares.tolist()
     listed = [
         SuspectedImage(**asdict(rows.reviewed(row, other, checked.probabilities, sources)), expected=share)
@@ -156,18 +156,19 @@ def _suspects(
     return listed, {} if elsewhere is None else {"images": reviewed.unlisted, "expected": elsewhere}
 
 
-def _decided(rows: _Together, sources: SourceFiles) -> tuple[Array, Array]:
-    """Labels before a person decided, int [n], and which were decided about, bool [n]."""
+def _decisions(rows: _Together, sources: SourceFiles) -> Decisions:
+    """By the files of the rows."""
     numbers = {label: number for number, label in enumerate(rows.classes)}
     former = rows.labels.copy()
-    decided = np.zeros(len(former), dtype=bool)
+    decided, still_open = np.zeros((2, len(former)), dtype=bool)
     for row, image_id in enumerate(rows.ids):
         path = sources.path(rows.splits[row], int(rows.rows[row]), image_id.decode())
         label = sources.former.get(path)
         decided[row] = path in sources.kept or label in numbers
+        still_open[row] = path in sources.open
         if label in numbers and path not in sources.kept:
             former[row] = numbers[label]
-    return former, decided
+    return Decisions(former, decided, still_open)
 
 
 def _doubtful(rows: _Together, checked: CrossValidated, sources: SourceFiles) -> list[ReviewedImage]:

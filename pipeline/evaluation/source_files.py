@@ -19,12 +19,14 @@ COLUMNS = {"id", "split", "row", "path"}
 class SourceFiles:
     """files: id and path of the image in a row of a split, by (split, row); empty if prepare has recorded none.
 
-    kept: paths of images whose labels a person has found right. former: the labels of those that the person corrected,
+    kept: paths of images whose labels a person has found right. open: of those that were suspected earlier, and that
+    nobody has decided about. former: the labels of those that the person corrected,
     as they were before, by path.
     """
 
     files: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     kept: frozenset[str] = frozenset()
+    open: frozenset[str] = frozenset()
     former: Mapping[str, str] = field(default_factory=dict)
 
     def path(self, split: str, row: int, image_id: str) -> str:
@@ -55,7 +57,8 @@ def read_source_files(folder: Path) -> SourceFiles:
         decided = json.loads(manifest.read_text(encoding="utf-8")).get("relabel", {}) if manifest.exists() else {}
     except ValueError as error:
         raise DamagedFile("not JSON", where=manifest, remedy="Run prepare again.") from error
-    return replace(sources, kept=frozenset(decided.get("kept", ())), former=decided.get("labels", {}))
+    kept, still_open = (frozenset(decided.get(name, ())) for name in ("kept", "open"))
+    return replace(sources, kept=kept, open=still_open, former=decided.get("labels", {}))
 
 
 def with_paths(comparison: Comparison, sources: SourceFiles) -> Comparison:

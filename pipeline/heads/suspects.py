@@ -9,7 +9,8 @@ A weak head suspects more labels than are wrong: it takes its own mistakes for t
 wrong is told from what a person has decided so far: a logistic regression over the decided images says how probably a
 label is wrong by its doubt, which is how much more probable the likeliest class is than the label. As long as only the
 surest suspects have been decided about, this is too many rather than too few. Corrected labels make the other way
-blind: what is left of wrong ones seems to be noise. So whatever is probably wrong by these decisions is suspected too.
+blind: what is left of wrong ones seems to be noise. So whatever is probably wrong by these decisions is suspected too,
+and what was suspected once is until it is decided about.
 """
 
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ INVERSE_PENALTY = 100.0  # of the regression: a doubt is between 0 and 1
 
 @dataclass(frozen=True)
 class Suspects:
-    """Rows int [k] whose labels are suspected, the surest first, and the likeliest class int [k] of each."""
+    """Rows int [k] whose labels are suspected, the surest first, and the likeliest other class int [k] of each."""
 
     rows: Array
     classes: Array
@@ -46,18 +47,31 @@ class Reviewed(Suspects):
     unlisted_wrong: float | None
 
 
-def rows_to_review(probabilities: Array, labels: Array, former: Array, decided: Array) -> Reviewed:
-    """All suspects, and what is probably wrong by a person's decisions.
+@dataclass(frozen=True)
+class Decisions:
+    """What a person has said of each row.
 
-    probabilities: float [n, c] of each row by a model that has not seen it. labels, former: int [n], now and before a
-    person decided. decided: bool [n], the rows that were decided about.
+    former: int [n], labels as they were before. decided: bool [n], whether a row was decided about. still_open: bool
+    [n], whether it was listed earlier and was not.
     """
+
+    former: Array
+    decided: Array
+    still_open: Array
+
+
+def rows_to_review(probabilities: Array, labels: Array, person: Decisions) -> Reviewed:
+    """All suspects, what is probably wrong by a person's decisions, and what was listed before and left open.
+
+    probabilities: float [n, c] of each row by a model that has not seen it. labels: int [n].
+    """
+    decided = person.decided
     rows = np.arange(len(labels))
     likeliest = probabilities.max(axis=1, initial=0.0)
     doubts = likeliest - probabilities[rows, labels]
-    wrong = (former != labels)[decided]
-    shares = share_wrong(doubts, (likeliest - probabilities[rows, former])[decided], wrong)
-    listed = np.isin(rows, find_suspects(probabilities, labels).rows)
+    wrong = (person.former != labels)[decided]
+    shares = share_wrong(doubts, (likeliest - probabilities[rows, person.former])[decided], wrong)
+    listed = np.isin(rows, find_suspects(probabilities, labels).rows) | (person.still_open & ~decided)
     elsewhere = None
     if shares is not None and not wrong.all():
         listed |= (shares >= LIKELY) & (doubts > 0) & ~decided
@@ -65,7 +79,9 @@ def rows_to_review(probabilities: Array, labels: Array, former: Array, decided: 
     others = ~listed & ~decided
     chosen = rows[listed][np.argsort(-doubts[listed], kind="stable")]
     told = None if shares is None else shares[chosen]
-    return Reviewed(chosen, probabilities[chosen].argmax(axis=1), told, int(others.sum()), elsewhere)
+    rivals = probabilities[chosen].copy()
+    rivals[np.arange(len(chosen)), labels[chosen]] = -1.0
+    return Reviewed(chosen, rivals.argmax(axis=1), told, int(others.sum()), elsewhere)
 
 
 def find_suspects(probabilities: Array, labels: Array) -> Suspects:

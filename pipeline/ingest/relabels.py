@@ -1,8 +1,9 @@
 """Corrections of labels that a person made, as a table beside the images: the images themselves are never touched.
 
 A table `file,action,label`: `relabel` gives an image another class, `drop` leaves it out, `keep` says that its label is
-right. Files are named as the source spells them. `python -m stages.relabel` writes it; its name ends in the first
-digits of the SHA-256 of its content, so that DVC notices every change.
+right, `open` that it was suspected and nobody has decided. Files are named as the source spells them. `python -m
+stages.relabel` writes it; its name ends in the first digits of the SHA-256 of its content, so that DVC notices every
+change.
 """
 
 import csv
@@ -23,6 +24,7 @@ from pipeline.ingest.layouts import Layout, Uncorrected
 from pipeline.ingest.split_folders import some
 
 ACTIONS = ("relabel", "drop", "keep")
+OPEN = "open"  # in the tables that relabel writes; a person writes nothing
 COLUMNS = ("file", "action", "label")
 NAMED = re.compile(r".*-([0-9a-f]{8})\.csv")
 AGAIN = "Apply changes by python -m stages.relabel TABLE."
@@ -50,6 +52,7 @@ class Applied:
     relabelled: dict[str, str] = field(default_factory=dict)
     dropped: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
+    open: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     labels: dict[str, str] = field(default_factory=dict)
     moved: dict[str, str] = field(default_factory=dict)
@@ -109,7 +112,7 @@ def parse_corrections(text: str, where: str) -> dict[str, Correction]:
             continue
         label = row["label"].strip() if action == "relabel" else ""
         place = f"{where} line {reader.line_num}"
-        if action not in ACTIONS:
+        if action not in {*ACTIONS, OPEN}:
             raise InputError("unknown action", where=place, expected=", ".join(ACTIONS), found=action)
         if action == "relabel" and not label:
             raise InputError("relabel without a label", where=place, remedy="Write the right class into column label.")
@@ -117,6 +120,11 @@ def parse_corrections(text: str, where: str) -> dict[str, Correction]:
         if corrections.setdefault(row["file"], correction) != correction:
             raise InputError("two actions for one file", where=place, found=row["file"], remedy="Keep one of them.")
     return corrections
+
+
+def decisions(corrections: Mapping[str, Correction]) -> dict[str, Correction]:
+    """Those that a person has decided about."""
+    return {file: own for file, own in corrections.items() if own.action != OPEN}
 
 
 def corrections_text(corrections: Mapping[str, Correction]) -> str:
@@ -141,7 +149,7 @@ def apply_corrections(
     labels = layout.labels.copy()
     dropped = np.zeros(len(layout.names), dtype=bool)
     applied = Applied(table)
-    left = set(corrections)
+    left = set(decisions(corrections))
     for row, name in enumerate(layout.names):
         file = spelled.get(layout.prefix + name, layout.prefix + name)
         correction = corrections.get(file)
@@ -156,7 +164,7 @@ def apply_corrections(
             applied.relabelled[file] = correction.label
             applied.labels[file] = layout.classes[layout.labels[row]]
         else:
-            applied.kept.append(file)
+            (applied.open if correction.action == OPEN else applied.kept).append(file)
     applied.missing.extend(sorted(left))
     sizes = Counter(labels[~dropped].tolist())
     empty = [label for label, number in numbers.items() if not sizes[number]]

@@ -17,6 +17,7 @@ from pipeline.config.prepare import PrepareConfig
 from pipeline.config.shared.stages import EVALUATE
 from pipeline.ingest.manifest import source_name
 from pipeline.ingest.relabels import (
+    OPEN,
     Correction,
     corrections_text,
     digest_of,
@@ -26,10 +27,13 @@ from pipeline.ingest.relabels import (
 from pipeline.report.charts import number
 from pipeline.report.review import SUSPECT, kinds_of
 
+BEFORE = "before"  # a folder with the figures of a run before corrections
+
 
 def read_review(path: Path, accept: float) -> dict[str, Correction]:
-    """The corrections of a table, by file. accept: suggestions that are at least so probable count as given.
+    """The corrections of a table, by file, and which suspects are still open.
 
+    accept: suggestions that are at least so probable count as given.
     Raises InputError if there is no such table, or a row cannot be used.
     """
     try:
@@ -46,13 +50,14 @@ def read_review(path: Path, accept: float) -> dict[str, Correction]:
 
 
 def _accepted(text: str, accept: float) -> str:
-    """The text with the suggestions that are taken, where the person wrote nothing."""
+    """The text with the suggestions that are taken, or left open, where the person wrote nothing."""
     reader = csv.DictReader(io.StringIO(text, newline=""), restval="")
     rows = list(reader)
+    decided = {row.get("file") for row in rows if row.get("action", "").strip()}
     for row in rows:
         suggests = kinds_of(row.get("kind", ""))[0] == SUSPECT  # a file of several kinds has the first one's suggestion
-        if suggests and _probability(row) >= accept and not row.get("action", "").strip():
-            row["action"] = "relabel"
+        if suggests and row.get("file") not in decided:
+            row["action"] = "relabel" if _probability(row) >= accept else OPEN
     return _as_csv(rows, with_header=True) if rows else text
 
 
@@ -99,8 +104,12 @@ def summary_of(corrections: Mapping[str, Correction]) -> str:
 def next_steps(data: Path, command: str) -> Iterator[str]:
     """What to run after corrections, and if there are results already, how to compare them."""
     if (data / EVALUATE).exists():
-        names = itertools.chain(["before"], (f"before-{number}" for number in itertools.count(2)))
-        before = next(name for name in names if not Path(name).exists())
-        compare = f"python -m stages.compare {before} {data}"
-        yield f"to see what it brings:   cp -r {data / EVALUATE} {before}   and, in the end, {compare}"
+        names = itertools.chain([BEFORE], (f"{BEFORE}-{number}" for number in itertools.count(2)))
+        free = next(name for name in names if not Path(name).exists())
+        keep = f"cp -r {data / EVALUATE} {free}"
+        compare = f"python -m stages.compare {BEFORE} {data}"
+        if free == BEFORE:
+            yield f"to see what it brings:   {keep}   and, in the end, {compare}"
+        else:
+            yield f"to see what all rounds since {BEFORE} bring, in the end: {compare}   (this one alone: first {keep})"
     yield f"now run   {command}"

@@ -171,7 +171,9 @@ def _rows_by_kind(results: RunResults) -> Iterator[ReviewRow]:
 
 
 def _by_heads(kind: str, row: Row) -> ReviewRow:
-    note = f"{kind}: its own class has {number(row['label_probability']) or 0:.3f}"
+    own = number(row["label_probability"]) or 0.0
+    earlier = " in an earlier run, still open" if own > (number(row["probability"]) or 0.0) else ""
+    note = f"{kind}{earlier}: its own class has {own:.3f}"
     return ReviewRow(kind, row["path"], row["split"], row["label"], row["predicted"], row["probability"], "", note)
 
 

@@ -156,6 +156,14 @@ def test_corrections_are_added_to_earlier_ones_in_a_table_beside_the_source(para
     second = Path(str(read_params(params).prepare.relabel))
     assert second.read_text() == "file,action,label\nant/ant_0.png,drop,\nbee/bee_0.png,relabel,cow\n"
     assert first.exists() and first != second
+    suspects = [{"file": f"ant/ant_{number}.png", "kind": "suspected label"} for number in (0, 1)]
+    review(tmp_path, *suspects, {"file": "bee/bee_0.png", "action": "keep"})  # an old table: ant_0 is decided about
+    assert "1 to keep, beside 1 from before, in " in relabel(params).output
+    third = Path(str(read_params(params).prepare.relabel))
+    assert third.read_text() == "file,action,label\nant/ant_0.png,drop,\nant/ant_1.png,open,\nbee/bee_0.png,keep,\n"
+    review(tmp_path, {"file": "ant/ant_1.png", "action": "keep"})
+    relabel(params)
+    assert "ant_1.png,keep" in Path(str(read_params(params).prepare.relabel)).read_text()
     assert relabel(params, "--reset").exit_code == 0
     assert read_params(params).prepare.relabel is None
 

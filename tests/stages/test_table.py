@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pages import REVIEWED, figures
 
-from stages._table import PIPE_WIDTH, TRAILING, main, print_table
+from stages._table import CHOSEN_ON_VAL, PIPE_WIDTH, TRAILING, main, print_table
 
 SPLITS = ("train", "test", "test", "test")  # of suspects, of which the third is kept
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,6 +72,12 @@ def test_the_last_run_is_shown(
     assert "featurize 2.0 1,234 9 rows" in rows
     assert "prepare restored by DVC from its own cache" in rows
     assert rows[-1].startswith("report: ") and not [row for row in rows if "suspected" in row]
+    assert CHOSEN_ON_VAL.splitlines()[0] not in rows
+    for stage, scores in metrics["classifiers"].items():
+        scores["used"] = int(stage == "train_model")
+    (tmp_path / "data" / "evaluate" / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    main()
+    assert CHOSEN_ON_VAL in capsys.readouterr().out
 
 
 def test_suspected_labels_and_what_to_do_about_them_end_the_run(

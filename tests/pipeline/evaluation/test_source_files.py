@@ -40,9 +40,9 @@ def test_a_table_of_other_columns_is_refused() -> None:
 def test_what_a_person_decided_is_read_from_the_manifest(tmp_path: Path) -> None:
     (tmp_path / "files.csv").write_text("id,split,row,path\n", encoding="utf-8")
     assert read_source_files(tmp_path) == SourceFiles()
-    decided = {"relabelled": {"b.jpg": "bee"}, "kept": ["a.jpg"], "labels": {"b.jpg": "ant"}}
+    decided = {"relabelled": {"b.jpg": "bee"}, "kept": ["a.jpg"], "open": ["c.jpg"], "labels": {"b.jpg": "ant"}}
     (tmp_path / "manifest.json").write_text(json.dumps({"version": 1, "relabel": decided}), encoding="utf-8")
-    assert read_source_files(tmp_path) == SourceFiles({}, frozenset(["a.jpg"]), {"b.jpg": "ant"})
+    assert read_source_files(tmp_path) == SourceFiles({}, frozenset(["a.jpg"]), frozenset(["c.jpg"]), {"b.jpg": "ant"})
     (tmp_path / "manifest.json").write_text('{"version": 1}', encoding="utf-8")
     assert read_source_files(tmp_path) == SourceFiles()
 

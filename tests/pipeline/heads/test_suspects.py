@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.heads.cross_validation import cross_validate, is_affordable, learning_curve
-from pipeline.heads.suspects import ENOUGH, confident_joint, find_suspects, rows_to_review, share_wrong
+from pipeline.heads.suspects import ENOUGH, Decisions, confident_joint, find_suspects, rows_to_review, share_wrong
 
 
 def clouds(per_class: int = 60, classes: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -144,17 +144,18 @@ def review_in_rounds(seed: int) -> list[tuple[float, int]]:
     noisy = random.choice(len(labels), 30, replace=False)
     labels[noisy] = (labels[noisy] + random.integers(1, 3, 30)) % 3
     former = labels.copy()
-    decided = np.zeros(len(labels), dtype=bool)
+    decided, still_open = np.zeros((2, len(labels)), dtype=bool)
     rounds = []
     for _ in range(4):
         checked = cross_validate(features, labels, 3, 0)
         assert checked is not None
-        reviewed = rows_to_review(checked.probabilities, labels, former, decided)
+        reviewed = rows_to_review(checked.probabilities, labels, Decisions(former, decided, still_open))
         waiting = reviewed.rows[~decided[reviewed.rows]]
         if reviewed.shares is not None:
             expected = float(reviewed.shares[~decided[reviewed.rows]].sum())
             rounds.append((expected, int((labels != true)[waiting].sum())))
         decided[waiting[:25]] = True
+        still_open[waiting] = True
         labels[decided] = true[decided]
     return rounds
 
@@ -180,10 +181,12 @@ def test_what_is_probably_wrong_by_decisions_is_listed_though_it_is_not_suspecte
     labels = np.where(first == 0.01, 1, 0)
     decided = np.arange(len(first)) < 30
     assert find_suspects(probabilities, labels).rows.tolist() == []
-    reviewed = rows_to_review(probabilities, labels, former, decided)
+    nothing = np.zeros(len(first), dtype=bool)
+    reviewed = rows_to_review(probabilities, labels, Decisions(former, decided, nothing))
     assert reviewed.rows.tolist() == [30, 31, 32] and reviewed.shares is not None and reviewed.shares.min() > 0.9
     assert reviewed.unlisted == 7 and reviewed.unlisted_wrong == 0  # their labels are the likeliest classes
-    few = rows_to_review(probabilities, labels, former, decided & (np.arange(len(first)) >= 11))
+    fewer = decided & (np.arange(len(first)) >= 11)
+    few = rows_to_review(probabilities, labels, Decisions(former, fewer, nothing))
     assert few.rows.tolist() == [] and few.shares is None and few.unlisted == 21 and few.unlisted_wrong is None
 
 
@@ -191,5 +194,15 @@ def test_decisions_that_all_agree_list_nothing_else() -> None:
     first = np.repeat([0.01, 0.4], [ENOUGH, 5])
     probabilities = np.stack([first, 1 - first], axis=1)
     labels = np.where(first == 0.01, 1, 0)
-    reviewed = rows_to_review(probabilities, labels, np.zeros_like(labels), first == 0.01)
+    person = Decisions(np.zeros_like(labels), first == 0.01, np.zeros(len(first), dtype=bool))
+    reviewed = rows_to_review(probabilities, labels, person)
     assert reviewed.rows.tolist() == [] and reviewed.unlisted == 5 and reviewed.unlisted_wrong is None
+
+
+def test_what_was_listed_once_stays_until_it_is_decided_about() -> None:
+    """Row 1 was suspected, row 2 as well and is decided about; both labels are by now the likeliest classes."""
+    probabilities = np.array([[0.9, 0.05, 0.05], [0.8, 0.05, 0.15], [0.8, 0.15, 0.05]])
+    still_open = np.array([False, True, True])
+    decided = np.array([False, False, True])
+    reviewed = rows_to_review(probabilities, np.zeros(3, int), Decisions(np.zeros(3, int), decided, still_open))
+    assert (reviewed.rows.tolist(), reviewed.classes.tolist(), reviewed.unlisted) == ([1], [2], 1)

@@ -32,6 +32,8 @@ def test_relabel_drop_and_keep() -> None:
         "set/bee/1.png": Correction("drop"),
         "set/bee/2.png": Correction("keep"),
         "set/bee/9.png": Correction("drop"),
+        "set/ant/1.png": Correction("open"),
+        "set/ant/9.png": Correction("open"),
     }
     changed, applied = apply_corrections(layout(), corrections, {}, "table.csv")
     before = labelled(layout())
@@ -42,7 +44,8 @@ def test_relabel_drop_and_keep() -> None:
     assert changed.uncorrected.labels.tolist() == layout().labels.tolist()
     assert len(changed.take((~changed.dropped).nonzero()[0]).names) == 5
     assert (applied.relabelled, applied.dropped) == ({"set/ant/0.png": "bee"}, ["set/bee/1.png"])
-    assert (applied.kept, applied.missing) == (["set/bee/2.png"], ["set/bee/9.png"])
+    assert (applied.kept, applied.open) == (["set/bee/2.png"], ["set/ant/1.png"])
+    assert applied.missing == ["set/bee/9.png"]
     assert applied.labels == {"set/ant/0.png": "ant"}
     assert list(applied.lines()) == [
         "relabelled: 1 images, left out: 1, as table.csv says",

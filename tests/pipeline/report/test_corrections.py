@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.ingest.relabels import Correction
+from pipeline.ingest.relabels import Correction, decisions
 from pipeline.report.corrections import read_review, summary_of
 
 SURE = {"now": "ant", "label": "bee", "probability": "0.97"}
@@ -34,9 +34,19 @@ def test_sure_suggestions_are_taken_if_asked_for(tmp_path: Path) -> None:
         {**suspect, "file": "3.png", "kind": "mistake"},
     )
     corrections = read_review(path, 0.95)
-    assert corrections == {"0.png": Correction("relabel", "bee"), "2.png": Correction("keep")}
+    assert corrections == {
+        "0.png": Correction("relabel", "bee"),
+        "1.png": Correction("open"),
+        "2.png": Correction("keep"),
+    }
     assert summary_of(corrections) == "1 to relabel, 1 to keep"
-    assert read_review(path, NONE) == {"2.png": Correction("keep")}
+    assert decisions(read_review(path, NONE)) == {"2.png": Correction("keep")}
+
+
+def test_what_another_row_decides_is_not_open(tmp_path: Path) -> None:
+    suspect = {**SURE, "kind": "suspected label", "file": "0.png"}
+    path = review(tmp_path, suspect, {**suspect, "action": "keep"})
+    assert read_review(path, NONE) == {"0.png": Correction("keep")}
 
 
 def test_a_file_of_several_kinds_is_taken_by_its_first(tmp_path: Path) -> None:
@@ -51,7 +61,7 @@ def test_a_file_of_several_kinds_is_taken_by_its_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("probability", "taken"), [("0,97", 1), ("unknown", 0), ("", 0)])
 def test_a_probability_may_have_a_comma_or_be_missing(tmp_path: Path, probability: str, taken: int) -> None:
     path = review(tmp_path, {**SURE, "file": "0.png", "kind": "suspected label", "probability": probability})
-    assert len(read_review(path, 0.95)) == taken
+    assert len(decisions(read_review(path, 0.95))) == taken
 
 
 def test_a_table_with_semicolons_is_read(tmp_path: Path) -> None:

@@ -69,6 +69,12 @@ def test_a_file_of_several_kinds_has_one_row_with_the_first_kinds_suggestion() -
     assert kinds_of(rows[1]["kind"]) == [SUSPECT, "mistake", "low confidence"]
 
 
+def test_what_was_suspected_earlier_is_said_to_be_still_open() -> None:
+    own = f"{REVIEWED}\ntest,3,{3:064x},cat/3.jpg,cat,dog,0.10,0.85\n"
+    rows = listed(texts=texts(evaluate__suspects=own))
+    assert rows[0]["note"] == f"{SUSPECT} in an earlier run, still open: its own class has 0.850"
+
+
 def test_a_file_of_two_kinds_counts_for_both() -> None:
     rows = review_rows(results(texts=texts(evaluate__predictions=MENTIONED)))
     assert count_kinds(rows) == {SUSPECT: 2, "mistake": 1, "low confidence": 1, "near duplicate": 1}
