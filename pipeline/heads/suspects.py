@@ -7,10 +7,10 @@ than of their label (the paper's "prune by noise rate").
 
 A weak head suspects more labels than are wrong: it takes its own mistakes for theirs. So how many suspects are really
 wrong is told from what a person has decided so far: a logistic regression over the decided images says how probably a
-label is wrong by its doubt, which is how much more probable the likeliest class is than the label. As long as only the
-surest suspects have been decided about, this is too many rather than too few. Corrected labels make the other way
-blind: what is left of wrong ones seems to be noise. So whatever is probably wrong by these decisions is suspected too,
-and what was suspected once is until it is decided about.
+label is wrong by its doubt, which is how much more probable the likeliest class is than the label. A few labels that
+nobody doubts count as right, since a person begins with the surest suspects, which are nearly all wrong. Corrected
+labels make the other way blind: what is left of wrong ones seems to be noise. So whatever is probably wrong by these
+decisions is suspected too, and what was suspected once is until it is decided about.
 """
 
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from cache.layout import Array
 LEAST_ROWS = 3  # of a class whose labels are suspected at all
 LIKELY = 0.25  # how probably wrong a label is that is suspected by what a person has decided
 ENOUGH = 20  # decided images; with fewer, nothing is said
+UNDOUBTED = 3  # labels without any doubt that count as decided about, and right
 INVERSE_PENALTY = 100.0  # of the regression: a doubt is between 0 and 1
 
 
@@ -38,8 +39,7 @@ class Reviewed(Suspects):
     """What to look at, and how probably the label of each row is wrong.
 
     shares: float [k]; None as long as a person has decided about too few. unlisted: how many other rows nobody has
-    decided about. unlisted_wrong: how many labels of these are probably wrong; None if that is not known, as if all
-    decided ones were.
+    decided about. unlisted_wrong: how many labels of these are probably wrong; None where shares are.
     """
 
     shares: Array | None
@@ -73,7 +73,7 @@ def rows_to_review(probabilities: Array, labels: Array, person: Decisions) -> Re
     shares = share_wrong(doubts, (likeliest - probabilities[rows, person.former])[decided], wrong)
     listed = np.isin(rows, find_suspects(probabilities, labels).rows) | (person.still_open & ~decided)
     elsewhere = None
-    if shares is not None and not wrong.all():
+    if shares is not None:
         listed |= (shares >= LIKELY) & (doubts > 0) & ~decided
         elsewhere = float(shares[~listed & ~decided & (doubts > 0)].sum())
     others = ~listed & ~decided
@@ -112,11 +112,13 @@ def share_wrong(doubts: Array, decided: Array, wrong: Array) -> Array | None:
     """
     if len(decided) < ENOUGH:
         return None
-    if wrong.all() or not wrong.any() or not len(doubts):
-        return np.full(len(doubts), wrong.mean())
+    if not wrong.any() or not len(doubts):
+        return np.zeros(len(doubts))
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(C=INVERSE_PENALTY).fit(decided[:, None], wrong)
+    known = np.append(decided, np.zeros(UNDOUBTED))
+    is_wrong = np.append(wrong, np.zeros(UNDOUBTED, dtype=bool))
+    model = LogisticRegression(C=INVERSE_PENALTY).fit(known[:, None], is_wrong)
     return np.asarray(model.predict_proba(doubts[:, None])[:, 1])
 
 
