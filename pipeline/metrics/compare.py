@@ -66,7 +66,8 @@ class Comparison:
         """What corrections in between mean for the comparison; empty without any."""
         remarks = []
         if self.corrected:
-            remarks.append(f"labels corrected in between: {self.corrected:,}, the later ones count for both")
+            count = f"{self.corrected:,}"
+            remarks.append(f"labels of these images corrected in between: {count}, the later ones count for both")
         if self.unpaired:
             remarks.append(f"{self.unpaired:,} images are in one run only and left out")
         return "".join(f"{remark}; " for remark in remarks)

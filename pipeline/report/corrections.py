@@ -109,7 +109,7 @@ def next_steps(data: Path, command: str) -> Iterator[str]:
         keep = f"cp -r {data / EVALUATE} {free}"
         compare = f"python -m stages.compare {BEFORE} {data}"
         if free == BEFORE:
-            yield f"to see what it brings:   {keep}   and, in the end, {compare}"
+            yield f"to see what it brings:   {keep}   once, and in the end {compare}"
         else:
             yield f"to see what all rounds since {BEFORE} bring, in the end: {compare}   (this one alone: first {keep})"
     yield f"now run   {command}"
