@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from pipeline.config.params import read_params
-from pipeline.ingest.relabels import decisions, read_corrections
+from pipeline.ingest.relabels import decisions, merged, read_corrections
 from pipeline.report.corrections import next_steps, read_review, refuse_unknown_classes, summary_of, write_corrections
 from stages._cli import DATA, PARAMS, Data, Debug, Values, description, make_app
 from stages._params_file import change_params, next_command
@@ -46,8 +46,7 @@ def main(
         if not decided:
             typer.echo("relabel: no row has an action; write relabel, drop or keep into column action")
             return
-        before = read_corrections(config.relabel) if config.relabel else {}
-        together = corrections | before | decided
+        together = merged(read_corrections(config.relabel) if config.relabel else {}, corrections)
         path = write_corrections(config, together)
         earlier = len(decisions(together)) - len(decided)
         also = f", beside {earlier:,} from before" if earlier else ""

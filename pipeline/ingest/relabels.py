@@ -127,6 +127,11 @@ def decisions(corrections: Mapping[str, Correction]) -> dict[str, Correction]:
     return {file: own for file, own in corrections.items() if own.action != OPEN}
 
 
+def merged(earlier: Mapping[str, Correction], later: Mapping[str, Correction]) -> dict[str, Correction]:
+    """Both: a later decision replaces what was said before, what is open replaces no decision."""
+    return {**later, **earlier, **decisions(later)}
+
+
 def corrections_text(corrections: Mapping[str, Correction]) -> str:
     """The table, sorted by file."""
     target = io.StringIO()
