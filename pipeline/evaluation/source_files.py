@@ -20,8 +20,7 @@ class SourceFiles:
     """files: id and path of the image in a row of a split, by (split, row); empty if prepare has recorded none.
 
     kept: paths of images whose labels a person has found right. open: of those that were suspected earlier, and that
-    nobody has decided about. former: the labels of those that the person corrected,
-    as they were before, by path.
+    nobody has decided about. former: the labels of those that the person corrected, as they were before, by path.
     """
 
     files: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)

@@ -100,6 +100,7 @@ def test_corruptions_calibration_confusion_and_near_duplicates_are_told() -> Non
     text = Page(render_report(results())).text
     assert "75.0 % uncorrupted, 37.5 % on average" in text and "jpeg 37.5 % 50.0 % 25.0 %" in text
     assert "error is 12.5 %, where exact probabilities would show 6.2 % by chance; without temperature scaling" in text
+    assert "without temperature scaling (a temperature of 1.25, fitted on val) it is 25.0 %" in text
     assert "85.0 % sure 33.3 % right, 3 images" in text
     assert f"{EVIL} in test cat in train cosine 0.988 copy.jpg cat/3.jpg" in text
     assert "Top-1 on test without them: 62.5 %" in text
