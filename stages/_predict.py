@@ -68,6 +68,6 @@ def predict(job: Job, wanted: Predicting, overrides: list[str]) -> None:
         unsure = f"{counts.get(sort_files.UNSURE, 0):,} of them {sort_files.UNSURE}"
         typer.echo(f"predict: copied {sum(counts.values()):,} files into {wanted.sort_into}, {unsure}")
     before = sum(not row.error for row in rows) - predictor.computed
-    known_before = f", {before:,} of which this classifier has answered before" if before > 0 else ""
+    known_before = f", {before:,} of them equal to images answered before" if before > 0 else ""
     summary = prediction.summary_of(rows, listing.passed_over)
     typer.echo(f"predict: {summary}{known_before}, in {prediction.shown_path(wanted.out)}")

@@ -28,6 +28,7 @@ from pipeline.runtime.threads import usable_threads
 CHUNK = 256  # images decoded and held at once
 CONFIDENCE = 0.95
 LISTED = 5  # names or endings that a message gives
+UNLIKE = 0.99  # share of val that is nearer to the classes than an image which is said to be unlike all of them
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,10 @@ def predict_files(
 
 
 def summary_of(predictions: Sequence[FilePrediction], passed_over: Counter[str] | None = None) -> str:
-    """How many images, of which classes, files that are unreadable or no images; the accuracy on labelled files."""
+    """How many images, of which classes, files that are unreadable or no images, images that are unlike all classes.
+
+    And the accuracy on labelled files.
+    """
     unreadable = sum(1 for prediction in predictions if prediction.error)
     parts = [f"{len(predictions) - unreadable:,} images"]
     if unreadable:
@@ -129,6 +133,8 @@ def summary_of(predictions: Sequence[FilePrediction], passed_over: Counter[str] 
     counts = Counter(file.classes[0] for file in predictions if not file.error)
     rest = f" and {len(counts) - LISTED:,} other classes" if len(counts) > LISTED else ""
     parts.append(", ".join(f"{count:,} {name}" for name, count in counts.most_common(LISTED)) + rest)
+    if unlike := sum(file.unknown is not None and file.unknown >= UNLIKE for file in predictions):
+        parts.append(f"{unlike:,} unlike all classes (column unknown: {UNLIKE} or more)")
     right = [file.classes[0] == file.label for file in predictions if file.label and not file.error]
     if right:
         interval = accuracy_interval(sum(right), len(right), CONFIDENCE)

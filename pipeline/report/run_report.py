@@ -78,7 +78,7 @@ def render_report(results: RunResults) -> str:
 
 
 def _review_counts(results: RunResults) -> dict[str, Any]:
-    """files: rows of review.csv. kinds: files by kind. suspects: all that are not kept, even without a file.
+    """files: rows of review.csv. kinds: files by kind. suspects: those not decided about, even without a file.
 
     outlook: how many of them are probably wrong.
     """
@@ -91,7 +91,7 @@ def _review_counts(results: RunResults) -> dict[str, Any]:
         "kinds": kinds,
         "suspects": suspected,
         "with_file": kinds[SUSPECT],
-        "kept": len(listed) - suspected,
+        "decided": len(listed) - suspected,
         "outlook": expected_wrong(listed, results.manifest, results.json(UNLISTED)),
     }
 

@@ -92,6 +92,13 @@ def test_unreadable_files_are_listed_and_other_files_passed_over(photos: Path, b
     assert all(f"{count} {name}" in summary for name, count in counts.items()) and "; top-1 " in summary
 
 
+def test_a_summary_counts_images_that_are_unlike_all_classes() -> None:
+    scores = (0.5, 0.9899, 0.99, 1.0, None)
+    files = [FilePrediction(f"{score}.png", "", ("ant",), (0.9,), unknown=score) for score in scores]
+    assert summary_of(files) == "5 images; 5 ant; 2 unlike all classes (column unknown: 0.99 or more)"
+    assert summary_of(files[:2]) == "2 images; 2 ant"
+
+
 def test_what_pillow_refuses_is_listed_and_so_is_what_is_in_doubt(photos: Path, bundle: Bundle) -> None:
     whole = packed(textured())
     start = whole.index(b"IDAT") + 40

@@ -100,7 +100,7 @@ def test_the_page_counts_what_the_file_lists(count: int) -> None:
     said = section(render_report(results(texts=own)), "suspects")
     assert sum(SUSPECT in kinds_of(row["kind"]) for row in listed(texts=own)) == count
     assert f"<p>{count} images whose label fits worse" in said and "lists all of them." in said
-    assert "2 more are left out, because you decided to keep their labels." in said
+    assert "2 more are left out, because you have decided about them." in said
     mend = section(render_report(results(texts=own)), "mend")
     assert f"lists {len(listed(texts=own))} files, each once: {count} × suspected label, 1 × " in mend
 
