@@ -36,7 +36,7 @@ def main(
 ) -> None:
     """Read, merge with earlier corrections, write, name the table in params.yaml."""
     with running("relabel", debug):
-        config = read_params(params).prepare
+        given = read_params(params)
         if reset:
             typer.echo(f"relabel: {change_params(params, {'prepare.relabel': None})}")
             return
@@ -46,13 +46,13 @@ def main(
         if not decided:
             typer.echo("relabel: no row has an action; write relabel, drop or keep into column action")
             return
-        together = merged(read_corrections(config.relabel) if config.relabel else {}, corrections)
-        path = write_corrections(config, together)
+        together = merged(read_corrections(given.prepare.relabel) if given.prepare.relabel else {}, corrections)
+        path = write_corrections(given.prepare, together)
         earlier = len(decisions(together)) - len(decided)
         also = f", beside {earlier:,} from before" if earlier else ""
         typer.echo(f"relabel: {summary_of(corrections)}{also}, in {path}")
         typer.echo(f"relabel: {change_params(params, {'prepare.relabel': str(path)})}")
-        for line in next_steps(data, next_command(params)):
+        for line in next_steps(data, given.train_model, next_command(params)):
             typer.echo(f"relabel: {line}")
 
 

@@ -15,6 +15,7 @@ from cache.errors import InputError
 from cache.files import write_text
 from pipeline.config.prepare import PrepareConfig
 from pipeline.config.shared.stages import EVALUATE
+from pipeline.config.train_model import OFF, TrainModelConfig
 from pipeline.ingest.manifest import source_name
 from pipeline.ingest.relabels import (
     OPEN,
@@ -101,8 +102,11 @@ def summary_of(corrections: Mapping[str, Correction]) -> str:
     return ", ".join(f"{counts[action]:,} to {action}" for action in ("relabel", "drop", "keep") if counts[action])
 
 
-def next_steps(data: Path, command: str) -> Iterator[str]:
-    """What to run after corrections, and if there are results already, how to compare them."""
+def next_steps(data: Path, training: TrainModelConfig, command: str) -> Iterator[str]:
+    """What to run after corrections, and if there are results already, how to compare them.
+
+    If a network is trained, also how rounds of corrections take less time.
+    """
     if (data / EVALUATE).exists():
         names = itertools.chain([BEFORE], (f"{BEFORE}-{number}" for number in itertools.count(2)))
         free = next(name for name in names if not Path(name).exists())
@@ -112,4 +116,6 @@ def next_steps(data: Path, command: str) -> Iterator[str]:
             yield f"to see what it brings:   {keep}   once, and in the end {compare}"
         else:
             yield f"to see what all rounds since {BEFORE} bring, in the end: {compare}   (this one alone: first {keep})"
+    if training.recipe != OFF:
+        yield "until the last round, quicker:   make run SOURCE=... FLAGS=--no-finetune"
     yield f"now run   {command}"

@@ -88,10 +88,11 @@ def expected_wrong(suspects: Sequence[Row], manifest: Mapping[str, Any], unliste
     if expected is None:
         return f"How many of them are really wrong is said once {ENOUGH} are kept or relabelled."
     if not expected:
-        stop = f"None of them is expected to be wrong, by your {decided:,} decisions: you can stop here."
+        stop = f"None of them is expected to be wrong, by {decided:,} labels kept or corrected: you can stop here."
         return stop + _of_the_rest(unlisted)
     verb = "is" if expected == 1 else "are"
-    return f"About {expected:,} of them {verb} expected to be wrong, by your {decided:,} decisions."
+    wrong = f"About {expected:,} of them {verb} expected to be wrong, by {decided:,} labels kept or corrected."
+    return f"{wrong} Photos that you cannot judge: drop them."
 
 
 def _of_the_rest(unlisted: Mapping[str, float]) -> str:

@@ -168,6 +168,14 @@ def test_corrections_are_added_to_earlier_ones_in_a_table_beside_the_source(para
     assert read_params(params).prepare.relabel is None
 
 
+def test_how_rounds_are_quicker_is_said_only_if_there_is_fine_tuning(params: Path, tmp_path: Path) -> None:
+    review(tmp_path, {"file": "ant/ant_0.png", "action": "keep"})
+    quicker = "relabel: until the last round, quicker:   make run SOURCE=... FLAGS=--no-finetune"
+    assert quicker in relabel(params).output
+    params.write_text(edit_params(params.read_text(encoding="utf-8"), {"train_model.recipe": "none"}), encoding="utf-8")
+    assert quicker not in relabel(params).output
+
+
 def test_nothing_to_do_changes_nothing(params: Path, tmp_path: Path) -> None:
     review(tmp_path, {"file": "ant/ant_0.png"})
     assert "no row has an action" in relabel(params).output

@@ -116,7 +116,7 @@ def test_the_next_steps_stand_after_the_lists() -> None:
     places = [page.index(f'<section id="{name}">') for name in ("mistakes", "suspects", "doubtful", "leaks", "mend")]
     assert places == sorted(places)
     mend = section(page, "mend")
-    steps = ["action", "relabel", "drop", "keep", "python -m stages.relabel", "dvc repro", "A new run writes"]
+    steps = ["action", "relabel", "keep", "drop", "python -m stages.relabel", "dvc repro", "A new run writes"]
     assert [mend.index(step) for step in steps] == sorted(mend.index(step) for step in steps)
     assert page.index('id="learning"') > page.index('id="mend"')
 
@@ -139,11 +139,14 @@ def expecting(*shares: str) -> list[dict[str, str]]:
 @pytest.mark.parametrize(
     ("shares", "line"),
     [
-        (("0.9", "0.5", "0.05"), "suspected labels: 3. About 1 of them is expected to be wrong, by your 25 decisions."),
-        (("0.9", "0.9", "0.7"), "suspected labels: 3. About 2 of them are expected to be wrong, by your 25 decisions."),
+        (
+            ("0.9", "0.5", "0.05"),
+            "suspected labels: 3. About 1 of them is expected to be wrong, by 25 labels kept or corrected. Photos that you",
+        ),
+        (("0.9", "0.9", "0.7"), "suspected labels: 3. About 2 of them are expected to be wrong, by 25 labels kept"),
         (
             ("0.05",) * 9,
-            "suspected labels: 9. None of them is expected to be wrong, by your 25 decisions: you can stop",
+            "suspected labels: 9. None of them is expected to be wrong, by 25 labels kept or corrected: you can stop",
         ),
         (("0.5", ""), "suspected labels: 2. How many of them are really wrong is said once 20 are kept or relabelled."),
         ((), "suspected labels: 0. No suspected label is left: you can stop here."),
@@ -187,7 +190,7 @@ def test_the_page_says_when_to_stop_even_without_suspects() -> None:
     assert "No suspected label is left: you can stop here." in section(render_report(results(texts=own)), "suspects")
     own["evaluate/suspects.csv"] = f"{REVIEWED},expected\ntest,3,{3:064x},new.jpg,cat,{EVIL},0.75,0.2,0.0\n"
     said = section(render_report(results(texts=own)), "suspects")
-    assert "1 label is suspected. None of them is expected to be wrong, by your 2 decisions: you can stop" in said
+    assert "1 label is suspected. None of them is expected to be wrong, by 2 labels kept or corrected: you can stop" in said
     assert "How many of them are really wrong is said" in section(render_report(results()), "suspects")
 
 
