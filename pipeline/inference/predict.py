@@ -28,7 +28,7 @@ from pipeline.runtime.threads import usable_threads
 CHUNK = 256  # images decoded and held at once
 CONFIDENCE = 0.95
 LISTED = 5  # names or endings that a message gives
-UNLIKE = 0.99  # share of val that is nearer to the classes than an image which is said to be unlike all of them
+UNLIKE = 0.95  # share of val that is nearer to the classes than an image which is said to be unlike all of them
 
 
 @dataclass(frozen=True)

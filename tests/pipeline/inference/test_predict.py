@@ -93,9 +93,9 @@ def test_unreadable_files_are_listed_and_other_files_passed_over(photos: Path, b
 
 
 def test_a_summary_counts_images_that_are_unlike_all_classes() -> None:
-    scores = (0.5, 0.9899, 0.99, 1.0, None)
+    scores = (0.5, 0.9499, 0.95, 1.0, None)
     files = [FilePrediction(f"{score}.png", "", ("ant",), (0.9,), unknown=score) for score in scores]
-    assert summary_of(files) == "5 images; 5 ant; 2 unlike all classes (column unknown: 0.99 or more)"
+    assert summary_of(files) == "5 images; 5 ant; 2 unlike all classes (column unknown: 0.95 or more)"
     assert summary_of(files[:2]) == "2 images; 2 ant"
 
 

@@ -141,7 +141,7 @@ def expecting(*shares: str) -> list[dict[str, str]]:
     [
         (
             ("0.9", "0.5", "0.05"),
-            "suspected labels: 3. About 1 of them is expected to be wrong, by 25 labels kept or corrected. Photos that you",
+            "suspected labels: 3. About 1 of them is expected to be wrong, by 25 labels kept or corrected. Photos",
         ),
         (("0.9", "0.9", "0.7"), "suspected labels: 3. About 2 of them are expected to be wrong, by 25 labels kept"),
         (
@@ -168,16 +168,16 @@ def test_nothing_is_said_without_suspects_and_decisions() -> None:
         ({}, "Not every wrong label is suspected: look at the mistakes too."),
         (
             {"images": 1300, "expected": 3.6},
-            "Of the 1,300 photos that you have not decided about, about 4 are",
+            "Of the 1,300 photos that are neither listed nor decided about, about 4 are",
         ),
-        ({"images": 20, "expected": 0.6}, "Of the 20 photos that you have not decided about, about 1 is expected"),
-        ({"images": 20, "expected": 0.4}, "Of the 20 photos that you have not decided about, none is expected"),
+        ({"images": 20, "expected": 0.6}, "Of the 20 photos that are neither listed nor decided about, about 1 is"),
+        ({"images": 20, "expected": 0.4}, "Of the 20 photos that are neither listed nor decided about, none is"),
     ],
 )
 def test_what_may_be_wrong_elsewhere_is_said_where_it_says_stop(unlisted: dict[str, float], said: str) -> None:
     for shares in ((), ("0.05",)):
         assert f"you can stop here. {said}" in suspects_line(expecting(*shares), decided(25), unlisted)
-    assert "photos that you" not in suspects_line(expecting("0.9"), decided(25), unlisted)
+    assert "neither listed" not in suspects_line(expecting("0.9"), decided(25), unlisted)
 
 
 def test_only_open_suspects_are_expected_to_be_wrong() -> None:
@@ -190,7 +190,7 @@ def test_the_page_says_when_to_stop_even_without_suspects() -> None:
     assert "No suspected label is left: you can stop here." in section(render_report(results(texts=own)), "suspects")
     own["evaluate/suspects.csv"] = f"{REVIEWED},expected\ntest,3,{3:064x},new.jpg,cat,{EVIL},0.75,0.2,0.0\n"
     said = section(render_report(results(texts=own)), "suspects")
-    assert "1 label is suspected. None of them is expected to be wrong, by 2 labels kept or corrected: you can stop" in said
+    assert "1 label is suspected. None of them is expected to be wrong, by 2 labels kept or corrected: you can" in said
     assert "How many of them are really wrong is said" in section(render_report(results()), "suspects")
 
 
