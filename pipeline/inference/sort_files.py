@@ -19,7 +19,9 @@ def threshold_line(predictions: Sequence[FilePrediction], threshold: float, meas
     sure = sum(prediction.probabilities[0] >= threshold for prediction in read)
     line = f"{sure:,} of {len(read):,} images are above {threshold:g}"
     error = None if measured is None else measured.error_above(threshold)
-    return f"{line}; {error}" if error is not None else f"{line}; how often such are wrong was not measured (no val)"
+    if error is None:
+        return f"{line}; how often such are wrong was not measured (no val)"
+    return f"{line}; {error}. Val chose the classifier, so expect a little more: the page's Calibration is of test"
 
 
 def sort_into(folder: Path, source: str, predictions: Sequence[FilePrediction], threshold: float) -> dict[str, int]:

@@ -29,8 +29,9 @@ class Bin:
 def fit_temperature(logits: Array, labels: Array) -> float:
     """The divisor of logits float [n, c] with the least cross entropy, between 0.02 and 50; 1 without rows.
 
-    It changes no prediction, only its confidence. A wide prior around 1 keeps a few rows that are all right, or wrong,
-    from making everything certain, or nothing.
+    It changes no prediction, only its confidence. A few rows that are all right, or wrong, would make everything
+    certain, or nothing. So each label counts as wrong with the probability 1 / (n + 2), as in Platt's scaling
+    (1999, by Laplace's rule of succession), and there is a wide prior around 1.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import logsumexp
@@ -38,12 +39,15 @@ def fit_temperature(logits: Array, labels: Array) -> float:
     if not len(labels):
         return 1.0
     exact = np.asarray(logits, dtype=np.float64)
-    own = exact[np.arange(len(labels)), labels]
+    count, classes = exact.shape
+    own = exact[np.arange(count), labels]
+    others = (exact.sum(axis=1) - own) / max(1, classes - 1)
+    expected = own + (others - own) / (count + 2)
 
     def loss_of(log_temperature: float) -> float:
         scale = np.exp(-log_temperature)
-        loss = logsumexp(exact * scale, axis=1) - own * scale
-        return float(loss.mean() + (log_temperature / PRIOR) ** 2 / (2 * len(labels)))
+        loss = logsumexp(exact * scale, axis=1) - expected * scale
+        return float(loss.mean() + (log_temperature / PRIOR) ** 2 / (2 * count))
 
     best = minimize_scalar(loss_of, bounds=(np.log(COLDEST), np.log(HOTTEST)), method="bounded")
     return float(np.exp(best.x))

@@ -102,7 +102,7 @@ def _of_the_rest(unlisted: Mapping[str, float]) -> str:
     expected = round(unlisted["expected"])
     count = f"about {expected:,}" if expected else "none"
     verb = "is" if expected <= 1 else "are"
-    others = f"{int(unlisted['images']):,} photos that are neither listed nor decided about"
+    others = f"{int(unlisted['images']):,} photos that are neither suspected nor decided about"
     return f" Of the {others}, {count} {verb} expected to be wrong."
 
 

@@ -42,7 +42,8 @@ def _remark(results: RunResults, stage: str) -> str:
     metrics = results.json(f"{stage}/metrics.json")
     if metrics.get("head") == "linear":
         scores = [percent(metrics.get(f"{kind}_accuracy")) for kind in ("linear", "trained")]
-        reason = f" by {metrics['chosen_by']} ({scores[0]} right against {scores[1]})" if "chosen_by" in metrics else ""
+        against = f"({scores[0]} right against {scores[1]}; a trained one must be clearly better)"
+        reason = f" by {metrics['chosen_by']} {against}" if "chosen_by" in metrics else ""
         return (
             "These are the curves of a trained head that was not chosen. "
             f"The head of this run is linear and was solved without epochs; it was preferred{reason}."

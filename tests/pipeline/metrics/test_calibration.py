@@ -70,7 +70,14 @@ def test_exact_probabilities_have_the_error_by_chance_on_average(count: int) -> 
 def test_certain_predictions_stay_finite_and_fall_into_the_last_bin() -> None:
     certain = predict(np.eye(3), np.arange(3))
     assert [entry.high for entry in reliability(reheated(certain, 0.5))] == [1.0]
-    assert fit_temperature(np.eye(3) * 100, np.arange(3)) < 1
+
+
+@pytest.mark.parametrize("count", [40, 200, 1000])
+def test_rows_that_are_all_right_are_as_sure_as_their_number_allows(count: int) -> None:
+    labels = np.arange(count) % 5
+    logits = np.eye(5)[labels] * 20
+    confidence = softmax(logits / fit_temperature(logits, labels))[0].max()
+    assert confidence == pytest.approx((count + 1) / (count + 2), abs=0.25 / count)
 
 
 def test_without_rows_there_is_no_error_and_the_temperature_is_1() -> None:

@@ -168,16 +168,16 @@ def test_nothing_is_said_without_suspects_and_decisions() -> None:
         ({}, "Not every wrong label is suspected: look at the mistakes too."),
         (
             {"images": 1300, "expected": 3.6},
-            "Of the 1,300 photos that are neither listed nor decided about, about 4 are",
+            "Of the 1,300 photos that are neither suspected nor decided about, about 4 are",
         ),
-        ({"images": 20, "expected": 0.6}, "Of the 20 photos that are neither listed nor decided about, about 1 is"),
-        ({"images": 20, "expected": 0.4}, "Of the 20 photos that are neither listed nor decided about, none is"),
+        ({"images": 20, "expected": 0.6}, "Of the 20 photos that are neither suspected nor decided about, about 1 is"),
+        ({"images": 20, "expected": 0.4}, "Of the 20 photos that are neither suspected nor decided about, none is"),
     ],
 )
 def test_what_may_be_wrong_elsewhere_is_said_where_it_says_stop(unlisted: dict[str, float], said: str) -> None:
     for shares in ((), ("0.05",)):
         assert f"you can stop here. {said}" in suspects_line(expecting(*shares), decided(25), unlisted)
-    assert "neither listed" not in suspects_line(expecting("0.9"), decided(25), unlisted)
+    assert "neither suspected" not in suspects_line(expecting("0.9"), decided(25), unlisted)
 
 
 def test_only_open_suspects_are_expected_to_be_wrong() -> None:
