@@ -45,7 +45,8 @@ class Comparison:
     lost: images that only `before` gets right. p_value: how often two equally good classifiers would differ at least
     this much, by McNemar's test (Psychometrika 12, 1947), two-sided, as a mid-p value (Fagerland, Lydersen, Laake, BMC
     Med. Res. Methodol. 13, 2013), since the exact test finds too little. corrected: images whose label a person has
-    corrected in between; both are judged by the label of `after`. unpaired: images that only one of the two has.
+    corrected in between; both are judged by the label of `after`. uncorrected: accuracy of `before` by the labels that
+    it had. unpaired: images that only one of the two has.
     """
 
     variant: str
@@ -58,6 +59,7 @@ class Comparison:
     p_value: float
     classes: tuple[ClassChange, ...]
     images: tuple[ChangedImage, ...]
+    uncorrected: float
     corrected: int = 0
     unpaired: int = 0
 
@@ -66,8 +68,9 @@ class Comparison:
         """What corrections in between mean for the comparison; empty without any."""
         remarks = []
         if self.corrected:
-            count = f"{self.corrected:,}"
-            remarks.append(f"labels of these images corrected in between: {count}, the later ones count for both")
+            own = f"before had {100 * self.uncorrected:.1f}% by its own"
+            count = f"{self.corrected:,}, the later ones count for both; {own}"
+            remarks.append(f"labels of these images corrected in between: {count}")
         if self.unpaired:
             remarks.append(f"{self.unpaired:,} images are in one run only and left out")
         return "".join(f"{remark}; " for remark in remarks)
@@ -79,6 +82,7 @@ def compare(before: Predictions, after: Predictions, confidence: float) -> Compa
         raise RecordError("predictions are of different classes", where=after.variant)
     count = len(before) + len(after)
     before, after, rows = _paired(before, after)
+    uncorrected = float(before.correct.mean())
     corrected = 0
     if np.array_equal(before.ids, after.ids):
         corrected = int((before.labels != after.labels).sum())
@@ -97,6 +101,7 @@ def compare(before: Predictions, after: Predictions, confidence: float) -> Compa
         p_value=_mid_p(gained, lost),
         classes=_class_changes(before, after),
         images=_changed_images(before, after, rows),
+        uncorrected=uncorrected,
         corrected=corrected,
         unpaired=count - 2 * len(after),
     )
