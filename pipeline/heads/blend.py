@@ -24,7 +24,7 @@ def fit_family_blend(logits: Sequence[Tensor], labels: Tensor, families: Sequenc
     """
     every = -(-len(logits) * logits[0].numel() // CALIBRATION_CELLS)
     few = labels[::every]
-    scales = [1 / fit_temperature(values[::every].numpy(), few.numpy()) for values in logits]
+    scales = [1 / fit_temperature(values[::every].numpy(), few.numpy(), cautious=False) for values in logits]
     losses = [_loss(scale * values[::every], few) for scale, values in zip(scales, logits, strict=True)]
     best: dict[Hashable, int] = {}
     for place, family in enumerate(families):
@@ -33,7 +33,7 @@ def fit_family_blend(logits: Sequence[Tensor], labels: Tensor, families: Sequenc
     calibrated = [scales[place] * logits[place] for place in best.values()]
     shares = fit_blend(calibrated, labels, SHRINKAGE)
     blend = torch.stack([share * values for share, values in zip(shares, calibrated, strict=True)]).sum(dim=0)
-    scale = 1 / fit_temperature(blend[::every].numpy(), few.numpy())
+    scale = 1 / fit_temperature(blend[::every].numpy(), few.numpy(), cautious=False)
     weights = [0.0] * len(logits)
     for share, place in zip(shares, best.values(), strict=True):
         weights[place] = share * scale * scales[place]

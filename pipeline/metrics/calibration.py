@@ -26,12 +26,12 @@ class Bin:
     accuracy: float
 
 
-def fit_temperature(logits: Array, labels: Array) -> float:
+def fit_temperature(logits: Array, labels: Array, cautious: bool = True) -> float:
     """The divisor of logits float [n, c] with the least cross entropy, between 0.02 and 50; 1 without rows.
 
     It changes no prediction, only its confidence. A few rows that are all right, or wrong, would make everything
-    certain, or nothing. So each label counts as wrong with the probability 1 / (n + 2), as in Platt's scaling
-    (1999, by Laplace's rule of succession), and there is a wide prior around 1.
+    certain, or nothing; a wide prior around 1 tempers that. cautious: moreover, each label counts as wrong with the
+    probability 1 / (n + 2), as in Platt's scaling (1999, by Laplace's rule of succession). To compare fits, do without.
     """
     from scipy.optimize import minimize_scalar
     from scipy.special import logsumexp
@@ -42,7 +42,7 @@ def fit_temperature(logits: Array, labels: Array) -> float:
     count, classes = exact.shape
     own = exact[np.arange(count), labels]
     others = (exact.sum(axis=1) - own) / max(1, classes - 1)
-    expected = own + (others - own) / (count + 2)
+    expected = own + (others - own) / (count + 2) * cautious
 
     def loss_of(log_temperature: float) -> float:
         scale = np.exp(-log_temperature)

@@ -78,6 +78,8 @@ def test_rows_that_are_all_right_are_as_sure_as_their_number_allows(count: int) 
     logits = np.eye(5)[labels] * 20
     confidence = softmax(logits / fit_temperature(logits, labels))[0].max()
     assert confidence == pytest.approx((count + 1) / (count + 2), abs=0.25 / count)
+    bold = softmax(logits / fit_temperature(logits, labels, cautious=False))[0].max()
+    assert (1 - bold) < (1 - confidence) / 3
 
 
 def test_without_rows_there_is_no_error_and_the_temperature_is_1() -> None:
