@@ -6,7 +6,9 @@ from pathlib import Path
 
 import typer
 
+from cache.errors import AugcacheError
 from cache.files import free_space, write_text
+from cache.records import ImageSet
 from pipeline.config.params import Params
 from pipeline.runtime.run_record import ESTIMATES, record_path
 from stages._cli import Job
@@ -19,8 +21,8 @@ def print_estimates(params: Params, job: Job, due: Collection[str]) -> tuple[dic
 
     manifest = job.data / "prepare" / "manifest.json"
     alike = manifest.exists() and describes(manifest.read_text(encoding="utf-8"), params.prepare)
-    prepared = job.sets("prepare") if alike else {}
-    past = PreviousRun(prepared, job.sets("augment") if prepared else {}, free_space(job.data))
+    prepared = _usable_sets(job, "prepare") if alike else {}
+    past = PreviousRun(prepared, _usable_sets(job, "augment") if prepared else {}, free_space(job.data))
     typer.echo(f"{'stage':<13}{'rows':>12}{'in the cache':>14}{'time':>12}{'disk':>12}{'memory':>12}")
     seconds: dict[str, float] = {}
     disk = 0.0
@@ -35,6 +37,15 @@ def print_estimates(params: Params, job: Job, due: Collection[str]) -> tuple[dic
         typer.echo("  prepare will make other sets than those that are there; what is cached of them is not counted")
     typer.echo(f"{'all':<13}{'':>26}{span(sum(seconds.values())):>12}{disk / 1e6:>9,.0f} MB")
     return seconds, disk
+
+
+def _usable_sets(job: Job, stage: str) -> dict[str, ImageSet]:
+    """What a stage has made; nothing if any of it is damaged or, of an interrupted run, does not fit together."""
+    try:
+        return job.sets(stage)
+    except AugcacheError:
+        typer.echo(f"what {stage} left, interrupted or damaged, is not counted: it will be made again")
+        return {}
 
 
 def keep_estimates(data: Path, seconds: Mapping[str, float]) -> None:

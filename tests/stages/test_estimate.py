@@ -53,6 +53,26 @@ def test_sets_that_will_be_others_are_told(photos: Path, tmp_path: Path, make_jo
     assert "prepare will make other sets than those that are there" in done.output
 
 
+def test_sets_of_an_interrupted_or_damaged_run_are_not_counted(
+    photos: Path, tmp_path: Path, make_job: Callable[..., Any]
+) -> None:
+    """The variants are still of the images of before, since augment was killed after prepare."""
+    data = tmp_path / "data"
+    values = [f"prepare.source={photos}", *SMALL]
+    for stage, module in (("prepare", prepare), ("augment", augment)):
+        module.run(make_job(stage, data, *values))
+    (photos / "ant" / "ant_0.png").unlink()
+    prepare.run(make_job("prepare", data, *values))
+    sets = [part for text in values for part in ("--set", text)]
+    said = "what {} left, interrupted or damaged, is not counted: it will be made again"
+    for stage in ("augment", "prepare"):
+        done = CliRunner().invoke(app, ["--params", str(ROOT / "params.yaml"), "--data", str(data), *sets])
+        assert done.exit_code == 0 and done.output.startswith(said.format(stage)), done.output
+        assert "\nall " in done.output
+        path = data / "prepare" / "train.h5"
+        path.write_bytes(path.read_bytes()[:-100])
+
+
 def test_a_gan_and_a_full_model_have_lines_of_their_own(photos: Path, tmp_path: Path, store: Path) -> None:
     short = "train_model.override={schedule: [unaugmented x 2], batch: 8}"
     more = ["gan.kind=wgan", "gan.size=8", "gan.samples=5", "train_model.recipe=002-v2-20-standard", short]
