@@ -68,9 +68,9 @@ class Comparison:
         """What corrections in between mean for the comparison; empty without any."""
         remarks = []
         if self.corrected:
-            own = f"before had {100 * self.uncorrected:.1f}% by its own"
-            count = f"{self.corrected:,}, the later ones count for both; {own}"
-            remarks.append(f"labels of these images corrected in between: {count}")
+            count = f"{self.corrected:,}"
+            remarks.append(f"labels of these images corrected in between: {count}, the later ones count for both")
+            remarks.append(f"before had {100 * self.uncorrected:.1f}% by its own")
         if self.unpaired:
             remarks.append(f"{self.unpaired:,} images are in one run only and left out")
         return "".join(f"{remark}; " for remark in remarks)

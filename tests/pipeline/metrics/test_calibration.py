@@ -70,6 +70,7 @@ def test_exact_probabilities_have_the_error_by_chance_on_average(count: int) -> 
 def test_certain_predictions_stay_finite_and_fall_into_the_last_bin() -> None:
     certain = predict(np.eye(3), np.arange(3))
     assert [entry.high for entry in reliability(reheated(certain, 0.5))] == [1.0]
+    assert fit_temperature(np.eye(3) * 100, np.arange(3), cautious=False) < 1
 
 
 @pytest.mark.parametrize("count", [40, 200, 1000])

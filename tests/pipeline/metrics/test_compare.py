@@ -54,8 +54,8 @@ def test_corrected_labels_count_for_both_runs() -> None:
     result = compare(BEFORE, corrected, 0.95)
     assert (result.corrected, result.unpaired, result.n) == (1, 0, 8)
     assert (result.before, result.after) == (5 / 8, 6 / 8)  # before, image 3 was taken for <b>; after, for a
-    assert result.remark.startswith("labels of these images corrected in between: 1, the later ones count for both; ")
-    assert result.remark.endswith("; before had 50.0% by its own; ")
+    said = "labels of these images corrected in between: 1, the later ones count for both"
+    assert result.remark == f"{said}; before had 50.0% by its own; "
     assert (compare(BEFORE, AFTER, 0.95).corrected, compare(BEFORE, AFTER, 0.95).remark) == (0, "")
 
 
