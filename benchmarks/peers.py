@@ -42,12 +42,16 @@ IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 @dataclass(frozen=True)
 class Case:
-    """One split of the photos, the weights, and where everything lies."""
+    """One split of the photos, the weights, and where everything lies.
+
+    size: pixels that networks see. stored: those that ours keeps and augments; peers read the files each time.
+    """
 
     folder: Path
     arch: str
     weights: Path
     size: int
+    stored: int
     flip: bool
 
     @property
@@ -66,7 +70,8 @@ def main() -> None:
     parser.add_argument("--test-per-class", type=int, default=100)
     parser.add_argument("--arch", default="tf_efficientnetv2_b0", help="timm's name of the network")
     parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--size", type=int, default=128, help="side in pixels that networks see")
+    parser.add_argument("--stored", type=int, help="side at which ours keeps and augments photos; else --size")
     parser.add_argument("--no-flip", action="store_true", help="mirrored images are of another class")
     parser.add_argument("--peers", nargs="*", default=PEERS, help="name, or name:epochs:epochs")
     parser.add_argument("--work", type=Path, required=True, help="environments and runs")
@@ -79,7 +84,8 @@ def main() -> None:
     points = []
     for seed in range(given.seeds):
         folder = given.work / f"seed-{seed}"
-        case = Case(folder, given.arch, given.weights.absolute(), given.size, not given.no_flip)
+        side = given.stored or given.size
+        case = Case(folder, given.arch, given.weights.absolute(), given.size, side, not given.no_flip)
         split_photos(case, photos, given.per_class, given.test_per_class, seed)
         others = (peer(case, name, pythons[name], lengths[name]) for name in lengths)
         for point in itertools.chain(ours(case), *others):
@@ -131,8 +137,8 @@ def ours(case: Case) -> Iterator[dict[str, Any]]:
         "prepare.source": case.train,
         "prepare.val": 0.1,
         "prepare.test": "none",
-        "prepare.size": case.size,
-        "augment.size": case.size,
+        "prepare.size": case.stored,
+        "augment.size": case.stored,
         "featurize.backbone": f"timm:{case.arch}",
         "featurize.weights": case.weights,
         "featurize.size": case.size,

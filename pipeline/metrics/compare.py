@@ -72,7 +72,8 @@ class Comparison:
             remarks.append(f"labels of these images corrected in between: {count}, the later ones count for both")
             remarks.append(f"before had {100 * self.uncorrected:.1f}% by its own")
         if self.unpaired:
-            remarks.append(f"{self.unpaired:,} images are in one run only and left out")
+            count = "1 image is" if self.unpaired == 1 else f"{self.unpaired:,} images are"
+            remarks.append(f"{count} in one run only and left out")
         return "".join(f"{remark}; " for remark in remarks)
 
 

@@ -65,6 +65,7 @@ def render_report(results: RunResults) -> str:
         "compared": COMPARED_IMAGES if _is_more(results.images) else 0,
         "suspects": suspects(results),
         "review": _review_counts(results),
+        "unreadable": results.manifest.get("unreadable", {}),
         "doubtful": doubtful(results),
         "looks": where_it_looks(results),
         "learning": learning_chart(results),

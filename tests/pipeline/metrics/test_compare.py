@@ -65,7 +65,7 @@ def test_images_that_one_run_lacks_are_left_out_and_counted() -> None:
     before, after = (Predictions(rows, np.tile(LABELS, 3), ids, AFTER.classes, "unaugmented") for rows in many)
     result = compare(before, after.take(np.arange(1, 24)), 0.95)
     assert (result.n, result.unpaired) == (23, 1)
-    assert result.remark == "1 images are in one run only and left out; "
+    assert result.remark == "1 image is in one run only and left out; "
     reverse = compare(before.take(np.arange(1, 24)), after, 0.95)
     assert [image.id for image in reverse.images] == [f"{image.row:064x}" for image in reverse.images]
     with pytest.raises(RecordError, match="different rows"):

@@ -121,6 +121,17 @@ def test_the_next_steps_stand_after_the_lists() -> None:
     assert page.index('id="learning"') > page.index('id="mend"')
 
 
+@pytest.mark.parametrize("lists", [True, False])
+def test_files_that_could_not_be_read_are_to_be_mended_too(lists: bool) -> None:
+    broken = {f"{EVIL}/{number}.jpg": "is truncated" for number in range(4)}
+    own = {name: text for name, text in results().texts.items() if lists or not name.startswith("evaluate/")}
+    page = render_report(results(texts={**own, "prepare/manifest.json": json.dumps({"unreadable": broken})}))
+    mend = section(page, "mend")
+    assert "4 files could not be read and were left out: " in mend and "data/runs/prepare-unreadable.txt" in mend
+    assert mend.count(".jpg</code>") == 3 and EVIL not in mend
+    assert ("<code>review.csv</code> beside this page" in mend) is lists
+
+
 def test_the_order_and_the_limits_of_suspicion_are_said() -> None:
     said = section(render_report(results()), "suspects")
     assert "by how much more probable the suggested class is than the label" in said
@@ -218,6 +229,7 @@ def test_at_most_a_thousand_mistakes_are_listed_the_surest_first() -> None:
 def test_sections_without_figures_are_left_out() -> None:
     dropped = ("/suspects", "/learning", "occlusion", "doubtful", "near_dup", "/predictions")
     bare = {name: text for name, text in results().texts.items() if not any(part in name for part in dropped)}
+    bare["prepare/manifest.json"] = "{}"
     assert not re.search('id="(suspects|doubtful|learning|looks|mend)"', render_report(results(texts=bare)))
 
 
