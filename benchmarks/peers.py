@@ -44,15 +44,17 @@ IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 class Case:
     """One split of the photos, the weights, and where everything lies.
 
-    size: pixels that networks see. stored: those that ours keeps and augments; peers read the files each time.
+    size: pixels that networks see. values: further ones of params.yaml, `section.key=value`. epochs: at which lengths
+    ours is fine-tuned; None is the recipe's own.
     """
 
     folder: Path
     arch: str
     weights: Path
     size: int
-    stored: int
     flip: bool
+    values: tuple[str, ...] = ()
+    epochs: tuple[int | None, ...] = (None,)
 
     @property
     def train(self) -> Path:
@@ -70,8 +72,9 @@ def main() -> None:
     parser.add_argument("--test-per-class", type=int, default=100)
     parser.add_argument("--arch", default="tf_efficientnetv2_b0", help="timm's name of the network")
     parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--size", type=int, default=128, help="side in pixels that networks see")
-    parser.add_argument("--stored", type=int, help="side at which ours keeps and augments photos; else --size")
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--set", nargs="*", default=[], help="section.key=value of params.yaml, for ours")
+    parser.add_argument("--epochs", type=int, nargs="*", default=[], help="of ours, besides the recipe's own length")
     parser.add_argument("--no-flip", action="store_true", help="mirrored images are of another class")
     parser.add_argument("--peers", nargs="*", default=PEERS, help="name, or name:epochs:epochs")
     parser.add_argument("--work", type=Path, required=True, help="environments and runs")
@@ -84,8 +87,15 @@ def main() -> None:
     points = []
     for seed in range(given.seeds):
         folder = given.work / f"seed-{seed}"
-        side = given.stored or given.size
-        case = Case(folder, given.arch, given.weights.absolute(), given.size, side, not given.no_flip)
+        case = Case(
+            folder,
+            given.arch,
+            given.weights.absolute(),
+            given.size,
+            not given.no_flip,
+            tuple(given.set),
+            (*given.epochs, None),
+        )
         split_photos(case, photos, given.per_class, given.test_per_class, seed)
         others = (peer(case, name, pythons[name], lengths[name]) for name in lengths)
         for point in itertools.chain(ours(case), *others):
@@ -132,13 +142,13 @@ def split_photos(case: Case, photos: Path, train: int, test: int, seed: int) -> 
 
 
 def ours(case: Case) -> Iterator[dict[str, Any]]:
-    """Two points: the head, and the fine-tuned network. All choices are made within the training images."""
+    """The head, and the network fine-tuned at each length. All choices are made within the training images."""
     sets = {
         "prepare.source": case.train,
         "prepare.val": 0.1,
         "prepare.test": "none",
-        "prepare.size": case.stored,
-        "augment.size": case.stored,
+        "prepare.size": case.size,
+        "augment.size": case.size,
         "featurize.backbone": f"timm:{case.arch}",
         "featurize.weights": case.weights,
         "featurize.size": case.size,
@@ -147,6 +157,7 @@ def ours(case: Case) -> Iterator[dict[str, Any]]:
     }
     values = [word for key, value in sets.items() for word in ("--set", f"{key}={value}")]
     values += [] if not case.flip else ["--set", f"augment.policies={json.dumps(POLICIES)}"]
+    values += [word for value in case.values for word in ("--set", value)]
     data = case.folder / "data"
     own = os.environ | {"AUGCACHE_STORE": str(case.folder / "store")}
     started = time.time()
@@ -157,20 +168,22 @@ def ours(case: Case) -> Iterator[dict[str, Any]]:
 
     def predicted(name: str, classifier: str) -> dict[str, Any]:
         out = case.folder / f"{classifier}.csv"
-        chosen = ["--images", str(case.test), "--out", str(out), "--set", f"evaluate.classifier={classifier}"]
-        stage("predict", *chosen)
+        stage("predict", "--images", str(case.test), "--out", str(out), "--set", f"evaluate.classifier={classifier}")
         seconds = time.time() - started
         with out.open(encoding="utf-8", newline="") as file:
             right = [row["class"] == row["label"] for row in csv.DictReader(file)]
         return {"name": name, "seconds": seconds, "accuracy": sum(right) / len(right)}
 
     stage("run", "prepare", "augment", "featurize", "train_head")
-    point = predicted("augcache, head", "train_head")
-    yield point
-    spent = time.time() - started
-    stage("train_model")
-    tuned = predicted("augcache, fine-tuned", "train_model")
-    yield {**tuned, "seconds": tuned["seconds"] - (spent - point["seconds"])}
+    prepared = time.time() - started
+    yield predicted("augcache, head", "train_head")
+    for epochs in case.epochs:
+        started = time.time() - prepared
+        stage(
+            "train_model",
+            *([] if epochs is None else ["--set", f"train_model.override={{schedule: [all x {epochs}]}}"]),
+        )
+        yield predicted("augcache, fine-tuned" + ("" if epochs is None else f", {epochs} epochs"), "train_model")
 
 
 POLICIES = {

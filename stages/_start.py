@@ -9,6 +9,7 @@ import typer
 
 from pipeline.config.edit import edit_params, read_mapping, read_value
 from pipeline.config.params import STAGES, Params, parse_params, read_text, split_override
+from pipeline.config.train_model import OFF
 from stages._cli import Job
 from stages._params_file import change_params, next_command
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 ARCHIVE_FROM = 20_000  # files from which DVC takes long over a folder
 LIMIT = "prepare.limit_per_class"
-FINE_TUNING = "finetune"  # the recipe
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def estimated(starting: Starting, choices: "list[Choice]", wishes: "Wishes", dry
     if not dry_run:
         keep_estimates(data, by_stage)
     is_ours = wishes.finetune is None and starting.preset is None
-    if not is_ours or params.train_model.recipe != FINE_TUNING or seconds <= 60 * starting.minutes:
+    if not is_ours or params.train_model.recipe == OFF or seconds <= 60 * starting.minutes:
         return choices
     dropped = without_finetuning(seconds / 60, starting.minutes)
     typer.echo(f"  {dropped}")

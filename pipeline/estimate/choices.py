@@ -13,7 +13,7 @@ from pipeline.estimate.at_hand import BackboneAtHand, Machine
 from pipeline.estimate.findings import SearchFindings
 from pipeline.estimate.head_choices import choose_head_by, choose_layers
 from pipeline.estimate.look import Look
-from pipeline.estimate.variants import choose_variants
+from pipeline.estimate.variants import choose_variants, draws_its_own
 from pipeline.estimate.wishes import Choice, Wishes
 
 SMALL = 64  # pixels: images whose shorter side is no longer keep the shipped backbone
@@ -24,6 +24,8 @@ STRONGER = "timm:tf_efficientnetv2_b0"
 ELONGATED = 1.8  # longer to shorter side from which on a centre crop loses almost half of an image
 FINE_TUNED = {False: 10_000, True: 200_000}  # training images up to which fine-tuning is tried; with a GPU?
 MANY_FILES = 20_000
+FINE_TUNING = "finetune"  # recipes
+OF_PHOTOS = "finetune-photos"
 
 
 def choose(look: Look, wishes: Wishes, machine: Machine, findings: SearchFindings | None = None) -> list[Choice]:
@@ -32,9 +34,10 @@ def choose(look: Look, wishes: Wishes, machine: Machine, findings: SearchFinding
     split = _split(look, wishes)
     chosen = [*_labels(look), split, *_broken(look), *_copies(look), _size(look, wishes, backbone), *_fit(look, wishes)]
     train = _training_images(look, split.changes, wishes.limit)
-    finetune = _finetune(wishes, machine, train, split.changes["prepare.val"] != "none")
     variants = choose_variants(look, wishes, train, findings)
     names = variants.changes["augment.variants"]
+    recipe = OF_PHOTOS if not names and draws_its_own(look, wishes, train) else FINE_TUNING
+    finetune = _finetune(wishes, machine, train, recipe, split.changes["prepare.val"] != "none")
     layers = choose_layers(look.images * (1 + len(names)))
     return [
         *chosen,
@@ -178,7 +181,7 @@ def _fit(look: Look, wishes: Wishes) -> list[Choice]:
     return []
 
 
-def _finetune(wishes: Wishes, machine: Machine, train: int, has_val: bool) -> Choice:
+def _finetune(wishes: Wishes, machine: Machine, train: int, recipe: str, has_val: bool) -> Choice:
     most = FINE_TUNED[bool(machine.gpu)]
     wanted = (train <= most and has_val) if wishes.finetune is None else wishes.finetune
     reason = "as you say"
@@ -187,8 +190,9 @@ def _finetune(wishes: Wishes, machine: Machine, train: int, has_val: bool) -> Ch
         reason = f"about {train:,} training images are {'few enough' if train <= most else 'too many'} for {where}"
         reason += "; val decides whether it is used" if wanted else ""
         reason = reason if has_val else "there is no val split to decide whether it helps"
-    recipe = "finetune" if wanted else "none"
-    return Choice("fine-tuning", "yes" if wanted else "no", reason, {"train_model.recipe": recipe})
+    reason += "; each batch is changed at random" if wanted and recipe == OF_PHOTOS else ""
+    changes = {"train_model.recipe": recipe if wanted else "none"}
+    return Choice("fine-tuning", "yes" if wanted else "no", reason, changes)
 
 
 def without_finetuning(minutes: float, limit: float) -> Choice:

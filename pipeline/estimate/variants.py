@@ -9,7 +9,7 @@ from pipeline.estimate.look import Look
 from pipeline.estimate.wishes import Choice, Wishes
 
 MANY_VARIANTS = 5_000  # training images up to which four variants are drawn
-FEW_VARIANTS = 20_000  # and one of each kind
+FEW_VARIANTS = 20_000  # and one of each kind, of images that must not be mirrored
 SYMBOL = re.compile(r"[^\W_]|\d+")  # a letter or a number
 SIDES = re.compile(r"(?<![a-z])(left|right)(?![a-z])", re.IGNORECASE)
 AFFINE = {"rotate": [-8, 8], "scale": [0.9, 1.15], "translate_percent": [-0.06, 0.06]}
@@ -32,14 +32,19 @@ def choose_variants(look: Look, wishes: Wishes, train: int, findings: SearchFind
         return _choice(findings.variants, findings.policies, _what_was_found(findings))
     against_flips = _reason_against_flips(look.classes, wishes)
     names = WITHOUT_FLIPS if against_flips else WITH_FLIPS
-    if train > FEW_VARIANTS:
-        return _choice((), POLICIES, f"{train:,} training images need no variants")
+    if train > (FEW_VARIANTS if against_flips else MANY_VARIANTS):
+        return _choice((), POLICIES, f"a head over {train:,} training images gains nothing from variants")
     reason = f"mild ones, as {train:,} training images are few"
     if train > MANY_VARIANTS:
         names = names[:2]
         reason = f"one or two of each kind, for {train:,} training images"
     no_flips = f"; no mirror images, {against_flips}" if against_flips else ""
     return _choice(names, POLICIES, f"{reason}{no_flips}; {HOW_TO_SEARCH}")
+
+
+def draws_its_own(look: Look, wishes: Wishes, train: int) -> bool:
+    """Whether fine-tuning changes each batch at random instead: of many photos, which may be mirrored."""
+    return train > MANY_VARIANTS and not _reason_against_flips(look.classes, wishes)
 
 
 def _choice(names: Sequence[str], policies: Mapping[str, Any], reason: str) -> Choice:

@@ -13,7 +13,7 @@ from pipeline.config.recipe import FOLDER, AugmentationConfig, Recipe, read_reci
 from pipeline.config.shared.networks import ResNetV2Config, WideResNetConfig
 from pipeline.networks.factory import count_parameters, make_network
 
-OF_NO_REPORT = {"plain", "finetune", "pretrain", "002-prop-fast"}
+OF_NO_REPORT = {"plain", "finetune", "finetune-photos", "pretrain", "002-prop-fast"}
 REPORTED = [name for name in recipe_names() if name not in OF_NO_REPORT]
 NAMES = ["plain", *REPORTED]
 MIXED = {"augmentation.cutmix.alpha": 1.0, "augmentation.mixup.alpha": 0.2}
