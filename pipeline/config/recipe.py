@@ -94,6 +94,9 @@ class Recipe(Section):
     optimizer: Literal["sgd", "adam", "adamw"]
     lr: Rate = Field(description="peak learning rate")
     head_lr: float = Field(gt=0, description="factor of it for the head, when a backbone is fine-tuned")
+    head_scale: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="factor of the trained head's last weights from which fine-tuning starts; 1: as trained"
+    )
     layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
         description="factor of it from each block to the one before; 1: the same for all"
     )

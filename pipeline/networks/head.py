@@ -72,7 +72,7 @@ def accuracy_and_loss(head: Head, features: Array, labels: Array) -> tuple[float
 class FineTuned(nn.Module):
     """A backbone with a head over it: normalised images [k, 3, s, s] to logits [k, c]."""
 
-    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, head: Head) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head

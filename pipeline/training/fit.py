@@ -26,7 +26,7 @@ from pipeline.runtime.progress import SILENT, Watch
 from pipeline.runtime.provenance import package_versions
 from pipeline.runtime.seeds import derived_seed
 from pipeline.training.batches import ImageBatches, channel_statistics
-from pipeline.training.start import Start
+from pipeline.training.start import Start, started
 from pipeline.training.state import Plan, TrainingState
 from pipeline.training.trainer import Trainer, loss_and_accuracy
 
@@ -180,7 +180,7 @@ def _fit_once(trainer: Trainer, start: Start | None) -> ModelFit:
         if start is None:
             network = make_network(plan.recipe.network, plan.classes, plan.recipe.parameter_limit)
         else:
-            network = deepcopy(start.network)
+            network = started(start, plan.recipe)
         _check_network(network, plan)
         training = trainer.run(network.to(device).to(memory_format=torch.channels_last))
     last = {name: tensor.detach().cpu().clone() for name, tensor in training.network.state_dict().items()}

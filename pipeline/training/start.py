@@ -1,5 +1,6 @@
 """Where a training starts if not from random weights: a pretrained network, and the inputs that it wants."""
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -7,9 +8,10 @@ import torch
 from torch import nn
 
 from cache.errors import ParamsError
+from pipeline.config.recipe import Recipe
 from pipeline.config.shared.featurize import LAST, FeaturizeConfig
 from pipeline.features.backbone import make_backbone
-from pipeline.networks.head import Head, fine_tuned
+from pipeline.networks.head import FineTuned, Head, fine_tuned
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,20 @@ class Start:
     std: tuple[float, ...]
     size: int
     description: dict[str, Any] = field(default_factory=dict)
+
+
+def started(start: Start, recipe: Recipe) -> nn.Module:
+    """A copy of the network to go on from, its head's logits scaled as the recipe says.
+
+    A trained head is surer of its training images than of others, and then hardly anything is left to learn from them
+    (shrinking, as in Ash and Adams, NeurIPS 2020).
+    """
+    network = deepcopy(start.network)
+    if isinstance(network, FineTuned) and recipe.head_scale != 1:
+        with torch.no_grad():
+            for parameter in network.head.layers[-1].parameters():
+                parameter.mul_(recipe.head_scale)
+    return network
 
 
 def linear_head(backbone: nn.Module, classes: int, size: int) -> Head:

@@ -63,6 +63,15 @@ def test_it_starts_from_the_heads_answers(start: Callable[[], Start]) -> None:
     assert fit.mean == pytest.approx([255 * value for value in begin.mean])
 
 
+def test_the_heads_answers_can_be_toned_down(start: Callable[[], Start]) -> None:
+    fit = fine_tune(start(), recipe("unaugmented x 1", lr=1e-12, head_scale=0.3))
+    begin = start()
+    inputs = torch.rand(5, 3, 16, 16, dtype=torch.float64)
+    with torch.no_grad():
+        answers = deepcopy(begin.network).eval().double()(inputs)
+        torch.testing.assert_close(deepcopy(fit.network).double()(inputs), 0.3 * answers, rtol=1e-6, atol=1e-6)
+
+
 def test_it_learns_from_variants_mixed_within_the_epoch(start: Callable[[], Start]) -> None:
     fit = fine_tune(start(), recipe("all x 4", lr=0.0003))
     assert [row["variant"] for row in fit.curves] == ["unaugmented | spatial_1"] * 4
