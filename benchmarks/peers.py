@@ -179,11 +179,9 @@ def ours(case: Case) -> Iterator[dict[str, Any]]:
     yield predicted("augcache, head", "train_head")
     for epochs in case.epochs:
         started = time.time() - prepared
-        stage(
-            "train_model",
-            *([] if epochs is None else ["--set", f"train_model.override={{schedule: [all x {epochs}]}}"]),
-        )
-        yield predicted("augcache, fine-tuned" + ("" if epochs is None else f", {epochs} epochs"), "train_model")
+        length = [] if epochs is None else ["--set", f"train_model.override={{schedule: [all x {epochs}]}}"]
+        stage("train_model", *length)
+        yield predicted("augcache, fine-tuned" + (f", {epochs} epochs" if length else ""), "train_model")
 
 
 POLICIES = {

@@ -32,7 +32,7 @@ def choose_variants(look: Look, wishes: Wishes, train: int, findings: SearchFind
         return _choice(findings.variants, findings.policies, _what_was_found(findings))
     against_flips = _reason_against_flips(look.classes, wishes)
     names = WITHOUT_FLIPS if against_flips else WITH_FLIPS
-    if train > (FEW_VARIANTS if against_flips else MANY_VARIANTS):
+    if train > FEW_VARIANTS or draws_its_own(look, wishes, train):
         return _choice((), POLICIES, f"a head over {train:,} training images gains nothing from variants")
     reason = f"mild ones, as {train:,} training images are few"
     if train > MANY_VARIANTS:

@@ -75,15 +75,15 @@ def test_a_class_of_one_image_is_refused() -> None:
 @pytest.mark.parametrize(
     ("count", "flips", "variants", "recipe"),
     [
-        (500, True, 4, "finetune"),
-        (5_000, True, 0, "finetune-photos"),
+        (500, None, 4, "finetune"),
+        (5_000, None, 0, "finetune-photos"),
         (5_000, False, 2, "finetune"),
-        (40_000, True, 0, "none"),
+        (40_000, None, 0, "none"),
         (40_000, False, 0, "none"),
     ],
 )
 def test_many_images_need_fewer_variants_and_no_fine_tuning(
-    count: int, flips: bool, variants: int, recipe: str
+    count: int, flips: bool | None, variants: int, recipe: str
 ) -> None:
     values = chosen(look(classes={"ant": count, "bee": count}), Wishes(flips=flips))
     assert (len(values["augment.variants"]), values["train_model.recipe"]) == (variants, recipe)
